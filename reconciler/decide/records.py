@@ -1,0 +1,296 @@
+"""What the store holds under run/ and status/: frozen records with a schema number.
+
+Every record that guards a decision carries a `nonce`, so that a writer recognises its own write
+after an unanswered attempt.
+"""
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+
+
+class Record(BaseModel):
+    """Base of all records: unknown fields of a newer writer are kept out, the number says so."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_number: int = Field(default=SCHEMA, alias="schema")
+    nonce: str = ""
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        return cls.model_validate_json(data)
+
+
+class Session(Record):
+    """run/sessions/<server>: this agent lives. Bound to its lease.
+
+    `incarnation` changes with every session; `boot_id` with every power-on.
+    """
+
+    server: str
+    boot_id: str
+    incarnation: str
+    lease: int
+    version: str = ""
+    started_wall: float = 0.0
+
+
+class Coordinator(Record):
+    """run/coordinator: who decides for the cluster. Bound to that server's lease."""
+
+    server: str
+    incarnation: str
+
+
+class Wanted(StrEnum):
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+class Proof(StrEnum):
+    """Why nobody else can run the group any more (docs/safety.md)."""
+
+    NEVER_OWNED = "never-owned"
+    RELEASED = "released"
+    FENCED = "fenced"
+    CONFIRMED = "confirmed"
+
+
+class Ownership(Record):
+    """run/groups/<group>: the only place that says who may run a group, and at which epoch.
+
+    `owner` is None when nobody may. `boot_id` and `incarnation` are the owner's session at the time
+    of the grant. `releasing` asks the owner to stop and release (a move or a stop). The epoch is
+    never used twice.
+    """
+
+    group: str
+    epoch: int
+    owner: str | None = None
+    boot_id: str = ""
+    incarnation: str = ""
+    wanted: Wanted = Wanted.ONLINE
+    releasing: bool = False
+    stopped_resources: tuple[str, ...] = ()
+    on_store_loss: str = "keep"
+    proof: Proof = Proof.NEVER_OWNED
+    cause: str = ""
+    operation: str = ""
+    previous_owner: str | None = None
+    since_wall: float = 0.0
+
+
+class Release(Record):
+    """run/releases/<group>: the owner gave up this epoch for good; nothing of it runs there."""
+
+    group: str
+    epoch: int
+    server: str
+    boot_id: str
+    cause: str = ""
+
+
+class FenceIntent(Record):
+    """run/fence-slot: the one fence in progress.
+
+    `valid_until_wall` is for people; executors count `valid_for_s` from the moment they see it
+    commit on their own monotonic clock, minus the time that the commit may have taken.
+    """
+
+    victim: str
+    boot_id: str
+    executor: str
+    level: int
+    attempt: int
+    valid_for_s: float
+    requested_by: str
+    reason: str
+    created_wall: float = 0.0
+
+
+class FenceOutcome(StrEnum):
+    CONFIRMED_OFF = "confirmed-off"
+    CONFIRMED_BY_PERSON = "confirmed-by-person"
+    FAILED = "failed"
+    CONTRADICTED = "contradicted"
+
+
+class FenceRecord(Record):
+    """run/fences/<server>: last result. A proof only for `boot_id`, and only when confirmed."""
+
+    server: str
+    boot_id: str
+    outcome: FenceOutcome
+    executor: str
+    level: int = 0
+    attempt: int = 1
+    detail: str = ""
+    guid: str | None = None
+    at_wall: float = 0.0
+    duration_ms: float = 0.0
+    power_on_due: bool = False
+
+    @property
+    def proves_off(self) -> bool:
+        return self.outcome in (FenceOutcome.CONFIRMED_OFF, FenceOutcome.CONFIRMED_BY_PERSON)
+
+
+class Challenge(Record):
+    """run/challenges/<server>: *answer this through the store, if you live* (nonce)."""
+
+    server: str
+    challenger: str
+
+
+class Answer(Record):
+    """run/answers/<server>: echoes the nonce of the challenge."""
+
+    server: str
+    boot_id: str
+    pulse_alive: bool = True
+
+
+class OperationKind(StrEnum):
+    MOVE = "move"
+    START = "start"
+    STOP = "stop"
+    FENCE = "fence"
+    CONFIRM_FENCE = "confirm-fence"
+    BYPASS_BARRIER = "bypass-barrier"
+    CLEAR = "clear"
+
+
+class OperationPhase(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Operation(Record):
+    """run/operations/<ulid>: an operator's one-shot wish; the phase belongs to the coordinator.
+
+    `target` is "group/web", "resource/web-ip", "server/n1" or "cluster". `to` is the wished server
+    of a move or start.
+    """
+
+    id: str
+    kind: OperationKind
+    target: str
+    to: str | None = None
+    boot_id: str | None = None
+    who: str = ""
+    why: str = ""
+    phase: OperationPhase = OperationPhase.PENDING
+    result: str = ""
+    created_wall: float = 0.0
+    finished_wall: float | None = None
+
+
+class Phase(StrEnum):
+    """Of a group, as people see it."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+class Candidate(Record):
+    """Why a server was or was not chosen for a group."""
+
+    server: str
+    eligible: bool
+    reason: str
+
+
+class Verdict(Record):
+    """run/verdicts/<group>: the coordinator's word on a group that is not simply running."""
+
+    group: str
+    phase: Phase
+    reasons: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    next_command: str = ""
+    failures: tuple["Failure", ...] = ()
+
+
+class Failure(Record):
+    """One failed run of a group on a server; counts towards the failover limit for a while."""
+
+    server: str
+    epoch: int
+    reason: str
+    at_wall: float = 0.0
+
+
+class ResourceStatus(Record):
+    name: str
+    type: str
+    state: str
+    reason: str = ""
+    since_wall: float = 0.0
+    start_ms: float | None = None
+    stop_ms: float | None = None
+    restarts: int = 0
+
+
+class GroupStatus(Record):
+    """status/<server>/groups/<group>: what the owner sees. Status is never a proof."""
+
+    group: str
+    server: str
+    epoch: int
+    phase: Phase
+    reasons: tuple[str, ...] = ()
+    resources: tuple[ResourceStatus, ...] = ()
+    revision: int = 0
+    since_wall: float = 0.0
+    start_ms: float | None = None
+    stop_ms: float | None = None
+
+
+class FencingTest(Record):
+    """Self-test of one server's fence device, made by the server that reports it."""
+
+    server: str
+    level: int
+    ok: bool
+    detail: str
+    guid: str | None = None
+    at_wall: float = 0.0
+    duration_ms: float = 0.0
+
+
+class ServerStatus(Record):
+    """status/<server>/server: what that server says of itself."""
+
+    server: str
+    boot_id: str
+    incarnation: str
+    revision: int = 0
+    version: str = ""
+    heartbeats: dict[str, dict[str, str]] = Field(default_factory=dict)
+    fencing: tuple[FencingTest, ...] = ()
+    warnings: tuple[str, ...] = ()
+    store: str = "unknown"
+    at_wall: float = 0.0
+
+
+class EventRecord(Record):
+    """events/<ulid> and a line of the local file."""
+
+    id: str
+    name: str
+    server: str
+    at_wall: float
+    fields: dict[str, Any] = Field(default_factory=dict)

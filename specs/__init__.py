@@ -1,0 +1,1 @@
+"""What a user writes: the six kinds, their loader and their checks. No I/O beyond parsing text."""
