@@ -100,12 +100,12 @@ class Release(Record):
 class FenceIntent(Record):
     """run/fence-slot: the one fence in progress.
 
-    `valid_until_wall` is for people; executors count `valid_for_s` from the moment they see it
-    commit on their own monotonic clock, minus the time that the commit may have taken.
+    `covers` are the victim's boot ids that a confirmed power-off ends. Everybody counts
+    `valid_for_s` on the own monotonic clock, from seeing the intent.
     """
 
     victim: str
-    boot_id: str
+    covers: tuple[str, ...]
     executor: str
     level: int
     attempt: int
@@ -123,10 +123,10 @@ class FenceOutcome(StrEnum):
 
 
 class FenceRecord(Record):
-    """run/fences/<server>: last result. A proof only for `boot_id`, and only when confirmed."""
+    """run/fences/<server>: last result. A proof only for the boots it `covers`, if confirmed."""
 
     server: str
-    boot_id: str
+    covers: tuple[str, ...]
     outcome: FenceOutcome
     executor: str
     level: int = 0

@@ -1,0 +1,149 @@
+"""The frozen input of every decision: what the store, the pulse and this server say, and `now`.
+
+Times named `now`, `*_at` and `*_until` are CLOCK_MONOTONIC seconds of this server; `*_wall` is for
+people and for windows of hours only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from reconciler.decide.hearing import PeersView
+from reconciler.decide.records import (
+    Answer,
+    Challenge,
+    Coordinator,
+    FenceIntent,
+    FenceOutcome,
+    FenceRecord,
+    GroupStatus,
+    Operation,
+    Ownership,
+    Phase,
+    Record,
+    Release,
+    Session,
+    Verdict,
+)
+from specs.cluster import Cluster, Timing
+from specs.group import Group
+from specs.resource import Resource
+from specs.server import Server
+from specs.server_group import ServerGroup
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Generic[R]):
+    """A record as stored, and when this server first saw this version of it."""
+
+    record: R
+    mod_revision: int
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Specs:
+    """The head revision's objects by name."""
+
+    revision: int
+    cluster: Cluster
+    servers: Mapping[str, Server] = field(default_factory=dict)
+    server_groups: Mapping[str, ServerGroup] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+
+    @property
+    def timing(self) -> Timing:
+        return self.cluster.spec.timing.resolved()
+
+    def resources_of(self, group: str) -> dict[str, Resource]:
+        return {
+            name: resource
+            for name, resource in sorted(self.resources.items())
+            if resource.spec.group == group
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMember:
+    """A voting member of the store: the server that runs it, and when it answered last."""
+
+    server: str
+    answered_at: float | None
+    is_leader: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LocalGroup:
+    """What runs of a group on this server.
+
+    `phase` OFFLINE is only said after every resource was observed stopped. `failure` is set when
+    this epoch gave up. `stuck` means that a resource could not be stopped.
+    """
+
+    group: str
+    epoch: int
+    phase: Phase
+    failure: str = ""
+    stuck: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFence:
+    """What this server, as executor, found out about the intent with this nonce."""
+
+    outcome: FenceOutcome
+    detail: str
+    guid: str | None = None
+    duration_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalProbe:
+    """Answer of this server's address probe for an operation: MAC per address that answered."""
+
+    answered: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSession:
+    """This agent's session: `valid_until` follows from the send time of the last renewal."""
+
+    incarnation: str
+    lease: int
+    mod_revision: int
+    valid_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a decision may look at. `fresh_at` is when the mirror last heard the store."""
+
+    now: float
+    wall: float
+    me: str
+    boot_id: str
+    specs: Specs
+    peers: PeersView
+    own_session: OwnSession | None = None
+    fresh_at: float = float("-inf")
+    proof_at: float = float("-inf")
+    revision: int = 0
+    sessions: Mapping[str, Stored[Session]] = field(default_factory=dict)
+    coordinator: Stored[Coordinator] | None = None
+    ownerships: Mapping[str, Stored[Ownership]] = field(default_factory=dict)
+    releases: Mapping[str, Stored[Release]] = field(default_factory=dict)
+    fence_slot: Stored[FenceIntent] | None = None
+    fences: Mapping[str, Stored[FenceRecord]] = field(default_factory=dict)
+    challenges: Mapping[str, Stored[Challenge]] = field(default_factory=dict)
+    answers: Mapping[str, Stored[Answer]] = field(default_factory=dict)
+    operations: Mapping[str, Stored[Operation]] = field(default_factory=dict)
+    verdicts: Mapping[str, Stored[Verdict]] = field(default_factory=dict)
+    group_status: Mapping[tuple[str, str], GroupStatus] = field(default_factory=dict)
+    store_members: tuple[StoreMember, ...] = ()
+    local_groups: Mapping[str, LocalGroup] = field(default_factory=dict)
+    dropped_epochs: Mapping[str, int] = field(default_factory=dict)
+    local_fences: Mapping[str, LocalFence] = field(default_factory=dict)
+    local_probes: Mapping[str, LocalProbe] = field(default_factory=dict)

@@ -1,0 +1,296 @@
+"""What people are told about groups and servers, from stored records only.
+
+Called by `clusterctl` (get, status, wait) and by tests. One rule above all: nothing that was true
+once is shown as true now. A report counts only if it comes from the server that owns the group, at
+the epoch that stands in the ownership record, while that server has a session of the same boot.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from reconciler.decide.records import (
+    Candidate,
+    Failure,
+    GroupStatus,
+    Operation,
+    Ownership,
+    Phase,
+    Verdict,
+    Wanted,
+)
+from reconciler.decide.stored import StoredRecords
+
+UNKNOWN = "unknown"
+
+
+def iso(wall: float | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds, or None for "not known"."""
+    if not wall:
+        return None
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceView:
+    name: str
+    type: str
+    state: str
+    reason: str = ""
+    since_wall: float = 0.0
+    start_ms: float | None = None
+    stop_ms: float | None = None
+    restarts: int = 0
+    stopped: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "type": self.type,
+            "state": self.state,
+            "reason": self.reason,
+            "since": iso(self.since_wall),
+            "startMs": self.start_ms,
+            "stopMs": self.stop_ms,
+            "restarts": self.restarts,
+            "stoppedByOperator": self.stopped,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """`live` says that the owner itself reports this, now. `needs_person` says that the phase will
+    not change for the better until somebody acts; `next_command` is what to type then."""
+
+    name: str
+    phase: Phase
+    reasons: tuple[str, ...] = ()
+    owner: str | None = None
+    epoch: int = 0
+    resources: tuple[ResourceView, ...] = ()
+    since_wall: float = 0.0
+    previous_owner: str | None = None
+    cause: str = ""
+    proof: str = ""
+    wanted: str = ""
+    live: bool = False
+    needs_person: bool = False
+    next_command: str = ""
+    candidates: tuple[Candidate, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "owner": self.owner,
+            "epoch": self.epoch,
+            "phase": str(self.phase),
+            "reasons": list(self.reasons),
+            "resources": [resource.to_json() for resource in self.resources],
+            "since": iso(self.since_wall),
+            "previousOwner": self.previous_owner,
+            "cause": self.cause,
+            "proof": self.proof,
+            "wanted": self.wanted,
+            "live": self.live,
+            "needsPerson": self.needs_person,
+            "nextCommand": self.next_command,
+            "candidates": [
+                {"server": c.server, "eligible": c.eligible, "reason": c.reason}
+                for c in self.candidates
+            ],
+            "failures": [
+                {"server": f.server, "epoch": f.epoch, "reason": f.reason, "at": iso(f.at_wall)}
+                for f in self.failures
+            ],
+        }
+
+
+def group_view(
+    group: str, records: StoredRecords, resources: Sequence[tuple[str, str]] = ()
+) -> GroupView:
+    """The group as it may honestly be shown. `resources` are the (name, type) pairs of its spec."""
+    ownership = records.groups.get(group)
+    verdict = records.verdicts.get(group)
+    report = _current_report(group, ownership, records)
+    phase, reasons = _phase_of_record(group, ownership, report, records)
+    if verdict is not None and _overrides(verdict, phase, report):
+        phase, reasons = verdict.phase, _merged(verdict.reasons, reasons)
+    needs_person, next_command = _what_to_do(group, phase, ownership, verdict, records)
+    return GroupView(
+        name=group,
+        phase=phase,
+        reasons=reasons,
+        owner=ownership.owner if ownership else None,
+        epoch=ownership.epoch if ownership else 0,
+        resources=_resources(resources, ownership, report),
+        since_wall=_since(ownership, report),
+        previous_owner=ownership.previous_owner if ownership else None,
+        cause=ownership.cause if ownership else "",
+        proof=str(ownership.proof) if ownership else "",
+        wanted=str(ownership.wanted) if ownership else "",
+        live=report is not None,
+        needs_person=needs_person,
+        next_command=next_command,
+        candidates=verdict.candidates if verdict else (),
+        failures=verdict.failures if verdict else (),
+    )
+
+
+def owner_lives(ownership: Ownership, records: StoredRecords) -> bool:
+    """The owner has a session, and it is still the boot to which the group was given."""
+    if ownership.owner is None:
+        return False
+    session = records.sessions.get(ownership.owner)
+    return session is not None and session.boot_id == ownership.boot_id
+
+
+def _current_report(
+    group: str, ownership: Ownership | None, records: StoredRecords
+) -> GroupStatus | None:
+    if ownership is None or ownership.owner is None or not owner_lives(ownership, records):
+        return None
+    report = records.group_status.get((ownership.owner, group))
+    if report is None or report.server != ownership.owner or report.epoch != ownership.epoch:
+        return None
+    return report
+
+
+def _phase_of_record(
+    group: str, ownership: Ownership | None, report: GroupStatus | None, records: StoredRecords
+) -> tuple[Phase, tuple[str, ...]]:
+    """Phase and reasons without the coordinator's verdict."""
+    if ownership is None:
+        return Phase.OFFLINE, ("no server has owned it yet", *_no_coordinator(records))
+    if ownership.owner is None:
+        return _unowned(ownership, records)
+    if not owner_lives(ownership, records):
+        return Phase.BLOCKED, _owner_gone(group, ownership, records)
+    if ownership.releasing:
+        target = "stop" if ownership.wanted is Wanted.OFFLINE else "hand it over"
+        text = f"{ownership.owner} was asked to {target}"
+        return Phase.STOPPING, (_with_cause(text, ownership),)
+    if report is None:
+        return Phase.STARTING, (
+            f"given to {ownership.owner} at epoch {ownership.epoch}, no report of it yet",
+        )
+    return report.phase, report.reasons
+
+
+def _unowned(ownership: Ownership, records: StoredRecords) -> tuple[Phase, tuple[str, ...]]:
+    if ownership.wanted is Wanted.OFFLINE:
+        return Phase.OFFLINE, (_with_cause("stopped on request", ownership),)
+    text = _with_cause("no server owns it now, the coordinator is to choose one", ownership)
+    return Phase.OFFLINE, (text, *_no_coordinator(records))
+
+
+def _owner_gone(group: str, ownership: Ownership, records: StoredRecords) -> tuple[str, ...]:
+    owner = ownership.owner or ""
+    session = records.sessions.get(owner)
+    if session is not None:
+        first = f"{owner} has been started again since it was given {group} (another boot)"
+    else:
+        first = f"{owner} owns it but has no session: what runs there is not known"
+    reasons = [first]
+    slot = records.fence_slot
+    fence = records.fences.get(owner)
+    if slot is not None and slot.victim == owner:
+        reasons.append(f"{slot.executor} is fencing {owner} (attempt {slot.attempt})")
+    elif fence is not None and fence.boot_id == ownership.boot_id:
+        word = "is proven off" if fence.proves_off else "could not be proven off"
+        reasons.append(f"{owner} {word}: {fence.outcome}" + _in_brackets(fence.detail))
+    last = records.group_status.get((owner, group))
+    if last is not None and last.epoch == ownership.epoch:
+        when = iso(last.since_wall)
+        reasons.append(f"last report of {owner}: {last.phase}" + (f" since {when}" if when else ""))
+    return (*reasons, *_no_coordinator(records))
+
+
+def _overrides(verdict: Verdict, phase: Phase, report: GroupStatus | None) -> bool:
+    """A live owner's own report is only overruled by bad news; green is never taken from a verdict."""
+    if verdict.phase is Phase.ONLINE:
+        return False
+    if verdict.phase in (Phase.BLOCKED, Phase.FAILED):
+        return True
+    return report is None and phase is not Phase.STOPPING
+
+
+def _merged(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return (*first, *(reason for reason in second if reason not in first))
+
+
+def _what_to_do(
+    group: str,
+    phase: Phase,
+    ownership: Ownership | None,
+    verdict: Verdict | None,
+    records: StoredRecords,
+) -> tuple[bool, str]:
+    """(needs a person, next command). A wish that is still under way is not "needs a person"."""
+    targets = [f"group/{group}", "cluster"]
+    if ownership is not None and ownership.owner is not None:
+        targets.append(f"server/{ownership.owner}")
+    waiting = bool(records.pending_operations(*targets))
+    if verdict is not None and verdict.next_command:
+        final = phase is verdict.phase and phase in (Phase.BLOCKED, Phase.FAILED, Phase.OFFLINE)
+        return final and not waiting, verdict.next_command
+    if phase is Phase.OFFLINE and ownership is not None and ownership.wanted is Wanted.OFFLINE:
+        return not waiting, f"clusterctl start group/{group}"
+    return False, ""
+
+
+def _resources(
+    spec: Sequence[tuple[str, str]], ownership: Ownership | None, report: GroupStatus | None
+) -> tuple[ResourceView, ...]:
+    reported = {r.name: r for r in report.resources} if report else {}
+    stopped = set(ownership.stopped_resources) if ownership else set()
+    default = UNKNOWN if ownership is not None and ownership.owner is not None else "inactive"
+    types = dict(spec) or {name: record.type for name, record in reported.items()}
+    views = []
+    for name, type_name in types.items():
+        record = reported.get(name)
+        if record is None:
+            views.append(ResourceView(name, type_name, default, stopped=name in stopped))
+            continue
+        views.append(
+            ResourceView(
+                name=name,
+                type=type_name,
+                state=record.state,
+                reason=record.reason,
+                since_wall=record.since_wall,
+                start_ms=record.start_ms,
+                stop_ms=record.stop_ms,
+                restarts=record.restarts,
+                stopped=name in stopped,
+            )
+        )
+    return tuple(views)
+
+
+def _since(ownership: Ownership | None, report: GroupStatus | None) -> float:
+    if report is not None and report.since_wall:
+        return report.since_wall
+    return ownership.since_wall if ownership else 0.0
+
+
+def _no_coordinator(records: StoredRecords) -> tuple[str, ...]:
+    return () if records.coordinator else ("no coordinator at the moment: nothing is decided",)
+
+
+def _with_cause(text: str, ownership: Ownership) -> str:
+    return text + _in_brackets(ownership.cause)
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
+
+
+def operation_json(operation: Operation) -> dict[str, Any]:
+    """One operation as `get operations -o json` shows it (the status part)."""
+    return {
+        "phase": str(operation.phase),
+        "result": operation.result,
+        "created": iso(operation.created_wall),
+        "finished": iso(operation.finished_wall),
+    }
