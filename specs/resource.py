@@ -1,0 +1,60 @@
+"""Kind Resource: one thing that a group starts and stops. Types add their own fields.
+
+`ResourceSpec` is the base of every resource type (`reconciler/resources/`).
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, SerializeAsAny
+
+from specs.document import Document, Model
+from specs.scalars import Duration, Name, impact
+from specs.server_group import NameList
+
+
+class ResourceSpec(Model):
+    """Fields that every type of resource has; a type is a subclass with a literal `type`."""
+
+    group: Name = Field(
+        description="Group that the resource belongs to.",
+        json_schema_extra=impact("group", example="web"),
+    )
+    type: str = Field(
+        description="Type of the resource; it decides the other fields.",
+        json_schema_extra=impact("resource", example="floating-ip"),
+    )
+    depends_on: NameList | None = Field(
+        default=None,
+        description="Resources of the same group that must run first; replaces the order that "
+        "follows from the types. An empty list: none.",
+        json_schema_extra=impact(
+            "none", example=["web-ip"], default_text="by type: addresses, disks, workloads"
+        ),
+    )
+    start_timeout: Annotated[Duration, Field(ge=0.1, le=86400)] = Field(
+        default=30.0,
+        description="Time that one start may take.",
+        json_schema_extra=impact("none", example="30s"),
+    )
+    stop_timeout: Annotated[Duration, Field(ge=0.1, le=86400)] = Field(
+        default=30.0,
+        description="Time that one stop may take; a stop that takes longer has failed.",
+        json_schema_extra=impact("none", example="30s"),
+    )
+
+    def addresses(self) -> tuple[str, ...]:
+        """Plain IP addresses that the resource makes reachable; types with any override it."""
+        return ()
+
+
+class Resource(Document):
+    """One thing that a group starts and stops."""
+
+    KIND: ClassVar[str] = "Resource"
+
+    kind: Literal["Resource"] = Field(
+        default="Resource", description="Resource.", json_schema_extra=impact("none")
+    )
+    spec: SerializeAsAny[ResourceSpec] = Field(
+        description="Common fields and the type's own.", json_schema_extra=impact("resource")
+    )
