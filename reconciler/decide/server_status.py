@@ -1,4 +1,4 @@
-"""What people are told about a server, from stored records only; called by `clusterctl` and tests."""
+"""What people are told about a server, from stored records only; `clusterctl` and tests call it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ _HEARD = frozenset({"ok", "heard", "alive"})
 
 
 @dataclass(frozen=True, slots=True)
-class TestView:
+class SelfTestView:
     """Self-test of this server's fence device as made by server `by`; `live` is false when `by` has
     no session now, so that its result is a memory."""
 
@@ -52,7 +52,7 @@ class ServerView:
     heartbeats: dict[str, dict[str, str]] | None = None
     heard_by: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    tests: tuple[TestView, ...] = ()
+    tests: tuple[SelfTestView, ...] = ()
     last_fence: FenceRecord | None = None
     fence_in_progress: str = ""
     fencing_levels: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ def _fence_json(record: FenceRecord | None) -> dict[str, Any] | None:
     return {
         "outcome": str(record.outcome),
         "provesOff": record.proves_off,
-        "bootId": record.boot_id,
+        "covers": list(record.covers),
         "executor": record.executor,
         "detail": record.detail,
         "at": iso(record.at_wall),
@@ -182,7 +182,9 @@ def _seen_after(server: str, fence: FenceRecord, records: StoredRecords) -> bool
     """Its last report is of another boot than the one that the fence ended."""
     status = records.server_status.get(server)
     return (
-        status is not None and status.boot_id != fence.boot_id and (status.at_wall > fence.at_wall)
+        status is not None
+        and status.boot_id not in fence.covers
+        and (status.at_wall > fence.at_wall)
     )
 
 
@@ -198,7 +200,7 @@ def _heard_by(server: str, records: StoredRecords) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _tests(server: str, records: StoredRecords, now_wall: float) -> tuple[TestView, ...]:
+def _tests(server: str, records: StoredRecords, now_wall: float) -> tuple[SelfTestView, ...]:
     found = []
     for reporter, status in sorted(records.server_status.items()):
         session = records.sessions.get(reporter)
@@ -206,5 +208,5 @@ def _tests(server: str, records: StoredRecords, now_wall: float) -> tuple[TestVi
         for test in status.fencing:
             if test.server == server:
                 age = max(0.0, now_wall - test.at_wall) if now_wall and test.at_wall else None
-                found.append(TestView(reporter, test, age, live))
+                found.append(SelfTestView(reporter, test, age, live))
     return tuple(found)

@@ -196,7 +196,7 @@ def _owner_gone(group: str, ownership: Ownership, records: StoredRecords) -> tup
     fence = records.fences.get(owner)
     if slot is not None and slot.victim == owner:
         reasons.append(f"{slot.executor} is fencing {owner} (attempt {slot.attempt})")
-    elif fence is not None and fence.boot_id == ownership.boot_id:
+    elif fence is not None and ownership.boot_id in fence.covers:
         word = "is proven off" if fence.proves_off else "could not be proven off"
         reasons.append(f"{owner} {word}: {fence.outcome}" + _in_brackets(fence.detail))
     last = records.group_status.get((owner, group))
@@ -207,7 +207,7 @@ def _owner_gone(group: str, ownership: Ownership, records: StoredRecords) -> tup
 
 
 def _overrides(verdict: Verdict, phase: Phase, report: GroupStatus | None) -> bool:
-    """A live owner's own report is only overruled by bad news; green is never taken from a verdict."""
+    """A live owner's report is only overruled by bad news; green never comes from a verdict."""
     if verdict.phase is Phase.ONLINE:
         return False
     if verdict.phase in (Phase.BLOCKED, Phase.FAILED):

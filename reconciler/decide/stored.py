@@ -1,4 +1,4 @@
-"""Everything under run/ and status/ as typed records; read once by whoever computes a view of it."""
+"""Everything under run/ and status/ as typed records; read once by who computes a view of it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
