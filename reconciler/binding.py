@@ -1,0 +1,151 @@
+"""Makes a `ports.driver.Driver` of a resource's model and the place where it runs.
+
+Called by the group runner, once for each resource of a group that this server owns.
+"""
+
+import asyncio
+
+from reconciler.plugin import Place, ResourceType
+from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
+from reconciler.ports.host import HostError
+from specs.resource import Resource
+
+PREPARED_FOR_S = 1.0
+"""A preparation older than this is repeated: another machine may use the address by now."""
+
+OBSERVE_TIMEOUT_S = 5.0
+
+
+class BoundDriver:
+    """One resource on this server (`ports.driver.Driver`), and its upkeep while it is active."""
+
+    def __init__(self, spec: ResourceType, place: Place) -> None:
+        self.spec = spec
+        self.place = place
+        self._seen: Observation | None = None
+        self._prepared_at: float | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._upkeep_epoch = 0
+
+    async def observe(self) -> Observation:
+        """Changes nothing. What can't be observed in time is `UNKNOWN`, with the reason."""
+        self._seen = await self._observe()
+        return self._seen
+
+    async def prepare(self) -> None:
+        """Optional: run the checks of an activation before the permit exists, in parallel with the
+        grant. An `activate` within a second does not repeat them. Raises `ResourceError`."""
+        try:
+            async with asyncio.timeout(self.spec.start_timeout):
+                await self.spec.prepare(self.place)
+        except HostError as error:
+            raise ResourceError(str(error)) from error
+        except TimeoutError:
+            raise ResourceError(f"its checks took longer than {self._start_limit}") from None
+        self._prepared_at = self.place.clock.now()
+
+    async def activate(self, permit: Permit) -> None:
+        """Start, or adopt what runs at this epoch already (after a restart of the agent), and do
+        its upkeep from now on. Raises `ResourceError` or `PermitExpired`."""
+        permit.check()
+        try:
+            async with asyncio.timeout(self.spec.start_timeout):
+                if not self._is_prepared() and not await self._is_active():
+                    await self.spec.prepare(self.place)
+                self._prepared_at = None
+                permit.check()
+                await self.spec.activate(self.place, permit)
+        except HostError as error:
+            raise ResourceError(str(error)) from error
+        except TimeoutError:
+            raise ResourceError(f"start took longer than {self._start_limit}") from None
+        await self._begin_upkeep(permit)
+
+    async def deactivate(self, epoch: int) -> None:
+        """Stop what was started at an epoch <= `epoch`; returns when it is gone. Raises
+        `ResourceError` when it does not go, or not within the stop time-out."""
+        if self._upkeep_epoch <= epoch:
+            await self.close()
+        try:
+            async with asyncio.timeout(self.spec.stop_timeout):
+                await self.spec.deactivate(self.place, epoch)
+        except HostError as error:
+            raise ResourceError(str(error)) from error
+        except TimeoutError:
+            raise ResourceError(f"stop took longer than {self.spec.stop_timeout:g} s") from None
+
+    async def changed(self) -> None:
+        """Returns as soon as the state differs from the last `observe` (at once when there was
+        none), so that nothing that happened in between is missed."""
+        while True:
+            waiter = asyncio.ensure_future(self.spec.changed(self.place))
+            try:
+                # Let the waiter register before the state is read: no gap to lose a change in.
+                await asyncio.sleep(0)
+                if self._differs(await self._observe()):
+                    return
+                await waiter
+            except HostError as error:
+                raise ResourceError(str(error)) from error
+            finally:
+                await _ended(waiter)
+
+    async def close(self) -> None:
+        """End the upkeep; what runs goes on. Call when the agent ends or the group leaves."""
+        upkeep, self._upkeep = self._upkeep, None
+        if upkeep is not None:
+            await _ended(upkeep)
+
+    @property
+    def _start_limit(self) -> str:
+        return f"{self.spec.start_timeout:g} s"
+
+    async def _observe(self) -> Observation:
+        try:
+            async with asyncio.timeout(OBSERVE_TIMEOUT_S):
+                return await self.spec.observe(self.place)
+        except HostError as error:
+            return Observation(ResourceState.UNKNOWN, reason=str(error))
+        except TimeoutError:
+            return Observation(ResourceState.UNKNOWN, reason="the host did not answer in time")
+
+    def _differs(self, now: Observation) -> bool:
+        seen = self._seen
+        return seen is None or (seen.state, seen.epoch) != (now.state, now.epoch)
+
+    async def _is_active(self) -> bool:
+        return (await self._observe()).state is ResourceState.ACTIVE
+
+    def _is_prepared(self) -> bool:
+        at = self._prepared_at
+        return at is not None and self.place.clock.now() - at <= PREPARED_FOR_S
+
+    async def _begin_upkeep(self, permit: Permit) -> None:
+        await self.close()
+        self._upkeep_epoch = permit.epoch
+        self._upkeep = asyncio.create_task(
+            self._keep(permit), name=f"upkeep of resource {self.place.name}"
+        )
+
+    async def _keep(self, permit: Permit) -> None:
+        try:
+            await self.spec.keep(self.place, permit)
+        except Exception as error:  # noqa: BLE001 - upkeep must not end the agent, and is reported
+            self.place.events.emit(
+                "resource_upkeep_failed", resource=self.place.name, reason=str(error)
+            )
+
+
+async def _ended(task: "asyncio.Future[None]") -> None:
+    """Cancel and wait, without taking a cancellation of the caller for the task's own."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # raised where it matters, or reported by the upkeep itself
+
+
+def bind(resource: Resource, place: Place) -> BoundDriver:
+    """Raises `TypeError` when the resource was loaded without its type's model."""
+    if not isinstance(resource.spec, ResourceType):
+        raise TypeError(f"resource {resource.metadata.name} has no driver: {resource.spec.type}")
+    return BoundDriver(resource.spec, place)
