@@ -54,3 +54,40 @@ def nearest(word: str, known: Iterable[str]) -> str:
     candidates = {name.lower(): name for name in known}
     match = difflib.get_close_matches(word[:80].lower(), candidates, n=1, cutoff=0.6)
     return f", did you mean {candidates[match[0]]!r}?" if match else ""
+
+
+CODES: dict[str, str] = {
+    "E0001": "a file cannot be read",
+    "E0002": "a file or document is too large",
+    "E0003": "a file is not UTF-8 text",
+    "E0004": "a document is not YAML",
+    "E0005": "a key is given twice",
+    "E0006": "a document is nested too deeply",
+    "E0007": "an alias refers to nothing, or aliases expand to too much",
+    "E0008": "YAML without a place in a spec: tags, directives, merge keys, keys other than text",
+    "E0009": "no object was found",
+    "E0101": "unknown apiVersion or kind, or no object at all",
+    "E0102": "unknown key",
+    "E0103": "a required key is missing",
+    "E0104": "a value has the wrong type",
+    "E0105": "a value is not allowed",
+    "E0106": "unknown type of resource, monitor or fence device",
+    "E0107": "two objects have the same kind and name",
+    "E0201": "a name refers to no object",
+    "E0202": "resources depend on each other in a circle",
+    "E0203": "a resource depends on a resource of another group",
+    "E0204": "not exactly one Cluster",
+    "E0205": "no server may run the group",
+    "E0301": "an address is used twice",
+    "E0302": "an address is outside the network it is declared in",
+    "E0303": "a server has an address in a network that the Cluster does not have",
+    "E0304": "an address is outside every network of a server that may run the group",
+    "E0401": "timings that contradict each other",
+    "E0501": "not available in this release",
+    "W0303": "a server has no address in a network",
+    "W0401": "timings that work but are unwise",
+    "W0601": "the number of servers weakens the quorum",
+    "W0602": "a server cannot be fenced",
+    "W0603": "nothing uses an object",
+}
+"""What each code means; a code never changes its meaning. `W` codes are warnings."""
