@@ -1,1 +1,1 @@
-"""Pure decisions: a frozen snapshot in, actions and reasons out. No I/O, no clock, no randomness."""
+"""Pure decisions: a frozen snapshot in, actions and reasons out. No I/O, no clock, no chance."""

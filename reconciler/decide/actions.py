@@ -91,7 +91,7 @@ class Want(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LocalWant:
-    """One group's wish on this server at `epoch`. STOP ends whatever runs, at any epoch up to it."""
+    """One group's wish on this server at `epoch`. STOP ends what runs at any epoch up to it."""
 
     want: Want
     epoch: int
@@ -102,12 +102,14 @@ class LocalWant:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """`writes` go into one transaction that also compares the coordinator key; `own_writes` each
-    into one of their own. `take_coordinator` puts that key in the same transaction."""
+    into one of their own. `take_coordinator` puts that key in the same transaction. `after_commit`
+    effects happen only once `writes` are stored."""
 
     writes: tuple[Write, ...] = ()
     take_coordinator: bool = False
     own_writes: tuple[Write, ...] = ()
     effects: tuple[Effect, ...] = ()
+    after_commit: tuple[Effect, ...] = ()
     local: Mapping[str, LocalWant] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
     wake_at: float | None = None

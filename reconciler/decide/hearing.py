@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class PathView:
-    """One heartbeat path (a network's name): when it was last heard, and how many are missed now."""
+    """One heartbeat path (a network's name): when last heard, and how many are missed now."""
 
     heard_at: float | None
     missed: int
@@ -38,7 +38,7 @@ class PeerView:
 class PeersView:
     """The pulse's whole view at `taken_at`; `late_ms` is how late the pulse itself ran at worst
     within the last detection time (am I slow?). `pulse_alive` is false when no view has come for
-    longer than the pulse promises; `paused`: the pulse itself stood still for more than H lately."""
+    longer than the pulse promises; `paused`: the pulse itself stood still for more than H."""
 
     taken_at: float
     peers: Mapping[str, PeerView] = field(default_factory=dict)

@@ -90,7 +90,11 @@ def standing(snapshot: Snapshot, server: str) -> Standing:
     if session is None:
         fence = snapshot.fences.get(server)
         heard = peer is not None and not peer.suspect and not peer.silent
-        if fence is not None and fence.record.proves_off and not (heard and _new_boot(peer, fence.record)):
+        if (
+            fence is not None
+            and fence.record.proves_off
+            and not (heard and _new_boot(peer, fence.record))
+        ):
             return Standing.FENCED
         return Standing.STORE_ISOLATED if heard else Standing.OFFLINE
     if silent:

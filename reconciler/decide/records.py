@@ -100,13 +100,15 @@ class Release(Record):
 class FenceIntent(Record):
     """run/fence-slot: the one fence in progress.
 
-    `covers` are the victim's boot ids that a confirmed power-off ends. Everybody counts
+    `covers` are the victim's boot ids that a confirmed power-off ends. Only the named incarnation
+    of the executor may act on it: an agent that was restarted does not know when it was stored. Everybody counts
     `valid_for_s` on the own monotonic clock, from seeing the intent.
     """
 
     victim: str
     covers: tuple[str, ...]
     executor: str
+    executor_incarnation: str
     level: int
     attempt: int
     valid_for_s: float

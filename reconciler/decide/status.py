@@ -24,6 +24,9 @@ from reconciler.decide.stored import StoredRecords
 
 UNKNOWN = "unknown"
 
+# These only hasten or show something: what they belong to may still change without a person.
+_HINTS = ("clusterctl barrier", "clusterctl status")
+
 
 def iso(wall: float | None) -> str | None:
     """RFC 3339 in UTC with milliseconds, or None for "not known"."""
@@ -114,8 +117,11 @@ def group_view(
     verdict = records.verdicts.get(group)
     report = _current_report(group, ownership, records)
     phase, reasons = _phase_of_record(group, ownership, report, records)
-    if verdict is not None and _overrides(verdict, phase, report):
-        phase, reasons = verdict.phase, _merged(verdict.reasons, reasons)
+    if verdict is not None:
+        if _overrides(verdict, phase, report):
+            phase, reasons = verdict.phase, _merged(verdict.reasons, reasons)
+        elif verdict.phase is Phase.ONLINE:  # a remark about a group that runs as far as is known
+            reasons = _merged(verdict.reasons, reasons)
     needs_person, next_command = _what_to_do(group, phase, ownership, verdict, records)
     return GroupView(
         name=group,
@@ -233,7 +239,8 @@ def _what_to_do(
     waiting = bool(records.pending_operations(*targets))
     if verdict is not None and verdict.next_command:
         final = phase is verdict.phase and phase in (Phase.BLOCKED, Phase.FAILED, Phase.OFFLINE)
-        return final and not waiting, verdict.next_command
+        urgent = not verdict.next_command.startswith(_HINTS)
+        return final and urgent and not waiting, verdict.next_command
     if phase is Phase.OFFLINE and ownership is not None and ownership.wanted is Wanted.OFFLINE:
         return not waiting, f"clusterctl start group/{group}"
     return False, ""

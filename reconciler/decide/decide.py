@@ -1,0 +1,225 @@
+"""The one decision function: fixed order of rules, all branching by role here.
+
+Called by the agent's act loop, by the simulator and by the impact preview. Equal snapshots give
+equal decisions, byte for byte.
+"""
+
+from dataclasses import replace
+
+from reconciler.decide.actions import Decision, Effect, PowerOn, Reason, Write
+from reconciler.decide.fencing import FencingPlan, plan_fencing
+from reconciler.decide.keys import Keys
+from reconciler.decide.leases import plan_local
+from reconciler.decide.membership import Role, Standing, role, session_of, standing
+from reconciler.decide.operations import (
+    operation_for,
+    plan_operations,
+    stopped_resources,
+)
+from reconciler.decide.ownership import (
+    GroupCase,
+    GroupPlan,
+    new_failures,
+    plan_deleted,
+    plan_group,
+    proof_of_stop,
+)
+from reconciler.decide.records import FenceIntent, FenceRecord, Verdict
+from reconciler.decide.snapshot import Snapshot, Stored
+
+# A transaction also compares and reads back what it depends on; etcd's default limit is 128.
+WRITES_PER_DECISION = 25
+
+
+def decide(snapshot: Snapshot) -> Decision:
+    """Everything this server should do now, and when to look again at the latest."""
+    keys = Keys(snapshot.specs.cluster.metadata.name)
+    mine = role(snapshot)
+    fencing = plan_fencing(snapshot, keys, mine)
+    local = plan_local(snapshot, keys)
+    base = Decision(
+        own_writes=local.releases,
+        effects=fencing.effects + local.effects,
+        local=local.wants,
+        wake_at=_earliest(snapshot, fencing.wake_at),
+    )
+    if mine is Role.NONE:
+        return replace(base, own_writes=base.own_writes + fencing.results)
+    if mine is Role.DEPUTY:
+        return _as_deputy(snapshot, base, fencing)
+    return _as_coordinator(snapshot, keys, base, fencing, vacant=mine is Role.VACANT)
+
+
+def _as_deputy(snapshot: Snapshot, base: Decision, fencing: FencingPlan) -> Decision:
+    """Challenge at once; depose only together with the intent to fence the old coordinator."""
+    own = base.own_writes + fencing.results + fencing.challenges
+    holder = snapshot.coordinator
+    intent = fencing.intent
+    if (
+        intent is None
+        or holder is None
+        or not isinstance(intent.record, FenceIntent)
+        or intent.record.victim != holder.record.server
+    ):
+        return replace(base, own_writes=own)
+    reason = Reason.of("coordinator_deposed", server=holder.record.server)
+    return replace(base, own_writes=own, writes=(intent,), take_coordinator=True, reasons=(reason,))
+
+
+def _as_coordinator(
+    snapshot: Snapshot, keys: Keys, base: Decision, fencing: FencingPlan, *, vacant: bool
+) -> Decision:
+    known = _with_results(snapshot, fencing.results)
+    writes: list[Write] = list(fencing.results)
+    if fencing.intent is not None:
+        writes.append(fencing.intent)
+    operations = plan_operations(known, keys)
+    barrier = None if operations.bypass else barrier_reason(known)
+    wake = list(fencing.wake_at)
+    if barrier is not None:
+        wake.append(_barrier_end(known))
+    # A slot that is freed right here leaves nothing to say about what is blocked until next time.
+    blocked = None if fencing.results else dict(fencing.blocked)
+    for name in sorted(known.specs.groups):
+        plan, case = _group(known, keys, name, blocked, barrier, operations.cleared)
+        writes.extend(_writes_of(known, keys, plan, case))
+        if plan.wake_at is not None:
+            wake.append(plan.wake_at)
+    for name in sorted(set(known.ownerships) - set(known.specs.groups)):
+        gone = plan_deleted(known, keys, name)
+        writes.extend([gone] if gone else [])
+    writes.extend(operations.writes)
+    power_on, cleared = _power_on(snapshot, keys)
+    writes.extend(cleared)
+    return replace(
+        base,
+        # Challenges must not wait for, or fail with, anything else.
+        own_writes=base.own_writes + fencing.challenges,
+        writes=tuple(writes[:WRITES_PER_DECISION]),
+        take_coordinator=vacant,
+        effects=base.effects + operations.effects,
+        after_commit=power_on if len(writes) <= WRITES_PER_DECISION else (),
+        reasons=(Reason.of("coordinator_taken", server=snapshot.me),) if vacant else (),
+        wake_at=_earliest(snapshot, tuple(wake)),
+    )
+
+
+def _with_results(snapshot: Snapshot, results: tuple[Write, ...]) -> Snapshot:
+    """The snapshot as it will be once this decision's own fence results are stored with it."""
+    fences = dict(snapshot.fences)
+    for write in results:
+        if isinstance(write.record, FenceRecord):
+            fences[write.record.server] = Stored(write.record, write.expected, snapshot.now)
+    slot = None if results else snapshot.fence_slot
+    return replace(snapshot, fences=fences, fence_slot=slot)
+
+
+def _group(
+    snapshot: Snapshot,
+    keys: Keys,
+    name: str,
+    blocked: dict[str, str] | None,
+    barrier: str | None,
+    cleared: frozenset[str],
+) -> tuple[GroupPlan, GroupCase]:
+    stored = snapshot.ownerships.get(name)
+    record = stored.record if stored else None
+    failures = () if name in cleared else new_failures(snapshot, record, name)
+    case = GroupCase(
+        snapshot=snapshot,
+        keys=keys,
+        name=name,
+        spec=snapshot.specs.groups[name].spec,
+        record=record,
+        failures=failures,
+        operation=operation_for(snapshot, name),
+        blocked=blocked,
+        barrier=barrier,
+    )
+    return plan_group(case), case
+
+
+def _writes_of(snapshot: Snapshot, keys: Keys, plan: GroupPlan, case: GroupCase) -> list[Write]:
+    writes = [plan.ownership] if plan.ownership else []
+    if plan.ownership is None and case.record is not None and case.record.owner is not None:
+        stopped = stopped_resources(snapshot, case.name, case.record)
+        if stopped != case.record.stopped_resources:
+            record = case.record.model_copy(update={"stopped_resources": stopped})
+            stored = snapshot.ownerships[case.name]
+            reason = Reason.of("resources_stopped", group=case.name, resources=list(stopped))
+            writes.append(Write(keys.group(case.name), record, stored.mod_revision, reason))
+    if plan.keep_verdict and not case.failures:
+        return writes
+    verdict = plan.verdict
+    stored_verdict = snapshot.verdicts.get(case.name)
+    if plan.keep_verdict and stored_verdict is not None:
+        verdict = stored_verdict.record.model_copy(update={"failures": case.failures})
+    write = _verdict_write(keys, case.name, verdict, stored_verdict)
+    return [*writes, write] if write else writes
+
+
+def _verdict_write(
+    keys: Keys, name: str, verdict: Verdict | None, stored: Stored[Verdict] | None
+) -> Write | None:
+    if verdict is None:
+        return Write(keys.verdict(name), None, stored.mod_revision) if stored else None
+    if stored is not None and stored.record.model_copy(update={"nonce": ""}) == verdict:
+        return None
+    changed = stored is None or (stored.record.phase, stored.record.reasons) != (
+        verdict.phase,
+        verdict.reasons,
+    )
+    reason = Reason.of(
+        "group_judged", group=name, phase=verdict.phase.value, reasons=list(verdict.reasons)
+    )
+    expected = stored.mod_revision if stored else 0
+    return Write(keys.verdict(name), verdict, expected, reason if changed else None)
+
+
+def barrier_reason(snapshot: Snapshot) -> str | None:
+    """At a cold start nothing is started until every server is here or the time is over."""
+    for stored in snapshot.ownerships.values():
+        record = stored.record
+        session = session_of(snapshot, record.owner) if record.owner else None
+        running = session is not None and session.record.boot_id == record.boot_id
+        if running and proof_of_stop(snapshot, record) is None:
+            return None
+    missing = [
+        name
+        for name in sorted(snapshot.specs.servers)
+        if standing(snapshot, name) in (Standing.OFFLINE, Standing.STORE_ISOLATED, Standing.FENCED)
+    ]
+    if not missing or snapshot.now >= _barrier_end(snapshot):
+        return None
+    return f"startup barrier: waiting for {', '.join(missing)}"
+
+
+def _barrier_end(snapshot: Snapshot) -> float:
+    holder = snapshot.coordinator
+    mine = holder is not None and holder.record.server == snapshot.me
+    since = holder.seen_at if holder is not None and mine else snapshot.now
+    return since + snapshot.specs.cluster.spec.startup_barrier
+
+
+def _power_on(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Effect, ...], list[Write]]:
+    """A fenced server is switched on once, after the proof is stored: its new boot owns nothing."""
+    effects: list[Effect] = []
+    writes: list[Write] = []
+    for server, stored in sorted(snapshot.fences.items()):
+        record = stored.record
+        if not record.power_on_due or server not in snapshot.specs.servers:
+            continue
+        done = record.model_copy(update={"power_on_due": False})
+        reason = Reason.of("server_powered_on", server=server)
+        writes.append(Write(keys.fence(server), done, stored.mod_revision, reason))
+        effects.append(PowerOn(server))
+    return tuple(effects), writes
+
+
+def _earliest(snapshot: Snapshot, times: tuple[float, ...]) -> float | None:
+    ahead = [t for t in times if t > snapshot.now]
+    slot = snapshot.fence_slot
+    if slot is not None:
+        ahead.append(slot.seen_at + slot.record.valid_for_s * 1.25 + 0.001)
+    later = [t for t in ahead if t > snapshot.now]
+    return min(later) if later else None

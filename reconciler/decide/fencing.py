@@ -1,0 +1,435 @@
+"""From suspicion to proof: challenge, intent, attempts, and what a power-off report is worth.
+
+Invariants: one fence at a time; no fence that would lose the store's quorum; none of a server that
+answers or is heard; an unanswered or failed fence is never a proof.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler.decide.actions import (
+    AskMembers,
+    Effect,
+    ExecuteFence,
+    PrepareFence,
+    Reason,
+    Write,
+)
+from reconciler.decide.hearing import PeersView
+from reconciler.decide.keys import Keys
+from reconciler.decide.membership import (
+    Role,
+    Standing,
+    agreed_silent,
+    can_judge,
+    named_in_slot,
+    proven_off,
+    session_of,
+    slot_open,
+    standing,
+)
+from reconciler.decide.records import (
+    Challenge,
+    FenceIntent,
+    FenceOutcome,
+    FenceRecord,
+    OperationKind,
+    OperationPhase,
+)
+from reconciler.decide.snapshot import LocalFence, Snapshot
+
+INTENT_VALID_S = 10.0
+CHALLENGE_RENEW_S = 5.0
+MEMBERS_FRESH_S = 1.0
+MEMBERS_ASK_S = 0.3
+RETRY_FIRST_S = 5.0
+RETRY_LAST_S = 300.0
+
+
+class Suspicion(StrEnum):
+    """Why a server is, or is not, to be fenced."""
+
+    NONE = "none"
+    WAITING_FOR_ANSWER = "waiting-for-answer"
+    ANSWERS_THROUGH_STORE = "answers-through-store"
+    DEAD_OR_ISOLATED = "dead-or-isolated"
+
+
+@dataclass(frozen=True, slots=True)
+class FencingPlan:
+    """`blocked` maps a server that needs fencing to why it cannot be fenced now."""
+
+    challenges: tuple[Write, ...] = ()
+    intent: Write | None = None
+    results: tuple[Write, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    blocked: tuple[tuple[str, str], ...] = ()
+    wake_at: tuple[float, ...] = ()
+
+
+def boots_of(snapshot: Snapshot, server: str) -> tuple[str, ...]:
+    """Boot ids of this server that something in the store still depends on."""
+    boots = {
+        stored.record.boot_id
+        for stored in snapshot.ownerships.values()
+        if stored.record.owner == server and stored.record.boot_id
+    }
+    session = snapshot.sessions.get(server)
+    if session is not None:
+        boots.add(session.record.boot_id)
+    return tuple(sorted(boots))
+
+
+def matters(snapshot: Snapshot, server: str) -> bool:
+    """A server that has a session or owns something that is neither released nor proven off."""
+    if session_of(snapshot, server) is not None:
+        return True
+    for name, stored in snapshot.ownerships.items():
+        own = stored.record
+        if own.owner != server or proven_off(snapshot, server, own.boot_id):
+            continue
+        release = snapshot.releases.get(name)
+        if release is None or release.record.epoch != own.epoch:
+            return True
+    return False
+
+
+def suspicion(snapshot: Snapshot, server: str) -> Suspicion:
+    """The four quadrants of detection, for one other server."""
+    peer = snapshot.peers.peers.get(server)
+    if peer is None or not (peer.suspect or peer.silent) or not can_judge(snapshot):
+        return Suspicion.NONE
+    if _answered(snapshot, server):
+        return Suspicion.ANSWERS_THROUGH_STORE
+    challenge = snapshot.challenges.get(server)
+    if challenge is None or not _outstanding(snapshot, server):
+        return Suspicion.WAITING_FOR_ANSWER
+    waited = snapshot.now - challenge.seen_at
+    if not agreed_silent(snapshot, server) or waited < snapshot.specs.timing.challenge_timeout:
+        return Suspicion.WAITING_FOR_ANSWER
+    return Suspicion.DEAD_OR_ISOLATED
+
+
+def _outstanding(snapshot: Snapshot, server: str) -> bool:
+    """The challenge belongs to this suspicion: nothing was heard since it was stored."""
+    challenge = snapshot.challenges.get(server)
+    if challenge is None or snapshot.now - challenge.seen_at > CHALLENGE_RENEW_S:
+        return False
+    heard_at = snapshot.peers.peers[server].heard_at
+    return heard_at is None or challenge.seen_at > heard_at
+
+
+def _answered(snapshot: Snapshot, server: str) -> bool:
+    challenge, answer = snapshot.challenges.get(server), snapshot.answers.get(server)
+    return (
+        challenge is not None
+        and answer is not None
+        and answer.record.nonce == challenge.record.nonce
+        and _outstanding(snapshot, server)
+    )
+
+
+def challenge_writes(snapshot: Snapshot, keys: Keys, suspects: Sequence[str]) -> list[Write]:
+    """A new challenge for each suspect without one that belongs to this suspicion."""
+    writes = []
+    for server in suspects:
+        if _outstanding(snapshot, server):
+            continue
+        stored = snapshot.challenges.get(server)
+        writes.append(
+            Write(
+                key=keys.challenge(server),
+                record=Challenge(server=server, challenger=snapshot.me),
+                expected=stored.mod_revision if stored else 0,
+                reason=Reason.of("server_challenged", server=server),
+            )
+        )
+    return writes
+
+
+def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role) -> FencingPlan:
+    """What to do about silent servers; called for every role, an executor may have none."""
+    results, effects = execution(snapshot, keys)
+    if role not in (Role.COORDINATOR, Role.VACANT, Role.DEPUTY):
+        return FencingPlan(results=results, effects=effects)
+    suspects = [
+        name
+        for name in sorted(snapshot.specs.servers)
+        if name != snapshot.me
+        and standing(snapshot, name) in (Standing.SUSPECT, Standing.SILENT, Standing.OFFLINE)
+        and matters(snapshot, name)
+        and _is_suspect(snapshot, name)
+    ]
+    effects = effects + tuple(PrepareFence(name) for name in suspects)
+    if suspects and not _members_asked(snapshot):
+        effects = (*effects, AskMembers())
+    wake = [snapshot.now + MEMBERS_ASK_S] if suspects else []
+    for name in suspects:
+        challenge = snapshot.challenges.get(name)
+        if challenge is not None:
+            wake.append(challenge.seen_at + snapshot.specs.timing.challenge_timeout)
+            wake.append(challenge.seen_at + CHALLENGE_RENEW_S + 0.001)
+    challenges = challenge_writes(snapshot, keys, suspects)
+    victims = [n for n in suspects if suspicion(snapshot, n) is Suspicion.DEAD_OR_ISOLATED]
+    victims += [n for n in wished(snapshot) if n not in victims]
+    if results:  # the slot is being freed in this very decision; the next one may open it again
+        return FencingPlan(tuple(challenges), None, results, effects, (), tuple(wake))
+    intent, blocked, retries = _choose_intent(snapshot, keys, victims)
+    return FencingPlan(
+        challenges=tuple(challenges),
+        intent=intent,
+        effects=effects,
+        blocked=tuple(blocked),
+        wake_at=tuple(wake + retries),
+    )
+
+
+def _is_suspect(snapshot: Snapshot, server: str) -> bool:
+    peer = snapshot.peers.peers.get(server)
+    return peer is not None and (peer.suspect or peer.silent) and can_judge(snapshot)
+
+
+def wished(snapshot: Snapshot) -> list[str]:
+    """Servers that an operator asked to fence."""
+    return sorted(
+        stored.record.target.removeprefix("server/")
+        for stored in snapshot.operations.values()
+        if stored.record.kind is OperationKind.FENCE
+        and stored.record.phase is OperationPhase.RUNNING
+    )
+
+
+def _choose_intent(
+    snapshot: Snapshot, keys: Keys, victims: Sequence[str]
+) -> tuple[Write | None, list[tuple[str, str]], list[float]]:
+    blocked: list[tuple[str, str]] = []
+    retries: list[float] = []
+    for victim in victims:
+        if slot_open(snapshot):
+            slot = snapshot.fence_slot
+            if slot is not None and slot.record.victim != victim:
+                blocked.append((victim, f"a fence of {slot.record.victim} is in progress"))
+            continue
+        reason = obstacle(snapshot, victim)
+        if reason is not None:
+            blocked.append((victim, reason))
+            continue
+        due = retry_at(snapshot, victim)
+        if due > snapshot.now:
+            record = snapshot.fences[victim].record
+            text = f"fencing {victim} failed {record.attempt} times: {record.detail}"
+            blocked.append((victim, text))
+            retries.append(due)
+            continue
+        return _intent(snapshot, keys, victim), blocked, retries
+    return None, blocked, retries
+
+
+def obstacle(snapshot: Snapshot, victim: str) -> str | None:
+    """Why this server must not or cannot be fenced now; None if it can."""
+    spec = snapshot.specs.servers.get(victim)
+    if spec is None or spec.spec.fencing is None or not spec.spec.fencing.levels:
+        return f"{victim} has no fence device"
+    if victim == snapshot.me:
+        return f"{victim} cannot fence itself"
+    others = [m for m in snapshot.store_members if m.server != victim]
+    answering = sum(
+        m.answered_at is not None and snapshot.now - m.answered_at <= MEMBERS_FRESH_S
+        for m in others
+    )
+    if answering * 2 <= len(snapshot.store_members):
+        return f"fencing {victim} would lose the store's quorum ({answering} other members answer)"
+    return None
+
+
+def _members_asked(snapshot: Snapshot) -> bool:
+    return any(
+        m.answered_at is not None and snapshot.now - m.answered_at < MEMBERS_ASK_S
+        for m in snapshot.store_members
+    )
+
+
+def executors(snapshot: Snapshot, victim: str) -> list[str]:
+    """This server first: its session to the device is already open."""
+    others = [
+        name
+        for name in sorted(snapshot.specs.servers)
+        if name not in (victim, snapshot.me) and standing(snapshot, name) is Standing.ONLINE
+    ]
+    return [snapshot.me, *others]
+
+
+def _failed_attempts(snapshot: Snapshot, victim: str) -> int:
+    stored = snapshot.fences.get(victim)
+    if stored is None or stored.record.proves_off:
+        return 0
+    return (
+        stored.record.attempt if set(boots_of(snapshot, victim)) & set(stored.record.covers) else 0
+    )
+
+
+def retry_at(snapshot: Snapshot, victim: str) -> float:
+    """Each executor tries each level at once; after a full round the pauses double, bounded."""
+    failed = _failed_attempts(snapshot, victim)
+    if failed == 0:
+        return float("-inf")
+    spec = snapshot.specs.servers[victim].spec.fencing
+    levels = len(spec.levels) if spec else 1
+    round_size = levels * len(executors(snapshot, victim))
+    seen_at = snapshot.fences[victim].seen_at
+    if failed % round_size:
+        return seen_at
+    pause = RETRY_FIRST_S * 2.0 ** (failed // round_size - 1)
+    return seen_at + min(RETRY_LAST_S, pause)
+
+
+def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
+    failed = _failed_attempts(snapshot, victim)
+    choices = executors(snapshot, victim)
+    fencing = snapshot.specs.servers[victim].spec.fencing
+    levels = len(fencing.levels) if fencing else 1
+    executor = choices[failed % len(choices)]
+    level = (failed // len(choices)) % levels
+    slot = snapshot.fence_slot
+    why = "asked by an operator" if victim in wished(snapshot) else "silent and unanswered"
+    record = FenceIntent(
+        victim=victim,
+        covers=boots_of(snapshot, victim),
+        executor=executor,
+        executor_incarnation=_incarnation(snapshot, executor),
+        level=level,
+        attempt=failed + 1,
+        valid_for_s=INTENT_VALID_S,
+        requested_by=snapshot.me,
+        reason=why,
+        created_wall=snapshot.wall,
+    )
+    reason = Reason.of(
+        "fence_requested",
+        server=victim,
+        executor=executor,
+        level=level,
+        attempt=failed + 1,
+        why=why,
+    )
+    return Write(
+        key=keys.fence_slot,
+        record=record,
+        expected=slot.mod_revision if slot else 0,
+        reason=reason,
+    )
+
+
+def _incarnation(snapshot: Snapshot, server: str) -> str:
+    session = snapshot.sessions.get(server)
+    return session.record.incarnation if session else ""
+
+
+def execution(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Write, ...], tuple[Effect, ...]]:
+    """The executor's side: run the intent that names me, then record what came of it."""
+    slot = snapshot.fence_slot
+    if slot is None or slot.record.executor != snapshot.me:
+        return (), ()
+    intent = slot.record
+    own = snapshot.own_session
+    if own is None or intent.executor_incarnation != own.incarnation:
+        return (), ()
+    done = snapshot.local_fences.get(intent.nonce)
+    if done is not None:
+        return (_result(snapshot, keys, intent, done)), ()
+    share = 1.0 if intent.requested_by == snapshot.me else 0.5
+    valid_until = slot.seen_at + intent.valid_for_s * share
+    if snapshot.now >= valid_until or named_in_slot(snapshot, snapshot.me):
+        return (), ()
+    addresses = victim_addresses(snapshot, intent.victim)
+    return (), (ExecuteFence(intent, slot.mod_revision, valid_until, addresses),)
+
+
+def victim_addresses(snapshot: Snapshot, victim: str) -> tuple[str, ...]:
+    """Addresses of the groups that the victim owns: nobody may answer for them afterwards."""
+    found: list[str] = []
+    for name, stored in sorted(snapshot.ownerships.items()):
+        if stored.record.owner != victim:
+            continue
+        for resource in snapshot.specs.resources_of(name).values():
+            found.extend(resource.spec.addresses())
+    return tuple(found)
+
+
+def _result(
+    snapshot: Snapshot, keys: Keys, intent: FenceIntent, done: LocalFence
+) -> tuple[Write, ...]:
+    stored = snapshot.fences.get(intent.victim)
+    slot = snapshot.fence_slot
+    spec = snapshot.specs.servers.get(intent.victim)
+    after = spec.spec.fencing.after_fence if spec and spec.spec.fencing else "stay-off"
+    confirmed = done.outcome is FenceOutcome.CONFIRMED_OFF
+    record = FenceRecord(
+        server=intent.victim,
+        covers=intent.covers,
+        outcome=done.outcome,
+        executor=intent.executor,
+        level=intent.level,
+        attempt=intent.attempt,
+        detail=done.detail,
+        guid=done.guid,
+        at_wall=snapshot.wall,
+        duration_ms=done.duration_ms,
+        power_on_due=confirmed and after == "on",
+    )
+    reason = Reason.of(
+        "fence_confirmed" if confirmed else "fence_failed",
+        server=intent.victim,
+        executor=intent.executor,
+        outcome=done.outcome.value,
+        detail=done.detail,
+        attempt=intent.attempt,
+        duration_ms=round(done.duration_ms, 1),
+    )
+    put = Write(
+        key=keys.fence(intent.victim),
+        record=record,
+        expected=stored.mod_revision if stored else 0,
+        reason=reason,
+    )
+    free = Write(key=keys.fence_slot, record=None, expected=slot.mod_revision if slot else 0)
+    return put, free
+
+
+def judge_power_off(
+    *,
+    before_on: bool,
+    after_off: bool,
+    guid: str | None,
+    expected_guid: str | None,
+    peers: PeersView,
+    victim: str,
+    confirmed_at: float,
+    answered: dict[str, str],
+) -> tuple[FenceOutcome, str]:
+    """What a fence device's report is worth, cross-checked with what else is known.
+
+    `answered` maps an address of the victim's groups to the MAC that still answers for it.
+    """
+    if not after_off:
+        return FenceOutcome.FAILED, "the power still reads on after the command"
+    if expected_guid is not None and guid is not None and guid.lower() != expected_guid.lower():
+        return FenceOutcome.FAILED, f"the device says it is {guid}, expected {expected_guid}"
+    peer = peers.peers.get(victim)
+    heard_at = peer.heard_at if peer else None
+    if heard_at is not None and heard_at > confirmed_at:
+        text = f"the device says off, but {victim} still sends heartbeats"
+        return FenceOutcome.CONTRADICTED, text
+    if answered:
+        address, mac = sorted(answered.items())[0]
+        text = f"the device says off, but {address} still answers from {mac}"
+        return FenceOutcome.CONTRADICTED, text
+    if not before_on:
+        if guid is None or expected_guid is None:
+            text = "the device read off before the command, and its identity is not known"
+            return FenceOutcome.FAILED, text
+        if peer is None or not peer.silent:
+            text = f"the device reads off, but {victim} is not silent on every path"
+            return FenceOutcome.CONTRADICTED, text
+    return FenceOutcome.CONFIRMED_OFF, "power read off after the command"

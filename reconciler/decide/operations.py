@@ -1,0 +1,293 @@
+"""Operators' one-shot wishes: which one counts for a group now, and when one is over.
+
+Every wish ends as done or failed with a sentence; none is forgotten, none outlives its purpose.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
+from reconciler.decide.fencing import boots_of, obstacle, victim_addresses
+from reconciler.decide.keys import Keys
+from reconciler.decide.membership import agreed_silent, proven_off, session_of
+from reconciler.decide.placement import candidates
+from reconciler.decide.records import (
+    FenceOutcome,
+    FenceRecord,
+    Operation,
+    OperationKind,
+    OperationPhase,
+    Ownership,
+    Phase,
+)
+from reconciler.decide.snapshot import Snapshot, Stored
+
+KEEP_FINISHED_S = 3600.0
+GROUP_KINDS = (OperationKind.MOVE, OperationKind.START, OperationKind.STOP)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsPlan:
+    writes: tuple[Write, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    bypass: str | None = None
+    cleared: frozenset[str] = frozenset()
+
+
+def in_order(snapshot: Snapshot) -> list[Stored[Operation]]:
+    """Oldest first: identifiers sort by time."""
+    return [snapshot.operations[i] for i in sorted(snapshot.operations)]
+
+
+def open_operations(snapshot: Snapshot) -> list[Stored[Operation]]:
+    closed = (OperationPhase.DONE, OperationPhase.FAILED)
+    return [stored for stored in in_order(snapshot) if stored.record.phase not in closed]
+
+
+def operation_for(snapshot: Snapshot, group: str) -> Operation | None:
+    """The oldest open wish for this group; the others wait for it."""
+    for stored in open_operations(snapshot):
+        if stored.record.target == f"group/{group}" and stored.record.kind in GROUP_KINDS:
+            return stored.record
+    return None
+
+
+def plan_operations(snapshot: Snapshot, keys: Keys) -> OperationsPlan:
+    """Everything about operations but the ownership changes themselves."""
+    writes: list[Write] = []
+    effects: list[Effect] = []
+    bypass: str | None = None
+    cleared: set[str] = set()
+    started: set[str] = set()
+    for stored in open_operations(snapshot):
+        operation = stored.record
+        if operation.kind in GROUP_KINDS:
+            first = operation.target not in started
+            started.add(operation.target)
+            step = _group_step(snapshot, keys, stored) if first else None
+        elif operation.kind is OperationKind.FENCE:
+            step = _fence_step(snapshot, keys, stored)
+        elif operation.kind is OperationKind.CONFIRM_FENCE:
+            step, probes, proof = _confirm_step(snapshot, keys, stored)
+            effects.extend(probes)
+            writes.extend(proof)
+        elif operation.kind is OperationKind.BYPASS_BARRIER:
+            bypass, step = operation.id, finish(snapshot, keys, stored, True, "barrier bypassed")
+        else:
+            cleared.add(operation.target.removeprefix("group/"))
+            step = finish(snapshot, keys, stored, True, "failures cleared")
+        if step is not None:
+            writes.append(step)
+    writes.extend(_forget_old(snapshot, keys))
+    return OperationsPlan(tuple(writes), tuple(effects), bypass, frozenset(cleared))
+
+
+def finish(
+    snapshot: Snapshot, keys: Keys, stored: Stored[Operation], ok: bool, result: str
+) -> Write:
+    phase = OperationPhase.DONE if ok else OperationPhase.FAILED
+    record = stored.record.model_copy(
+        update={"phase": phase, "result": result, "finished_wall": snapshot.wall}
+    )
+    reason = Reason.of(
+        "operation_finished" if ok else "operation_failed",
+        operation=record.id,
+        kind=record.kind.value,
+        target=record.target,
+        result=result,
+        who=record.who,
+    )
+    return Write(keys.operation(record.id), record, stored.mod_revision, reason)
+
+
+def _running(keys: Keys, stored: Stored[Operation]) -> Write | None:
+    if stored.record.phase is OperationPhase.RUNNING:
+        return None
+    record = stored.record.model_copy(update={"phase": OperationPhase.RUNNING})
+    reason = Reason.of(
+        "operation_started",
+        operation=record.id,
+        kind=record.kind.value,
+        target=record.target,
+        who=record.who,
+    )
+    return Write(keys.operation(record.id), record, stored.mod_revision, reason)
+
+
+def _group_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write | None:
+    operation = stored.record
+    scope, _, name = operation.target.partition("/")
+    if scope == "resource":
+        return _resource_step(snapshot, keys, stored, name)
+    if name not in snapshot.specs.groups:
+        return finish(snapshot, keys, stored, False, f"there is no group {name}")
+    ownership = snapshot.ownerships.get(name)
+    record = ownership.record if ownership else None
+    if operation.phase is OperationPhase.PENDING:
+        refusal = _refusal(snapshot, operation, name, record)
+        if refusal is not None:
+            return finish(snapshot, keys, stored, *refusal)
+        return _running(keys, stored)
+    return _group_progress(snapshot, keys, stored, name, record)
+
+
+def _refusal(
+    snapshot: Snapshot, operation: Operation, name: str, record: Ownership | None
+) -> tuple[bool, str] | None:
+    """(ok, sentence) when there is nothing to do or it cannot be done; None to go on."""
+    owner = record.owner if record else None
+    if operation.kind is OperationKind.STOP:
+        return None
+    if operation.kind is OperationKind.MOVE and owner is None:
+        return False, f"group {name} runs nowhere; clusterctl start group/{name}"
+    if operation.kind is OperationKind.START and owner is not None:
+        return True, f"group {name} is owned by {owner} already"
+    if operation.kind is OperationKind.MOVE and operation.to == owner:
+        return True, f"group {name} is on {owner} already"
+    spec = snapshot.specs.groups[name].spec
+    found = candidates(snapshot, spec, previous=owner, by_operator=True)
+    fit = [
+        c for c in found if c.eligible and operation.to in (None, c.server) and c.server != owner
+    ]
+    if fit:
+        return None
+    said = "; ".join(f"{c.server}: {c.reason}" for c in found if c.server != owner)
+    wished = f"{operation.to} cannot run it" if operation.to else "no other server can run it"
+    return False, f"{wished} ({said or 'the group lists no other server'})"
+
+
+def _group_progress(
+    snapshot: Snapshot,
+    keys: Keys,
+    stored: Stored[Operation],
+    name: str,
+    record: Ownership | None,
+) -> Write | None:
+    operation = stored.record
+    if record is None or record.operation != operation.id:
+        return None
+    if operation.kind is OperationKind.STOP:
+        if record.owner is None:
+            return finish(snapshot, keys, stored, True, f"group {name} is stopped")
+        return None
+    if record.owner is None:
+        return finish(snapshot, keys, stored, False, record.cause)
+    if record.releasing:
+        return None
+    status = snapshot.group_status.get((record.owner, name))
+    if status is not None and status.epoch == record.epoch and status.phase is Phase.ONLINE:
+        where = f"group {name} is online on {record.owner}"
+        ok = operation.to in (None, record.owner)
+        return finish(snapshot, keys, stored, ok, where)
+    release = snapshot.releases.get(name)
+    if release is not None and release.record.epoch == record.epoch:
+        return finish(snapshot, keys, stored, False, release.record.cause)
+    return None
+
+
+def _resource_step(
+    snapshot: Snapshot, keys: Keys, stored: Stored[Operation], name: str
+) -> Write | None:
+    operation = stored.record
+    resource = snapshot.specs.resources.get(name)
+    if resource is None:
+        return finish(snapshot, keys, stored, False, f"there is no resource {name}")
+    group = resource.spec.group
+    ownership = snapshot.ownerships.get(group)
+    if ownership is None or ownership.record.owner is None:
+        return finish(snapshot, keys, stored, False, f"its group {group} is not running")
+    status = snapshot.group_status.get((ownership.record.owner, group))
+    stopped = name in ownership.record.stopped_resources
+    if operation.phase is OperationPhase.PENDING or status is None:
+        return _running(keys, stored)
+    wished = "inactive" if operation.kind is OperationKind.STOP else "active"
+    now = next((r.state for r in status.resources if r.name == name), "unknown")
+    if stopped == (operation.kind is OperationKind.STOP) and now == wished:
+        where = f"resource {name} is {now} on {ownership.record.owner}"
+        return finish(snapshot, keys, stored, True, where)
+    return None
+
+
+def stopped_resources(snapshot: Snapshot, group: str, record: Ownership) -> tuple[str, ...]:
+    """The ownership's list after the open wishes for single resources of this group."""
+    stopped = set(record.stopped_resources)
+    for stored in open_operations(snapshot):
+        operation = stored.record
+        scope, _, name = operation.target.partition("/")
+        resource = snapshot.specs.resources.get(name)
+        if scope != "resource" or resource is None or resource.spec.group != group:
+            continue
+        if operation.kind is OperationKind.STOP:
+            stopped.add(name)
+        elif operation.kind is OperationKind.START:
+            stopped.discard(name)
+    return tuple(sorted(stopped))
+
+
+def _fence_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write | None:
+    operation = stored.record
+    victim = operation.target.removeprefix("server/")
+    if victim not in snapshot.specs.servers:
+        return finish(snapshot, keys, stored, False, f"there is no server {victim}")
+    fence = snapshot.fences.get(victim)
+    if operation.phase is OperationPhase.PENDING:
+        reason = obstacle(snapshot, victim)
+        if reason is not None and "members answer" not in reason:
+            return finish(snapshot, keys, stored, False, reason)
+        return _running(keys, stored)
+    if fence is not None and fence.mod_revision > stored.mod_revision:
+        ok = fence.record.proves_off
+        return finish(snapshot, keys, stored, ok, f"{victim}: {fence.record.detail}")
+    return None
+
+
+def _confirm_step(
+    snapshot: Snapshot, keys: Keys, stored: Stored[Operation]
+) -> tuple[Write | None, Iterable[Effect], Iterable[Write]]:
+    """A person swears that a server is off: refused while anything still hears it."""
+    operation = stored.record
+    victim = operation.target.removeprefix("server/")
+    boots = boots_of(snapshot, victim)
+    if not boots or all(proven_off(snapshot, victim, boot) for boot in boots):
+        text = f"nothing waits for a proof that {victim} is off"
+        return finish(snapshot, keys, stored, False, text), (), ()
+    if operation.boot_id not in boots:
+        text = f"{victim} has been started again since; look at clusterctl get server/{victim}"
+        return finish(snapshot, keys, stored, False, text), (), ()
+    peer = snapshot.peers.peers.get(victim)
+    if victim == snapshot.me or peer is None or not agreed_silent(snapshot, victim):
+        text = f"{victim} is still heard; it is not off"
+        return finish(snapshot, keys, stored, False, text), (), ()
+    if session_of(snapshot, victim) is not None:
+        ttl = snapshot.specs.timing.session_ttl
+        text = f"{victim} still has a session in the store; try again in {ttl:.0f} s"
+        return finish(snapshot, keys, stored, False, text), (), ()
+    probe = snapshot.local_probes.get(operation.id)
+    if probe is None:
+        return None, [ProbeAddresses(operation.id, victim_addresses(snapshot, victim))], ()
+    if probe.answered:
+        address, mac = sorted(probe.answered.items())[0]
+        text = f"{address} still answers from {mac}; {victim} is not off"
+        return finish(snapshot, keys, stored, False, text), (), ()
+    fence = snapshot.fences.get(victim)
+    record = FenceRecord(
+        server=victim,
+        covers=boots,
+        outcome=FenceOutcome.CONFIRMED_BY_PERSON,
+        executor=snapshot.me,
+        detail=f"{operation.who or 'somebody'} confirmed that it is off: {operation.why}",
+        at_wall=snapshot.wall,
+    )
+    reason = Reason.of("fence_confirmed_by_person", server=victim, who=operation.who)
+    proof = Write(keys.fence(victim), record, fence.mod_revision if fence else 0, reason)
+    done = finish(snapshot, keys, stored, True, f"{victim} counts as off")
+    return done, (), (proof,)
+
+
+def _forget_old(snapshot: Snapshot, keys: Keys) -> list[Write]:
+    return [
+        Write(keys.operation(stored.record.id), None, stored.mod_revision)
+        for stored in in_order(snapshot)
+        if stored.record.finished_wall is not None
+        and snapshot.wall - stored.record.finished_wall > KEEP_FINISHED_S
+    ][:20]
