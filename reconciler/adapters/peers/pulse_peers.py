@@ -1,0 +1,387 @@
+"""`ports.peers.Peers` over the link to the pulse process. The agent makes one and runs `run()`.
+
+Connects, configures, repeats everything after a reconnect, starts a pulse where there is none and
+replaces one that hangs. Closing it leaves the pulse alive: it goes on heartbeating for this server
+while the agent restarts.
+"""
+
+import asyncio
+import json
+import secrets
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from reconciler.adapters.peers.configuration import KillEntry, PulseConfiguration
+from reconciler.adapters.peers.spawn import (
+    exists,
+    has_ended,
+    kill_pulse,
+    lock_holder,
+    pulse_pid,
+    spawn_pulse,
+)
+from reconciler.ports.clock import Clock
+from reconciler.ports.events import Events
+from reconciler.ports.peers import PathView, PeersView, PeerView
+
+_MAX_MESSAGE = 256 * 1024
+_CHECK_EVERY_S = 0.1
+_START_S = 5.0
+_LONGEST_PAUSE_S = 2.0
+_HANG_FACTOR = 2  # silent for twice as long as promised: it will not come back by itself
+
+
+class PulseError(Exception):
+    """The pulse cannot be started or refuses what it is told, with a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class PulseStatus:
+    """The pulse's own state, for status and events. `pauses` counts pauses of the pulse (a tick
+    later than one interval) since it was configured; `paused`: it blames nobody at the moment."""
+
+    pid: int | None = None
+    realtime: bool = False
+    locked: bool = False
+    warnings: tuple[str, ...] = ()
+    paused: bool = False
+    pauses: int = 0
+    dead_man_fired: int = 0
+    dead_man_outcomes: tuple[tuple[str, str], ...] = ()
+    armed: int = 0
+    proof_age: float | None = None
+    isolated_for: float | None = None
+
+
+class PulsePeers:
+    """`socket_path`: the pulse's socket; `state_path`: where it keeps its deadline; `log_path`: its
+    log (default: our standard error)."""
+
+    def __init__(
+        self,
+        socket_path: Path,
+        *,
+        clock: Clock,
+        state_path: Path | None = None,
+        log_path: Path | None = None,
+        events: Events | None = None,
+    ) -> None:
+        self._socket_path = socket_path
+        self._state_path = state_path
+        self._log_path = log_path
+        self._clock = clock
+        self._events = events
+        self._socket: socket.socket | None = None
+        self._child: int | None = None
+        self._configuration: PulseConfiguration | None = None
+        self._kill_list: list[KillEntry] | None = None
+        self._report: dict[str, Any] | None = None
+        self._view = PeersView(taken_at=clock.now())
+        self._status = PulseStatus()
+        self._was_alive = False
+        self._sign_at = clock.now()  # last message, or since when one is due
+        self._generation = 0
+        self._returned = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._configured = asyncio.Event()
+        self._refusal: str | None = None
+
+    # -- the port -------------------------------------------------------------------------------
+
+    def view(self) -> PeersView:
+        """The newest view; `pulse_alive` is judged now."""
+        return replace(self._view, pulse_alive=self._is_alive())
+
+    async def changed(self) -> None:
+        """Returns at the next transition, at once if one came since it last returned."""
+        while self._returned == self._generation:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+        self._returned = self._generation
+
+    def report(self, *, store: str, proof_until: float | None) -> None:
+        """See `ports.peers.Peers.report`; call it at each renewal and at least each second."""
+        self._report = {"op": "report", "store": store, "proof_until": proof_until}
+        self._send(self._report)
+
+    # -- what the agent also tells --------------------------------------------------------------
+
+    def configure(self, configuration: PulseConfiguration) -> None:
+        """What the pulse shall do from now on; repeated by itself after each reconnect."""
+        self._configuration = configuration
+        self._configured.clear()
+        self._refusal = None
+        self._send(configuration.message())
+
+    def register(self, entries: Sequence[KillEntry]) -> None:
+        """Replace the list of what the dead-man ends (see `configuration.kill_*`)."""
+        self._kill_list = list(entries)
+        self._send({"op": "register-kill", "entries": self._kill_list})
+
+    def status(self) -> PulseStatus:
+        """The newest word of the pulse about itself."""
+        return self._status
+
+    async def ready(self, timeout_s: float = _START_S) -> None:
+        """Returns when a pulse works with our configuration; needs `run()`. Raises `PulseError`."""
+        try:
+            await asyncio.wait_for(self._configured.wait(), timeout_s)
+        except TimeoutError:
+            raise PulseError(f"no pulse answered on {self._socket_path} in {timeout_s} s") from None
+        if self._refusal is not None:
+            raise PulseError(f"the pulse refused its configuration: {self._refusal}")
+
+    # -- supervision ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep a working pulse connected, for ever. Cancel to stop; the pulse stays."""
+        pause = _CHECK_EVERY_S
+        try:
+            while True:
+                try:
+                    await self._connect()
+                    pause = _CHECK_EVERY_S
+                    await self._supervise()
+                except OSError as error:
+                    self._emit("pulse_unreachable", reason=str(error))
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
+                self._disconnect()
+                self._notice()
+                await asyncio.sleep(pause * secrets.SystemRandom().uniform(0.5, 1.0))
+        finally:
+            self._disconnect()
+
+    async def stop_pulse(self, timeout_s: float = _START_S) -> None:
+        """End the pulse too (this server leaves); call after `run()` was cancelled."""
+        try:
+            sock = _try_connect(self._socket_path)
+        except OSError:
+            return
+        with sock:
+            pid = pulse_pid(sock)
+            with suppress(OSError):
+                sock.send(b'{"op":"stop"}')
+            deadline = self._clock.now() + timeout_s
+            while exists(pid) and not self._reaped():
+                if self._clock.now() > deadline:
+                    kill_pulse(pid)
+                    deadline += timeout_s
+                await asyncio.sleep(0.02)
+
+    async def _connect(self) -> None:
+        """Connect, starting a pulse first if nobody listens. Raises `OSError`."""
+        deadline = self._clock.now() + _START_S
+        self._reaped()
+        while True:
+            try:
+                sock = _try_connect(self._socket_path)
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                if self._clock.now() > deadline:
+                    raise
+            except BlockingIOError:  # it hangs so long that its queue is full
+                self._kill_hung(lock_holder(self._socket_path))
+                raise
+            if self._child is None or self._reaped():
+                self._child = spawn_pulse(self._socket_path, self._state_path, self._log_path)
+                self._emit("pulse_started", pid=self._child)
+            await asyncio.sleep(0.02)
+        self._socket = sock
+        self._configured.clear()
+        self._sign_at = self._clock.now()
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
+        if self._configuration is not None:
+            self._send(self._configuration.message())
+        if self._kill_list is not None:
+            self._send({"op": "register-kill", "entries": self._kill_list})
+        if self._report is not None:
+            self._send(self._report)
+
+    async def _supervise(self) -> None:
+        """Returns when the connection is gone; kills a pulse that hangs."""
+        checked_at = self._clock.now()
+        while self._socket is not None:
+            await asyncio.sleep(_CHECK_EVERY_S)
+            self._notice()
+            now = self._clock.now()
+            if now - checked_at > 2 * _CHECK_EVERY_S:
+                self._sign_at = now  # we were late ourselves: give it its time again
+            checked_at = now
+            if self._socket is None:
+                return
+            if now - self._sign_at > _HANG_FACTOR * self._promise():
+                self._kill_hung(pulse_pid(self._socket))
+                return
+
+    def _kill_hung(self, pid: int | None) -> None:
+        killed = pid is not None and kill_pulse(pid)
+        self._emit("pulse_hung", pid=pid, killed=killed)
+
+    def _reaped(self) -> bool:
+        if self._child is not None and has_ended(self._child):
+            self._child = None
+            return True
+        return False
+
+    def _disconnect(self) -> None:
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+            sock.close()
+
+    # -- messages -------------------------------------------------------------------------------
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._socket is None:
+            return  # everything is repeated on connecting
+        try:
+            self._socket.send(json.dumps(message, separators=(",", ":")).encode())
+        except OSError as error:
+            if message["op"] == "report" and isinstance(error, BlockingIOError):
+                return  # the next report says it all again
+            self._disconnect()
+
+    def _readable(self) -> None:
+        while self._socket is not None:
+            try:
+                raw = self._socket.recv(_MAX_MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                raw = b""
+            if not raw:
+                self._disconnect()
+                return
+            self._take(json.loads(raw))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        op = message.get("op")
+        self._sign_at = self._clock.now()
+        if op == "view":
+            if "paused" in message:  # else it is not configured yet and knows of nobody
+                self._take_view(message)
+        elif op == "hello":
+            self._status = PulseStatus(
+                pid=message["pid"],
+                realtime=message["realtime"],
+                locked=message["locked"],
+                warnings=tuple(message["warnings"]),
+            )
+            for warning in self._status.warnings:
+                self._emit("pulse_warned", warning=warning)
+        elif op == "configured":
+            self._configured.set()
+            self._notice()
+        elif op == "refused":
+            self._emit("pulse_refused", what=message.get("what"), reason=message.get("reason"))
+            if message.get("what") == "configure":
+                self._refusal = str(message.get("reason"))
+                self._configured.set()
+
+    def _take_view(self, message: dict[str, Any]) -> None:
+        before, status_before = self._view, self._status
+        self._view = _parse_view(message)
+        self._status = _parse_status(message, status_before)
+        if self._status.pauses > status_before.pauses:
+            self._emit("pulse_paused", late_ms=self._view.late_ms)
+        if self._status.dead_man_fired > status_before.dead_man_fired:
+            self._emit("dead_man_fired", outcomes=self._status.dead_man_outcomes)
+        if _essence(before, status_before) != _essence(self._view, self._status):
+            self._bump()
+        self._notice()
+
+    # -- liveness -------------------------------------------------------------------------------
+
+    def _promise(self) -> float:
+        configuration = self._configuration
+        if configuration is None:
+            return 1.0
+        return max(1.0, configuration.misses * configuration.interval)
+
+    def _is_alive(self) -> bool:
+        """A view with peers' data came within what the pulse promises."""
+        fresh = self._clock.now() - self._view.taken_at <= self._promise()
+        return fresh and self._status.pid is not None and self._configured.is_set()
+
+    def _notice(self) -> None:
+        alive = self._is_alive()
+        if alive != self._was_alive:
+            self._was_alive = alive
+            self._emit("pulse_heard" if alive else "pulse_lost")
+            self._bump()
+
+    def _bump(self) -> None:
+        self._generation += 1
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _emit(self, name: str, **fields: Any) -> None:
+        if self._events is not None:
+            self._events.emit(name, **fields)
+
+
+def _try_connect(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE)
+        sock.connect(str(path))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _parse_view(message: dict[str, Any]) -> PeersView:
+    peers = {name: _parse_peer(name, raw) for name, raw in message["peers"].items()}
+    return PeersView(taken_at=message["taken_at"], peers=peers, late_ms=message.get("late_ms", 0.0))
+
+
+def _parse_peer(name: str, raw: dict[str, Any]) -> PeerView:
+    return PeerView(
+        server=name,
+        paths={p: PathView(v["heard_at"], v["missed"]) for p, v in raw["paths"].items()},
+        heard_at=raw["heard_at"],
+        suspect=raw["suspect"],
+        silent=raw["silent"],
+        boot_id=raw["boot_id"],
+        sees_silent=frozenset(raw["sees_silent"]),
+        store=raw["store"],
+        agent_alive=raw["agent_alive"],
+    )
+
+
+def _parse_status(message: dict[str, Any], known: PulseStatus) -> PulseStatus:
+    dead_man = message["dead_man"]
+    return replace(
+        known,
+        warnings=tuple(message["warnings"]),
+        paused=message.get("paused", False),
+        pauses=message.get("pauses", 0),
+        dead_man_fired=dead_man["fired"],
+        dead_man_outcomes=tuple((o["entry"], o["error"]) for o in dead_man["outcomes"]),
+        armed=dead_man["armed"],
+        proof_age=dead_man["proof_age"],
+        isolated_for=dead_man["isolated_for"],
+    )
+
+
+def _essence(view: PeersView, status: PulseStatus) -> object:
+    """What of a view makes it a transition: everything but times and counts of misses."""
+    peers = [
+        (
+            (p.server, p.suspect, p.silent, p.boot_id, p.sees_silent, p.store, p.agent_alive),
+            [(name, path.missed >= 2) for name, path in sorted(p.paths.items())],
+        )
+        for p in view.peers.values()
+    ]
+    return peers, status.pauses, status.paused, status.dead_man_fired

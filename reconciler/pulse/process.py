@@ -1,0 +1,352 @@
+"""The pulse process: one loop over sockets and timers. `__main__` runs it, `adapters.peers` talks
+to it over `link`.
+
+Each pass reads the clock *before* it drains the sockets and judges at that instant, so whatever
+had been received by then is known. Nothing in the loop waits for an agent, a disk or a network.
+"""
+
+import gc
+import json
+import os
+import secrets
+import select
+import selectors
+import sys
+import time
+from typing import Any
+
+from reconciler.pulse import settings
+from reconciler.pulse.judge import Judge, Peer
+from reconciler.pulse.link import Connection, LinkServer
+from reconciler.pulse.packet import STORE_STATES, Heartbeat, KeyRing, Refused
+from reconciler.pulse.path import HeartbeatPath
+from reconciler.pulse.realtime import harden
+from reconciler.pulse.watch import DeadMan
+
+SCHEMA = 1
+VIEW_EVERY_S = 0.2
+_IDLE_S = 0.5
+_UPKEEP_EVERY_S = 1.0
+_COLLECT_EVERY = 60  # upkeeps
+
+
+class Pulse:
+    """`socket_path`: where agents connect; `state_path`: see `watch.DeadMan`."""
+
+    def __init__(self, socket_path: str, state_path: str | None) -> None:
+        now = time.monotonic()
+        self._link = LinkServer(socket_path)
+        self._realtime, self._locked, self._warnings = harden()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._link, selectors.EVENT_READ)
+        self._start = secrets.token_hex(8)
+        self._dead_man = DeadMan(state_path, now)
+        self._configuration: settings.Configuration | None = None
+        self._keys: KeyRing | None = None
+        self._judge: Judge | None = None
+        self._paths: dict[str, HeartbeatPath] = {}
+        self._sequence = 0
+        self._store = "unknown"
+        self._reported_at: float | None = None
+        self._sent: object = None
+        self._tick_at = now
+        self._view_at = now
+        self._upkeep_at = now + _UPKEEP_EVERY_S
+        self._upkeeps = 0
+        self._stopping = False
+
+    def run(self) -> None:
+        """Until an agent says `stop` or the socket file is gone."""
+        _log("pulse_started", pid=os.getpid(), realtime=self._realtime, locked=self._locked)
+        try:
+            while not self._stopping:
+                self._pass()
+        finally:
+            for path in self._paths.values():
+                path.close()
+            self._link.close()
+            self._selector.close()
+            _log("pulse_stopped")
+
+    def _pass(self) -> None:
+        ready = self._selector.select(max(0.0, self._wake_at() - time.monotonic()))
+        now = time.monotonic()
+        ticking = self._judge is not None and now >= self._tick_at
+        if self._judge is not None and ticking:
+            self._judge.woke(now, self._tick_at)
+        answers = self._drain(now)
+        changed = self._judge is not None and self._judge.judge(now)
+        if ticking or (changed and self._told(now) != self._sent):
+            self._beat(now)
+        elif answers:
+            self._beat(now, answers)
+        if ticking:
+            self._next_tick(now)
+            self._watch_dead_man(now)
+        for key, _ in ready:
+            self._serve(key.fileobj, now)
+        if changed or now >= self._view_at:
+            self._publish(now)
+        if now >= self._upkeep_at:
+            self._upkeep(now)
+
+    def _wake_at(self) -> float:
+        if self._judge is None:
+            return min(self._upkeep_at, self._view_at)
+        return min(self._tick_at, self._judge.next_due(), self._view_at, self._upkeep_at)
+
+    # -- heartbeats -----------------------------------------------------------------------------
+
+    def _drain(self, now: float) -> set[str]:
+        """Hear everything received before `now`; the peers that need an answer at once."""
+        answers: set[str] = set()
+        if self._judge is None or self._keys is None:
+            return answers
+        realtime = time.time() - (time.monotonic() - now)
+        for path in self._paths.values():
+            for datagram, at in path.drain(now, realtime):
+                try:
+                    beat = self._keys.open(datagram)
+                except Refused as refusal:
+                    self._judge.refusals[refusal.reason] += 1
+                    continue
+                if self._judge.hear(beat, path.name, at).answer:
+                    answers.add(beat.sender)
+        return answers
+
+    def _beat(self, now: float, only: set[str] | None = None) -> None:
+        """Send one heartbeat to every peer (or `only` those) on every path."""
+        configuration, keys, judge = self._configuration, self._keys, self._judge
+        if configuration is None or keys is None or judge is None:
+            return
+        self._sequence += 1
+        told = silent, suspect, store, agent_alive = self._told(now)
+        if only is None:
+            self._sent = told
+        for path in self._paths.values():
+            for name in path.settings.peers:
+                if only is not None and name not in only:
+                    continue
+                beat = Heartbeat(
+                    cluster=configuration.cluster,
+                    sender=configuration.server,
+                    to=name,
+                    path=path.name,
+                    boot_id=configuration.boot_id,
+                    start=self._start,
+                    sequence=self._sequence,
+                    echo=judge.peers[name].claimed_start,
+                    silent=silent,
+                    suspect=suspect,
+                    store=store,
+                    agent_alive=agent_alive,
+                )
+                path.send(name, keys.seal(beat))
+
+    def _told(self, now: float) -> tuple[frozenset[str], frozenset[str], str, bool]:
+        """What our heartbeats say of others and of ourselves: silent, suspect, store, agent."""
+        peers = self._judge.peers if self._judge else {}
+        silent = frozenset(name for name, peer in peers.items() if peer.silent)
+        suspect = frozenset(name for name, peer in peers.items() if peer.suspect)
+        agent_alive = self._agent_alive(now)
+        return silent, suspect, self._store if agent_alive else "unknown", agent_alive
+
+    def _next_tick(self, now: float) -> None:
+        assert self._configuration is not None  # noqa: S101
+        interval = self._configuration.interval
+        self._tick_at += interval
+        if self._tick_at <= now:  # we were late: no burst to make up for it
+            self._tick_at = now + interval
+
+    def _agent_alive(self, now: float) -> bool:
+        if self._reported_at is None or self._configuration is None:
+            return False
+        return now - self._reported_at <= self._configuration.dead_man
+
+    # -- dead-man -------------------------------------------------------------------------------
+
+    def _watch_dead_man(self, now: float) -> None:
+        if self._judge is None or self._configuration is None:
+            return
+        majority = self._judge.hears_majority(now)
+        outcomes = self._dead_man.judge(now, self._configuration.dead_man, majority)
+        if outcomes:
+            ended = [{"entry": o.entry, "error": o.error} for o in outcomes]
+            _log("dead_man_fired", ended=ended)
+            self._publish(time.monotonic())
+
+    # -- the agent ------------------------------------------------------------------------------
+
+    def _serve(self, ready: object, now: float) -> None:
+        if ready is self._link:
+            connection = self._link.accept()
+            if connection is not None:
+                self._selector.register(connection, selectors.EVENT_READ)
+                connection.send(self._hello())
+                connection.send(self._view(now))
+        elif isinstance(ready, Connection):
+            for message in ready.receive():
+                ready.send(self._obey(message, now))
+            if ready.closed and ready in self._link.connections:
+                self._forget(ready)
+
+    def _forget(self, connection: Connection) -> None:
+        self._selector.unregister(connection)
+        self._link.connections.remove(connection)
+        connection.close()
+
+    def _obey(self, message: dict[str, Any], now: float) -> dict[str, Any]:
+        op = message.get("op")
+        try:
+            if op == "configure":
+                changed = self._configure(settings.parse(message), now)
+                return {"op": "configured", "changed": changed}
+            if op == "report":
+                self._report(message, now)
+                return {"op": "reported"}
+            if op == "register-kill":
+                self._dead_man.register(message["entries"], now)
+                return {"op": "registered", "entries": len(message["entries"])}
+            if op == "stop":
+                self._stopping = True
+                return {"op": "stopping"}
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            _log("message_refused", op=op, reason=str(error))
+            return {"op": "refused", "what": op, "reason": str(error)}
+        return {"op": "refused", "what": str(op), "reason": "unknown operation"}
+
+    def _report(self, message: dict[str, Any], now: float) -> None:
+        store = message["store"]
+        if store not in STORE_STATES:
+            raise ValueError(f"report: unknown store state {store!r}")
+        until = message.get("proof_until")
+        ttl = self._configuration.session_ttl if self._configuration else 0.0
+        self._store, self._reported_at = store, now
+        if ttl:
+            self._dead_man.prove(None if until is None else float(until), ttl, now)
+        if self._told(now) != self._sent:
+            self._beat(now)
+
+    def _configure(self, wanted: settings.Configuration, now: float) -> bool:
+        """Apply; an equal configuration disturbs nothing. True when something changed."""
+        before = self._configuration
+        if wanted == before:
+            return False
+        self._configuration, self._keys = wanted, wanted.key_ring()
+        self._dead_man.bind(wanted.boot_id)
+        same = before is not None and (before.cluster, before.server, before.boot_id) == (
+            wanted.cluster,
+            wanted.server,
+            wanted.boot_id,
+        )
+        if self._judge is None or not same:
+            self._judge = Judge(wanted.judge_settings(), self._start, now)
+            self._tick_at = now
+        else:
+            self._judge.configure(wanted.judge_settings(), now)
+            self._tick_at = min(self._tick_at, now + wanted.interval)
+        self._bind_paths()
+        _log("pulse_configured", server=wanted.server, paths=sorted(wanted.paths))
+        return True
+
+    def _bind_paths(self) -> None:
+        """Open what the configuration asks for and is not open; close what it does not."""
+        wanted = self._configuration.paths if self._configuration else {}
+        for name, path in list(self._paths.items()):
+            if wanted.get(name) != path.settings:
+                self._selector.unregister(path)
+                path.close()
+                del self._paths[name]
+        self._warnings = [w for w in self._warnings if not w.startswith("path ")]
+        for name, path_settings in wanted.items():
+            if name in self._paths:
+                continue
+            try:
+                path = HeartbeatPath(name, path_settings)
+            except (OSError, ValueError) as error:
+                self._warnings.append(f"path {name}: {error}")
+                continue
+            self._paths[name] = path
+            self._selector.register(path, selectors.EVENT_READ)
+
+    def _upkeep(self, now: float) -> None:
+        self._upkeep_at = now + _UPKEEP_EVERY_S
+        self._upkeeps += 1
+        if self._configuration and len(self._paths) < len(self._configuration.paths):
+            self._bind_paths()
+        if not self._link.is_reachable():
+            _log("socket_removed")
+            self._stopping = True
+        if self._upkeeps % _COLLECT_EVERY == 0:
+            gc.collect()  # right after a tick, over what was made since the start only
+
+    # -- messages to the agent ------------------------------------------------------------------
+
+    def _hello(self) -> dict[str, Any]:
+        return {
+            "op": "hello",
+            "schema": SCHEMA,
+            "pid": os.getpid(),
+            "start": self._start,
+            "realtime": self._realtime,
+            "locked": self._locked,
+            "warnings": self._warnings,
+            "configured": self._configuration is not None,
+        }
+
+    def _publish(self, now: float) -> None:
+        self._view_at = now + VIEW_EVERY_S
+        view = self._view(now)
+        for connection in list(self._link.connections):
+            connection.send(view)
+            if connection.closed:
+                self._forget(connection)
+
+    def _view(self, now: float) -> dict[str, Any]:
+        judge = self._judge
+        view: dict[str, Any] = {
+            "op": "view",
+            "schema": SCHEMA,
+            "taken_at": now,
+            "start": self._start,
+            "warnings": self._warnings,
+            "dead_man": self._dead_man.summary(now),
+            "peers": {},
+        }
+        if judge is None:
+            return view
+        view["late_ms"] = judge.late(now) * 1000
+        view["paused"] = judge.paused(now)
+        view["pauses"] = judge.pauses
+        view["refused"] = dict(judge.refusals)
+        view["path_errors"] = {name: dict(path.errors) for name, path in self._paths.items()}
+        view["peers"] = {name: _peer_view(judge, name, p, now) for name, p in judge.peers.items()}
+        return view
+
+
+def _peer_view(judge: Judge, name: str, peer: Peer, now: float) -> dict[str, Any]:
+    return {
+        "paths": {
+            path: {"heard_at": at, "missed": judge.missed(name, path, now)}
+            for path, at in peer.heard.items()
+        },
+        "heard_at": peer.heard_at,
+        "suspect": peer.suspect,
+        "silent": peer.silent,
+        "boot_id": peer.boot_id,
+        "sees_silent": sorted(peer.silent_there),
+        "sees_suspect": sorted(peer.suspect_there),
+        "store": peer.store,
+        "agent_alive": peer.agent_alive,
+    }
+
+
+def _log(event: str, **fields: Any) -> None:
+    """One JSON line on standard error; a full or closed log never stops heartbeats."""
+    try:
+        if not select.select([], [sys.stderr], [], 0)[1]:
+            return
+        line = json.dumps({"event": event, "monotonic": round(time.monotonic(), 3), **fields})
+        os.write(sys.stderr.fileno(), line.encode() + b"\n")
+    except (OSError, ValueError):
+        return

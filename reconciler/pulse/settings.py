@@ -1,0 +1,87 @@
+"""What the agent's `configure` message says, checked. `process` applies it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.pulse.judge import Settings
+from reconciler.pulse.packet import KeyRing
+
+
+@dataclass(frozen=True, slots=True)
+class PathSettings:
+    """One network: bind to (`address`, `port`) and send to each peer's (address, port)."""
+
+    address: str
+    port: int
+    peers: Mapping[str, tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A whole `configure` message. Times are seconds; `dead_man` is D, `session_ttl` tells how old
+    a proof is that holds until a given time."""
+
+    cluster: str
+    server: str
+    boot_id: str
+    keys: tuple[bytes, ...]
+    interval: float
+    misses: int
+    dead_man: float
+    session_ttl: float
+    paths: Mapping[str, PathSettings]
+
+    def __repr__(self) -> str:  # keys stay out of every log
+        return f"Configuration({self.cluster}/{self.server})"
+
+    def judge_settings(self) -> Settings:
+        peers: dict[str, list[str]] = {}
+        for name, path in self.paths.items():
+            for peer in path.peers:
+                peers.setdefault(peer, []).append(name)
+        by_peer = {peer: tuple(sorted(paths)) for peer, paths in sorted(peers.items())}
+        return Settings(self.cluster, self.server, self.interval, self.misses, by_peer)
+
+    def key_ring(self) -> KeyRing:
+        return KeyRing(self.keys)
+
+
+def parse(message: Mapping[str, Any]) -> Configuration:
+    """The configuration in a message; raises `ValueError` with a sentence, never showing a key."""
+    try:
+        if message.get("policy", "keep") != "keep":
+            raise ValueError("only the store-loss policy 'keep' is supported")
+        configuration = Configuration(
+            cluster=str(message["cluster"]),
+            server=str(message["server"]),
+            boot_id=str(message["boot_id"]),
+            keys=_keys(message["keys"]),
+            interval=float(message["interval"]),
+            misses=int(message["misses"]),
+            dead_man=float(message["dead_man"]),
+            session_ttl=float(message["session_ttl"]),
+            paths={str(name): _path(path) for name, path in message["paths"].items()},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"configure: missing or malformed field {error}") from None
+    if not 0.001 <= configuration.interval <= 60 or not 2 <= configuration.misses <= 1000:
+        raise ValueError("configure: interval must be 1 ms to 60 s and misses at least 2")
+    if configuration.dead_man <= 0 or configuration.session_ttl <= 0:
+        raise ValueError("configure: dead_man and session_ttl must be positive")
+    if any(configuration.server in path.peers for path in configuration.paths.values()):
+        raise ValueError("configure: a server is not its own peer")
+    configuration.key_ring()  # refuses short or missing keys
+    return configuration
+
+
+def _keys(raw: Any) -> tuple[bytes, ...]:
+    try:
+        return tuple(bytes.fromhex(key) for key in raw)
+    except (TypeError, ValueError):
+        raise ValueError("configure: a cluster key is not hexadecimal") from None
+
+
+def _path(raw: Mapping[str, Any]) -> PathSettings:
+    peers = {str(n): (str(p["address"]), int(p["port"])) for n, p in raw["peers"].items()}
+    return PathSettings(str(raw["address"]), int(raw["port"]), peers)

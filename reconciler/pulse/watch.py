@@ -1,0 +1,105 @@
+"""The dead-man at work: keeps the kill list and the newest proof (also in a file, so that a new
+pulse inherits the deadline), asks `deadman` and lets `emergency` act. `process` calls it."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from reconciler.pulse import deadman
+from reconciler.pulse.emergency import Outcome, check_entry, end_all
+
+SCHEMA = 1
+_SAVE_EVERY_S = 1.0
+
+
+class DeadMan:
+    """`state_path`: file in /run (gone after a reboot), or None to keep nothing."""
+
+    def __init__(self, state_path: str | None, now: float) -> None:
+        self._path = state_path
+        self._state = deadman.DeadManState()
+        self._entries: list[dict[str, Any]] = []
+        self._proven_at = now  # nothing known yet: the deadline runs from here
+        self._saved_at = float("-inf")
+        self._boot_id = ""
+        self.fired = 0
+        self.outcomes: list[Outcome] = []
+        self._load(now)
+
+    def bind(self, boot_id: str) -> None:
+        """The boot that we serve now; what was inherited from another boot is forgotten."""
+        if self._boot_id and self._boot_id != boot_id:
+            self._entries = []
+        self._boot_id = boot_id
+
+    def register(self, entries: Sequence[Mapping[str, Any]], now: float) -> None:
+        """Replace the kill list; raises `ValueError` for a malformed entry."""
+        for entry in entries:
+            check_entry(entry)
+        self._entries = [dict(entry) for entry in entries]
+        self._save(now)
+
+    def prove(self, proof_until: float | None, session_ttl: float, now: float) -> None:
+        """The session is proven until `proof_until`; None: no new proof, the old one ages on."""
+        if proof_until is None:
+            return
+        self._proven_at = min(max(self._proven_at, proof_until - session_ttl), now)
+        if now - self._saved_at >= _SAVE_EVERY_S:
+            self._save(now)
+
+    def judge(self, now: float, deadline: float, hears_majority: bool | None) -> list[Outcome]:
+        """Decide, and when it is time end everything; what was ended in this call."""
+        situation = deadman.Situation(
+            now, deadline, self._proven_at, hears_majority, bool(self._entries)
+        )
+        self._state, fire = deadman.step(self._state, situation)
+        if not fire:
+            return []
+        self.fired += 1
+        self.outcomes = end_all(self._entries)
+        return self.outcomes
+
+    def summary(self, now: float) -> dict[str, Any]:
+        """For the view: times are seconds."""
+        since = self._state.isolated_since
+        return {
+            "armed": len(self._entries),
+            "proof_age": round(now - self._proven_at, 3),
+            "isolated_for": None if since is None else round(now - since, 3),
+            "fired": self.fired,
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+        }
+
+    def _save(self, now: float) -> None:
+        if self._path is None:
+            return
+        self._saved_at = now
+        content = {
+            "schema": SCHEMA,
+            "boot_id": self._boot_id,
+            "proven_at": self._proven_at,
+            "entries": self._entries,
+        }
+        temporary = f"{self._path}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        os.replace(temporary, self._path)
+
+    def _load(self, now: float) -> None:
+        if self._path is None or not os.path.exists(self._path):
+            return
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                content = json.load(file)
+            if content["schema"] != SCHEMA or content["proven_at"] > now:
+                return
+            for entry in content["entries"]:
+                check_entry(entry)
+            self._entries = list(content["entries"])
+            self._proven_at = float(content["proven_at"])
+            self._boot_id = str(content["boot_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # unreadable: the deadline runs from now, as for a first start
