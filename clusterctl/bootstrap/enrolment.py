@@ -1,0 +1,343 @@
+"""The enrolment service: lets servers with a token into the cluster.
+
+`python -m clusterctl.bootstrap.enrolment`, one process on each server that holds the CA key,
+started by a supervisor. One JSON line asks, one JSON line answers, over TLS. The joiner does not
+know the CA yet, so `{"ask": "ca"}` needs no trust: the joiner compares the CA with its token.
+Private keys never come here; a request carries public keys and proof that the joiner holds theirs.
+"""
+
+import argparse
+import asyncio
+import ipaddress
+import json
+import logging
+import secrets
+import signal
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clusterctl.bootstrap import certificates, etcd_member, tokens
+from clusterctl.bootstrap.facts import Facts, by_network, read_facts
+from clusterctl.bootstrap.first_server import open_admin, open_store
+from clusterctl.bootstrap.layout import ENROLMENT_PORT, BootstrapError, Layout
+from reconciler.adapters.etcd.admin import (
+    EtcdAdmin,
+    EtcdMember,
+    NotCaughtUp,
+    TooManyLearners,
+)
+from reconciler.config import load_config
+from reconciler.decide.keys import Keys
+from reconciler.decide.records import Record
+from reconciler.ports.store import Put, Store, StoreError, Transaction, Unchanged
+from specs.scalars import Name
+
+LINE_LIMIT = 64 * 1024
+REQUEST_TIMEOUT_S = 30.0
+CONNECTION_LIMIT = 16
+STORE_MEMBER_LIMIT = 5  # more voters make each write slower and outlive no more failures
+PROMOTE_INTERVAL_S = 0.2
+
+log = logging.getLogger("enrolment")
+
+
+class EnrolRequest(BaseModel):
+    """What a joiner asks for: who it is, its addresses (first = store network), its requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ask: str
+    token_id: str = Field(pattern=r"^[0-9a-f]{1,64}$")
+    secret: str = Field(max_length=200)
+    server: Name
+    addresses: tuple[str, ...] = Field(min_length=1, max_length=16)
+    requests: dict[str, str]
+    has_store_data: bool = False
+
+
+class ServerRecord(Record):
+    """tokens/server-<name>: which key a server joined with, so that nobody else takes its name."""
+
+    server: str
+    key_digest: str
+    addresses: tuple[str, ...]
+
+
+class Admin(etcd_member.Access, Protocol):
+    """The part of `EtcdAdmin` that enrolment uses."""
+
+    async def members(self) -> tuple[EtcdMember, ...]: ...
+    async def add_learner(self, peer_url: str) -> EtcdMember: ...
+    async def promote(self, member_id: int) -> None: ...
+    async def remove(self, member_id: int) -> None: ...
+
+
+class Busy(BootstrapError):
+    """Another server is joining right now: ask again in a moment."""
+
+
+class Enrolment:
+    """Decides about requests. Free of sockets, so that tests drive it directly."""
+
+    def __init__(
+        self,
+        authority: certificates.Authority,
+        facts: Facts,
+        cluster_key: bytes,
+        store: Store,
+        admin: Admin,
+    ) -> None:
+        self._authority = authority
+        self._facts = facts
+        self._cluster_key = cluster_key
+        self._store = store
+        self._admin = admin
+        self._keys = Keys(facts.cluster)
+        self._one_at_a_time = asyncio.Lock()
+        self.joining = asyncio.Event()
+
+    async def answer(self, ask: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one request; refusals are answers too, with an `error`."""
+        try:
+            if ask.get("ask") == "ca":
+                return {"ca": self._authority.pem.decode()}
+            request = EnrolRequest.model_validate(ask)
+            async with self._one_at_a_time:
+                return await self._enrol(request)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            return {"error": f"the request is not valid: {where}: {first['msg']}"}
+        except Busy as error:
+            return {"error": str(error), "retry": True}
+        except BootstrapError as error:
+            return {"error": str(error)}
+        except StoreError as error:
+            log.warning("the store refused: %s", error)
+            return {"error": f"the cluster's store does not answer ({error})", "retry": True}
+
+    async def _enrol(self, request: EnrolRequest) -> dict[str, Any]:
+        wanted = {
+            name: certificates.request_key(text.encode()) for name, text in request.requests.items()
+        }
+        if not {"server", "agent"} <= set(wanted) <= {"server", "agent", "admin"}:
+            raise BootstrapError("requests for server, agent and optionally admin are needed")
+        digest = certificates.public_key_digest(wanted["agent"])
+        token = await self._admit(request, digest)
+        await etcd_member.admit_agent(self._admin, self._keys, request.server)
+        initial, endpoints = await self._store_member(request, replace=token.replace)
+        signed = {
+            "server": certificates.sign_server(
+                self._authority, wanted["server"], request.server, request.addresses
+            ),
+            "agent": certificates.sign_client(
+                self._authority, wanted["agent"], certificates.agent_user(request.server)
+            ),
+        }
+        if token.admin and "admin" in wanted:
+            signed["admin"] = certificates.sign_client(
+                self._authority, wanted["admin"], certificates.ADMIN_USER
+            )
+        log.info("server %s enrolled", request.server)
+        return {
+            "facts": self._facts.model_dump(),
+            "cluster_key": self._cluster_key.decode(),
+            "certificates": {name: pem.decode() for name, pem in signed.items()},
+            "endpoints": endpoints,
+            "initial_cluster": initial,
+        }
+
+    async def _admit(self, request: EnrolRequest, digest: str) -> tokens.StoredToken:
+        """Check the token and bind it, and the server's name, to the joiner's key: atomically."""
+        token_key = self._keys.token(request.token_id)
+        found = await self._store.get(token_key)
+        if found is None:
+            raise BootstrapError(f"the token is not known here; {tokens.NEXT}")
+        token = tokens.StoredToken.from_bytes(found.value)
+        token.check(request.secret, request.server, digest, time.time())
+        by_network(self._facts.networks, request.addresses)
+        record_key = self._keys.token(f"server-{request.server}")
+        previous = await self._store.get(record_key)
+        await self._refuse_taken(request, digest, previous.value if previous else None, token)
+        nonce = secrets.token_hex(8)
+        used = token.model_copy(
+            update={"nonce": nonce, "used_by": request.server, "used_by_key": digest}
+        )
+        record = ServerRecord(
+            nonce=nonce, server=request.server, key_digest=digest, addresses=request.addresses
+        )
+        result = await self._store.commit(
+            Transaction(
+                (
+                    Unchanged(token_key, found.mod_revision),
+                    Unchanged(record_key, previous.mod_revision if previous else 0),
+                ),
+                (
+                    Put(token_key, used.to_bytes(), found.lease),
+                    Put(record_key, record.to_bytes()),
+                ),
+                guard=token_key,
+            )
+        )
+        if not result.succeeded:
+            raise Busy("another server used the same token at the same moment; try again")
+        return token
+
+    async def _refuse_taken(
+        self,
+        request: EnrolRequest,
+        digest: str,
+        previous: bytes | None,
+        token: tokens.StoredToken,
+    ) -> None:
+        """Refuse a name or an address that another machine has."""
+        if previous is not None and not token.replace:
+            known = ServerRecord.from_bytes(previous)
+            if known.key_digest != digest:
+                raise BootstrapError(
+                    f"a server named {request.server} joined before with another key; if this "
+                    "machine replaces it: clusterctl cluster token --replace"
+                )
+        listing = await self._store.list(self._keys.token("server-"))
+        taken = {
+            _normal(address): record.server
+            for record in (ServerRecord.from_bytes(item.value) for item in listing.items)
+            for address in record.addresses
+        }
+        for address in request.addresses:
+            other = taken.get(_normal(address), request.server)
+            if other != request.server:
+                raise BootstrapError(f"address {address} belongs to server {other}")
+
+    async def _store_member(
+        self, request: EnrolRequest, *, replace: bool
+    ) -> tuple[dict[str, str] | None, list[str]]:
+        """(members to start etcd with, or None for a server without one; endpoints of the rest)."""
+        url = etcd_member.peer_url(request.addresses[0])
+        members = await self._admin.members()
+        mine = next((each for each in members if url in each.peer_urls), None)
+        if mine is not None and mine.name and not request.has_store_data:
+            if not replace:
+                raise BootstrapError(
+                    f"the store knows {request.server} as a member, but this machine lost the "
+                    "member's data: clusterctl cluster token --replace"
+                )
+            await self._admin.remove(mine.member_id)
+            mine = None
+        others = [each for each in members if url not in each.peer_urls]
+        if mine is None and len(others) < STORE_MEMBER_LIMIT:
+            try:
+                mine = await self._admin.add_learner(url)
+            except TooManyLearners as error:
+                raise Busy("another server is joining; try again") from error
+        self.joining.set()
+        endpoints = [address for each in others for address in each.client_urls[:1]]
+        if mine is None:
+            return None, endpoints
+        return {each.name: each.peer_urls[0] for each in others if each.name}, endpoints
+
+    async def promote_learners(self) -> None:
+        """For ever: give members that joined and caught up their vote."""
+        while True:
+            try:
+                learners = [each for each in await self._admin.members() if each.learner]
+                for learner in learners:
+                    if learner.name:
+                        await self._admin.promote(learner.member_id)
+                        log.info("store member %s has a vote now", learner.name)
+                if not learners:
+                    self.joining.clear()
+            except NotCaughtUp:
+                pass
+            except StoreError as error:
+                log.warning("members can not be looked after now: %s", error)
+            idle_s = PROMOTE_INTERVAL_S if self.joining.is_set() else 10.0
+            try:
+                await asyncio.wait_for(self._wait_for_joiner(idle_s), idle_s)
+            except TimeoutError:
+                continue
+
+    async def _wait_for_joiner(self, idle_s: float) -> None:
+        if self.joining.is_set():
+            await asyncio.sleep(idle_s)
+        await self.joining.wait()
+
+
+def _normal(address: str) -> str:
+    return str(ipaddress.ip_address(address))
+
+
+class Service:
+    """Sockets around an `Enrolment`: bounded connections, line length and time."""
+
+    def __init__(self, enrolment: Enrolment) -> None:
+        self._enrolment = enrolment
+        self._slots = asyncio.Semaphore(CONNECTION_LIMIT)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one request, one answer."""
+        try:
+            if not self._slots.locked():
+                async with self._slots, asyncio.timeout(REQUEST_TIMEOUT_S):
+                    await self._one(reader, writer)
+        except (OSError, TimeoutError, ValueError) as error:
+            log.info("a connection ended early: %s", error)
+        finally:
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ask = json.loads(await reader.readline())
+        if not isinstance(ask, dict):
+            raise TypeError("a request is one JSON object")
+        answer = await self._enrolment.answer(ask)
+        writer.write(json.dumps(answer).encode() + b"\n")
+        await writer.drain()
+
+
+async def run(layout: Layout) -> None:
+    """Serve until SIGTERM. Raises `BootstrapError` where this server can not serve."""
+    authority = certificates.stored_authority(layout)
+    facts = read_facts(layout.cluster_facts)
+    config = load_config(layout.agent_config)
+    store = await open_store(layout, facts.cluster, config.endpoints)
+    admin: EtcdAdmin = open_admin(layout, config.endpoints)
+    enrolment = Enrolment(authority, facts, layout.cluster_key.read_bytes(), store, admin)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(layout.certificate("server"), layout.key("server"))
+    server = await asyncio.start_server(
+        Service(enrolment).serve, port=ENROLMENT_PORT, ssl=context, limit=LINE_LIMIT
+    )
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    promoting = asyncio.create_task(enrolment.promote_learners())
+    log.info("enrolment for cluster %s on port %d", facts.cluster, ENROLMENT_PORT)
+    try:
+        async with server:
+            await stop.wait()
+    finally:
+        promoting.cancel()
+        await store.close()
+        await admin.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="clusterctl-enrolment", description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path("/"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        asyncio.run(run(Layout(arguments.root)))
+    except (BootstrapError, StoreError, OSError) as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,243 @@
+"""`clusterctl cluster init|token|join`: make a cluster out of servers."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from clusterctl.exit_codes import ExitCode
+from clusterctl.failure import Failure
+from clusterctl.global_options import SECONDS, ClusterCommand, output_option
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+START = (
+    "started by a supervisor on this server: etcd --config-file /etc/clusterctl/etcd.yaml; "
+    "reconciler; and where /etc/clusterctl/pki/ca.key is: python -m clusterctl.bootstrap.enrolment"
+)
+TOKEN_LIMIT = 16 * 1024
+
+
+@click.group()
+def command() -> None:
+    """Make a cluster, and join servers to it."""
+
+
+def _explained(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn what the operator has to change into a `Failure`."""
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        from clusterctl.bootstrap.layout import BootstrapError
+
+        try:
+            return function(*args, **kwargs)
+        except BootstrapError as error:
+            raise Failure(str(error), ExitCode.FAILED) from error
+
+    return wrapper
+
+
+@command.command(cls=ClusterCommand)
+@click.argument("name")
+@click.option("--server", required=True, help="Name of this server.")
+@click.option(
+    "--address",
+    "addresses",
+    required=True,
+    multiple=True,
+    help="Address of this server; once per network.",
+)
+@click.option("--private", required=True, help="Network that carries the store, as a CIDR.")
+@click.option("--public", default=None, help="Network of the clients, as a CIDR.")
+@click.option(
+    "--profile",
+    type=click.Choice(["default", "fast-lan", "no-realtime", "wan"]),
+    default="default",
+    show_default=True,
+    help="Timing profile.",
+)
+@click.option("--wait", "wait_s", type=SECONDS, default="60s", help="How long to wait for etcd.")
+@output_option("text", "json")
+@_explained
+def init(
+    name: str,
+    server: str,
+    addresses: tuple[str, ...],
+    private: str,
+    public: str | None,
+    profile: str,
+    wait_s: float,
+    output: str,
+) -> None:
+    """Begin a cluster on this server. Repeat the same command if it was interrupted.
+
+    It writes /etc/clusterctl and then waits until etcd, started by a supervisor, can be secured.
+    """
+    from clusterctl.bootstrap import first_server
+    from clusterctl.bootstrap.facts import Facts
+    from clusterctl.bootstrap.layout import Layout
+    from specs.cluster import PROFILES
+
+    _checked_name(name, "NAME")
+    _checked_name(server, "--server")
+    networks = {"private": _checked_cidr(private, "--private")}
+    if public is not None:
+        networks["public"] = _checked_cidr(public, "--public")
+    timing = PROFILES[profile]
+    facts = Facts(
+        cluster=name,
+        networks=networks,
+        profile=profile,
+        etcd_heartbeat_ms=timing.etcd_heartbeat_ms,
+        etcd_election_ms=timing.etcd_election_ms,
+    )
+    layout = Layout()
+    identity = first_server.write_first_server(layout, facts, server, addresses)
+    if output == "text":
+        click.echo(f"{layout.configuration} is written; waiting for etcd, {START}", err=True)
+    _run(first_server.secure_first_server(layout, facts, identity, wait_s))
+    _report(
+        output,
+        {"cluster": name, "server": server, "addresses": list(identity.addresses)},
+        f"cluster {name} begins on {server}\n"
+        "next: clusterctl cluster token, then on each other server: clusterctl cluster join -",
+    )
+
+
+@command.command(cls=ClusterCommand)
+@click.option("--ttl", "ttl_s", type=SECONDS, default="1h", show_default=True, help="Valid for.")
+@click.option("--server", default=None, help="Only the server of this name may use it.")
+@click.option("--replace", is_flag=True, help="It replaces a lost server of the same name.")
+@click.option(
+    "--admin/--no-admin", default=True, help="Whether clusterctl may administer from that server."
+)
+@output_option("text", "json")
+@_explained
+def token(ttl_s: float, server: str | None, replace: bool, admin: bool, output: str) -> None:
+    """Print a token that lets one server join, once. It is a secret: send it over a safe way."""
+    from clusterctl.bootstrap.layout import Layout
+
+    if not 60 <= ttl_s <= 7 * 86400:
+        raise Failure("--ttl must be between 1 minute and 7 days", ExitCode.USAGE)
+    made = _run(_token(Layout(), _Wish(ttl_s, server, replace, admin)))
+    _report(output, {"token": made, "validFor": ttl_s}, made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    ttl_s: float
+    server: str | None
+    replace: bool
+    admin: bool
+
+
+async def _token(layout: Any, wish: _Wish) -> str:
+    from clusterctl.bootstrap import certificates, etcd_member, tokens
+    from clusterctl.bootstrap.facts import read_facts
+    from clusterctl.bootstrap.first_server import open_store
+    from clusterctl.bootstrap.layout import ENROLMENT_PORT
+    from reconciler.config import load_config
+    from reconciler.decide.keys import Keys
+
+    facts = read_facts(layout.cluster_facts)
+    authority = certificates.stored_authority(layout)
+    config = load_config(layout.agent_config)
+    host = config.endpoints[0].removeprefix("https://").rsplit(":", 1)[0].strip("[]")
+    store = await open_store(layout, facts.cluster, config.endpoints)
+    try:
+        made = await tokens.create(
+            store,
+            Keys(facts.cluster),
+            endpoints=(f"https://{etcd_member.host(host)}:{ENROLMENT_PORT}",),
+            ca_sha256=certificates.fingerprint(authority.pem),
+            lifetime_s=wish.ttl_s,
+            server=wish.server,
+            admin=wish.admin,
+            replace=wish.replace,
+        )
+    finally:
+        await store.close()
+    return made.encode()
+
+
+@command.command(cls=ClusterCommand)
+@click.argument("token", default="-")
+@click.option("--server", required=True, help="Name of this server.")
+@click.option(
+    "--address",
+    "addresses",
+    required=True,
+    multiple=True,
+    help="Address of this server; once per network, the store's network first.",
+)
+@click.option(
+    "--wait", "wait_s", type=SECONDS, default="60s", help="How long to wait for etcd's vote."
+)
+@output_option("text", "json")
+@_explained
+def join(token: str, server: str, addresses: tuple[str, ...], wait_s: float, output: str) -> None:
+    """Join this server to a cluster. TOKEN is read from standard input unless given.
+
+    Other users of this machine see what stands on a command line, so prefer `-`.
+    """
+    from clusterctl.bootstrap import joining, tokens
+    from clusterctl.bootstrap.etcd_member import peer_url
+    from clusterctl.bootstrap.layout import Layout
+    from reconciler.config import load_config
+
+    _checked_name(server, "--server")
+    if token == "-":  # noqa: S105 (the usual name of standard input)
+        token = sys.stdin.read(TOKEN_LIMIT)
+    layout = Layout()
+    identity, member = _run(joining.join(layout, tokens.decode(token), server, addresses))
+    voting = False
+    if member and wait_s > 0:
+        if output == "text":
+            click.echo(f"{layout.configuration} is written; waiting for etcd, {START}", err=True)
+        endpoints = load_config(layout.agent_config).endpoints[1:]
+        url = peer_url(identity.addresses[0])
+        voting = _run(joining.wait_for_vote(layout, endpoints, url, wait_s))
+        if not voting:
+            raise Failure(
+                f"{server} is enrolled, but its etcd got no vote within {wait_s:.0f} s",
+                ExitCode.TIMEOUT,
+                "start etcd with `etcd --config-file /etc/clusterctl/etcd.yaml`, then repeat this",
+            )
+    _report(
+        output,
+        {"server": server, "addresses": list(identity.addresses), "storeMember": member},
+        f"{server} has joined" + (", its etcd has a vote" if voting else ""),
+    )
+
+
+def _run(work: Coroutine[Any, Any, R]) -> R:
+    return asyncio.run(work)
+
+
+def _report(output: str, data: dict[str, Any], text: str) -> None:
+    click.echo(json.dumps(data) if output == "json" else text)
+
+
+def _checked_name(text: str, where: str) -> None:
+    from specs.scalars import parse_name
+
+    try:
+        parse_name(text)
+    except ValueError as error:
+        raise Failure(f"{where}: {error}", ExitCode.USAGE) from error
+
+
+def _checked_cidr(text: str, where: str) -> str:
+    from specs.scalars import parse_cidr
+
+    try:
+        return parse_cidr(text)
+    except ValueError as error:
+        raise Failure(f"{where}: {error}", ExitCode.USAGE) from error
