@@ -67,6 +67,7 @@ class Document(Model):
         description="Version of the format.",
         json_schema_extra=impact("none", example=API_VERSION),
     )
+    kind: str = Field(description="Kind of the object.", json_schema_extra=impact("none"))
     metadata: Metadata = Field(
         description="Name, labels and annotations.", json_schema_extra=impact("none")
     )

@@ -52,7 +52,10 @@ class UnknownTopic(SpecError, LookupError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'address'?`, or nothing when no known word is near."""
     candidates = {name.lower(): name for name in known}
-    match = difflib.get_close_matches(word[:80].lower(), candidates, n=1, cutoff=0.6)
+    given = word[:80].lower()
+    match = difflib.get_close_matches(given, candidates, n=1, cutoff=0.6)
+    if not match and len(given) >= 3:
+        match = sorted(name for name in candidates if name.startswith(given))[:1]
     return f", did you mean {candidates[match[0]]!r}?" if match else ""
 
 
@@ -73,6 +76,7 @@ CODES: dict[str, str] = {
     "E0105": "a value is not allowed",
     "E0106": "unknown type of resource, monitor or fence device",
     "E0107": "two objects have the same kind and name",
+    "E0110": "`schema` or `explain` was asked for an unknown topic",
     "E0201": "a name refers to no object",
     "E0202": "resources depend on each other in a circle",
     "E0203": "a resource depends on a resource of another group",
@@ -82,12 +86,15 @@ CODES: dict[str, str] = {
     "E0302": "an address is outside the network it is declared in",
     "E0303": "a server has an address in a network that the Cluster does not have",
     "E0304": "an address is outside every network of a server that may run the group",
+    "E0305": "two networks overlap",
     "E0401": "timings that contradict each other",
+    "E0402": "no network carries heartbeats",
     "E0501": "not available in this release",
     "W0303": "a server has no address in a network",
     "W0401": "timings that work but are unwise",
     "W0601": "the number of servers weakens the quorum",
     "W0602": "a server cannot be fenced",
-    "W0603": "nothing uses an object",
+    "W0603": "a group has no resources",
+    "W0604": "heartbeats travel on one network only",
 }
 """What each code means; a code never changes its meaning. `W` codes are warnings."""

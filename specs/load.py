@@ -68,7 +68,9 @@ def load(sources: Sequence[Source], types: TypeCatalogue) -> SpecSet:
         problems.append(SpecProblem(names, 0, 0, "", "no object was found", "E0009"))
     if problems:
         order = {source.name: number for number, source in reversed(list(enumerate(sources)))}
-        problems.sort(key=lambda problem: (order.get(problem.file, 0), problem.line))
+        problems.sort(
+            key=lambda problem: (order.get(problem.file, 0), problem.line, problem.column)
+        )
         raise SpecErrors(*problems)
     return SpecSet.of(loaded.values())
 
@@ -209,10 +211,11 @@ def _find_type(
 
 
 @lru_cache(maxsize=256)
-def _document_of(kind: str, spec: type[BaseModel]) -> type[Document]:
-    """Resource or Monitor whose spec is one type's model."""
+def document_of(kind: str, spec: Any) -> type[Document]:
+    """Resource or Monitor whose spec is one type's model, or a union of such models."""
     field: Any = (spec, Field(description=f"{kind} spec.", json_schema_extra=impact("resource")))
-    return cast(type[Document], create_model(kind, __base__=KINDS[kind], spec=field))
+    base = KINDS[kind]
+    return cast(type[Document], create_model(kind, __base__=base, __doc__=base.__doc__, spec=field))
 
 
 def _typed(
@@ -227,10 +230,10 @@ def _typed(
     if reason:
         problems.append(_problem(name, parsed, ("spec", "type"), reason, "E0106"))
     if found is None or not isinstance(spec, dict):
-        return _document_of(kind, fallback), data
+        return document_of(kind, fallback), data
     # A copy: an alias in the text may share the mapping with other places.
     named = {**spec, "type": canonical_name(found, str(given))}
-    return _document_of(kind, found), {**data, "spec": named}
+    return document_of(kind, found), {**data, "spec": named}
 
 
 def _fence_levels(
@@ -255,7 +258,7 @@ def _fence_levels(
             message = reason or f"expected a type as text, found {described(given)}; {installed}"
             problems.append(_problem(name, parsed, (*path, "type"), message, "E0106"))
             continue
-        named = {**level, "type": canonical_name(model, given)}
+        named = {**level, "type": canonical_name(model, str(given))}
         value = _validated(model, named, name, parsed, path, problems)
         if value is not None:
             levels.append(value.model_dump(mode="json", by_alias=True, exclude_none=True))
