@@ -37,13 +37,13 @@ def step(state: DeadManState, situation: Situation) -> tuple[DeadManState, bool]
     """The next state and whether to end everything now.
 
     While the reasons last it fires again once per second, for what could not be ended or was
-    started since. Not knowing who is heard neither starts nor ends an isolation.
+    started since. Not knowing who is heard neither starts nor ends an isolation, and never fires.
     """
     if situation.hears_majority:
         return DeadManState(), False
     if situation.hears_majority is False and state.isolated_since is None:
         state = DeadManState(isolated_since=situation.now)
-    if state.isolated_since is None or not situation.armed:
+    if situation.hears_majority is None or state.isolated_since is None or not situation.armed:
         return state, False
     alone = situation.now - state.isolated_since > situation.deadline
     unproven = situation.now - situation.proven_at > situation.deadline

@@ -45,6 +45,7 @@ class Peer:
     sequence: dict[str, int] = field(default_factory=dict)
     newest_sequence: int = -1
     boot_id: str | None = None
+    keys: tuple[str, ...] = ()  # ids of the cluster keys that it holds
     start: str | None = None
     claimed_start: str | None = None  # newest start seen, proven or not: what we echo
     retired: deque[str] = field(default_factory=lambda: deque(maxlen=_RETIRED_STARTS))
@@ -118,6 +119,7 @@ class Judge:
         if beat.sequence <= peer.sequence.get(path, -1):
             return self._refuse("replayed")
         peer.sequence[path] = beat.sequence
+        peer.keys = beat.keys
         peer.heard[path] = max(at, peer.heard[path] or at)
         if peer.suspect or peer.missed.get(path, 0) >= self.settings.misses:
             self._dirty = True
@@ -194,7 +196,7 @@ class Judge:
 
         True when something that others should know has changed since the last judgement.
         """
-        if not self._dirty and now < self._due:
+        if not self._dirty and now + _ROUNDING < self._due:
             return False
         self._dirty = False
         grace = self.in_grace(now)
@@ -241,7 +243,7 @@ class Judge:
                 yield max(references) + SUSPECT_MISSES * self.settings.interval
 
     def _next_due(self, now: float) -> float:
-        later = [at for at in self._thresholds() if at > now]
+        later = [at for at in self._thresholds() if at > now + _ROUNDING]
         if self.in_grace(now):
             later.append(self._resumed_at + self.settings.detection)
         return min(later, default=now + self.settings.interval)

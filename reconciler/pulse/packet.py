@@ -7,8 +7,8 @@ One datagram is `header | JSON body | tag`:
 The tag covers everything before it. Each datagram names sender, recipient, path and cluster, so a
 recorded one cannot be replayed to another server, on another network or in another cluster.
 
-While two keys are valid the *oldest* signs and both are accepted: a server that has not got the new
-list yet still understands everyone, and so does one that has dropped the old key already.
+Keys rotate without a gap: a server may hold two keys, accepts both, names them in each heartbeat,
+and signs for each peer with the newest that the peer holds too.
 """
 
 import hashlib
@@ -39,7 +39,8 @@ class Refused(Exception):
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """One heartbeat. `start` is a random id of the sending pulse process, `echo` the recipient's
-    `start` as the sender last heard it; `silent` and `suspect` are the sender's view of others."""
+    `start` as the sender last heard it; `silent` and `suspect` are the sender's view of others,
+    `keys` the ids of the keys that it accepts."""
 
     cluster: str
     sender: str
@@ -53,6 +54,7 @@ class Heartbeat:
     suspect: frozenset[str] = frozenset()
     store: str = "unknown"
     agent_alive: bool = False
+    keys: tuple[str, ...] = ()
 
 
 class KeyRing:
@@ -62,15 +64,21 @@ class KeyRing:
         if not keys or any(len(key) < 16 for key in keys):
             raise ValueError("at least one cluster key of 16 bytes or more is needed")
         self._by_id: Mapping[bytes, bytes] = {key_id(key): key for key in keys}
-        self._signing = keys[-1]
+        self.ids = tuple(known.hex() for known in self._by_id)
 
     def __repr__(self) -> str:  # never the keys themselves
         return f"KeyRing({len(self._by_id)} keys)"
 
-    def seal(self, beat: Heartbeat) -> bytes:
-        """The datagram of one heartbeat."""
-        head = MAGIC + bytes([SCHEMA]) + key_id(self._signing) + _body(beat)
-        return head + hmac.digest(self._signing, head, "sha256")
+    def seal(self, beat: Heartbeat, theirs: Sequence[str] = ()) -> bytes:
+        """The datagram of one heartbeat to a peer that holds the keys with the ids `theirs`.
+
+        While that is unknown, or none of them is ours, our keys take turns.
+        """
+        common = [known for known in self._by_id if known.hex() in theirs]
+        turns = list(self._by_id)
+        chosen = common[0] if common else turns[beat.sequence % len(turns)]
+        head = MAGIC + bytes([SCHEMA]) + chosen + _body(beat)
+        return head + hmac.digest(self._by_id[chosen], head, "sha256")
 
     def open(self, datagram: bytes) -> Heartbeat:
         """The heartbeat of an authentic datagram; raises `Refused`."""
@@ -105,6 +113,7 @@ def _body(beat: Heartbeat) -> bytes:
         "suspect": sorted(beat.suspect),
         "store": beat.store,
         "agent": beat.agent_alive,
+        "keys": beat.keys,
     }
     return json.dumps(fields, separators=(",", ":")).encode()
 
@@ -125,6 +134,7 @@ def _parse(body: bytes) -> Heartbeat:
             suspect=frozenset(_text(name) for name in fields["suspect"]),
             store=_text(fields["store"]),
             agent_alive=bool(fields["agent"]),
+            keys=tuple(_text(known) for known in fields["keys"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise Refused("malformed") from error

@@ -140,8 +140,9 @@ class Pulse:
                     suspect=suspect,
                     store=store,
                     agent_alive=agent_alive,
+                    keys=keys.ids,
                 )
-                path.send(name, keys.seal(beat))
+                path.send(name, keys.seal(beat, judge.peers[name].keys))
 
     def _told(self, now: float) -> tuple[frozenset[str], frozenset[str], str, bool]:
         """What our heartbeats say of others and of ourselves: silent, suspect, store, agent."""
