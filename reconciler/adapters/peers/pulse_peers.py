@@ -17,8 +17,8 @@ from typing import Any
 
 from reconciler.adapters.peers.configuration import KillEntry, PulseConfiguration
 from reconciler.adapters.peers.spawn import (
-    exists,
     has_ended,
+    is_running,
     kill_pulse,
     lock_holder,
     pulse_pid,
@@ -170,11 +170,12 @@ class PulsePeers:
             with suppress(OSError):
                 sock.send(b'{"op":"stop"}')
             deadline = self._clock.now() + timeout_s
-            while exists(pid) and not self._reaped():
+            while is_running(pid):
                 if self._clock.now() > deadline:
                     kill_pulse(pid)
-                    deadline += timeout_s
+                    break
                 await asyncio.sleep(0.02)
+        self._reaped()
 
     async def _connect(self) -> None:
         """Connect, starting a pulse first if nobody listens. Raises `OSError`."""

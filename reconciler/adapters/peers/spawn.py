@@ -45,9 +45,13 @@ def spawn_pulse(socket_path: Path, state_path: Path | None, log_path: Path | Non
     )
 
 
-def exists(pid: int) -> bool:
-    """False once no process has this pid, not even as a zombie."""
-    return Path(f"/proc/{pid}").exists()
+def is_running(pid: int) -> bool:
+    """False once the process is gone; a zombie is."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 def has_ended(pid: int) -> bool:
