@@ -1,7 +1,7 @@
 """In which order the resources of a group start and stop. Pure; called by the group runner,
 `clusterctl diff` and the impact estimates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 
@@ -12,6 +12,12 @@ class Ordered:
 
     level: int
     depends_on: tuple[str, ...] | None = None
+
+    def within(self, names: Set[str]) -> "Ordered":
+        """The same among these resources only: what is not there is not waited for."""
+        if self.depends_on is None:
+            return self
+        return Ordered(self.level, tuple(n for n in self.depends_on if n in names))
 
 
 class OrderError(ValueError):

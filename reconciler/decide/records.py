@@ -101,7 +101,7 @@ class FenceIntent(Record):
     """run/fence-slot: the one fence in progress.
 
     `covers` are the victim's boot ids that a confirmed power-off ends. Only the named incarnation
-    of the executor may act on it: an agent that was restarted does not know when it was stored. Everybody counts
+    of the executor may act on it: a restarted agent does not know when it was stored. All count
     `valid_for_s` on the own monotonic clock, from seeing the intent.
     """
 

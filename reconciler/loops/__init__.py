@@ -1,0 +1,1 @@
+"""The async shell: observes, asks `decide`, acts. Everything it touches is a port."""

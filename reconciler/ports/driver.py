@@ -73,3 +73,7 @@ class Driver(Protocol):
     async def changed(self) -> None:
         """Returns when the kernel reports something that may have changed the state."""
         ...
+
+    async def close(self) -> None:
+        """End the upkeep of an active resource without stopping it."""
+        ...

@@ -6,7 +6,7 @@ call ends within a bound of its own and raises `HostError`, never another except
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -93,15 +93,20 @@ class Workload:
     keep_after_exit: bool = False
     log_limit_bytes: int = 1024 * 1024
 
+    def with_command(self, command: tuple[str, ...]) -> "Workload":
+        """The same surroundings for another program."""
+        return replace(self, command=command)
+
 
 @dataclass(frozen=True, slots=True)
 class StopPlan:
     """How to end a workload: the command (if any), else the signal; SIGKILL to everything that is
-    left after `grace_s` seconds."""
+    left after `grace_s` seconds. With `must_succeed` a command that fails makes the stop fail."""
 
     command: tuple[str, ...] = ()
     signal: int = 15
     grace_s: float = 20.0
+    must_succeed: bool = False
 
 
 class RunnerState(StrEnum):
@@ -117,7 +122,8 @@ class RunnerState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class RunnerView:
     """One runner as recorded and as found. `exit_code` is negative for a signal, as in
-    `subprocess`. `left` counts processes of a lost runner's workload; None when that is unknown."""
+    `subprocess`. `left` counts processes of a lost runner's workload; None when that is unknown.
+    `is_held`: the runner itself is alive."""
 
     state: RunnerState
     epoch: int | None = None
@@ -125,10 +131,15 @@ class RunnerView:
     exit_code: int | None = None
     started_wall: float | None = None
     left: int | None = 0
+    is_held: bool = False
 
 
 class Runners(Protocol):
     """Process holders of this server, one for each name. They outlive the agent."""
+
+    def names(self) -> tuple[str, ...]:
+        """Everything that runs or was not cleared away, whichever agent started it."""
+        ...
 
     async def prepare(self) -> None:
         """Have a holder ready, so that the next `start` is faster. Starts no workload."""
@@ -149,8 +160,9 @@ class Runners(Protocol):
         Returns when nothing is left; `HostError` names the processes that do not go."""
         ...
 
-    async def changed(self, name: str) -> None:
-        """Returns when the workload ends, its runner dies, or this agent starts or stops one."""
+    async def changed(self, name: str, seen: RunnerState | None = None) -> None:
+        """Returns when the workload ends, its runner dies, or this agent starts or stops one; at
+        once when its state is not `seen` any more."""
         ...
 
     def log_tail(self, name: str, limit_bytes: int = 2000) -> str:

@@ -1,0 +1,182 @@
+"""Carries out decisions: the coordinator's transaction, this server's own records, effects.
+
+Two tasks call `decide`: one for what must never wait for the store (local groups), one for writes.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from reconciler.decide.actions import Decision, Effect, LocalWant, Reason, ResetSelf, Write
+from reconciler.decide.decide import decide
+from reconciler.decide.records import Coordinator
+from reconciler.decide.snapshot import Snapshot
+from reconciler.loops.state import AgentState
+from reconciler.ports.store import (
+    CommitResult,
+    Delete,
+    Indeterminate,
+    Put,
+    StoreError,
+    Transaction,
+    Unchanged,
+)
+
+LOOK_AGAIN_S = 1.0
+COMMIT_TIMEOUT_S = 2.0
+
+
+class LocalLoop:
+    """Tells the group runners what they should do; resets the machine when that must be."""
+
+    def __init__(
+        self, state: AgentState, set_wants: Callable[[Mapping[str, LocalWant]], None]
+    ) -> None:
+        self._state, self._set_wants = state, set_wants
+        self._wake = state.new_wake()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            snapshot = self._state.snapshot()
+            if snapshot is not None:
+                decision = decide(snapshot)
+                self._set_wants(decision.local)
+                for effect in decision.effects:
+                    if isinstance(effect, ResetSelf):
+                        self._state.events.emit("machine_reset", reason=effect.reason)
+                        await self._state.machine.reset(effect.reason)
+            await wait_for(self._state, self._wake, LOOK_AGAIN_S / 4)
+
+
+class CoordinationLoop:
+    """Writes what this server may decide, and starts the effects that belong to it."""
+
+    def __init__(
+        self, state: AgentState, start_effects: Callable[[Sequence[Effect]], None]
+    ) -> None:
+        self._state, self._start_effects = state, start_effects
+        self._wake = state.new_wake()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            snapshot = self._state.snapshot()
+            if snapshot is None:
+                await wait_for(self._state, self._wake, LOOK_AGAIN_S)
+                continue
+            decision = decide(snapshot)
+            self._start_effects(decision.effects)
+            if decision.own_writes or decision.writes or decision.take_coordinator:
+                if await self._write(snapshot, decision):
+                    continue
+                await self._state.clock.sleep(self._state.jitter(0.05))
+                continue
+            until = LOOK_AGAIN_S
+            if decision.wake_at is not None:
+                until = min(until, max(0.0, decision.wake_at - self._state.clock.now()))
+            await wait_for(self._state, self._wake, until)
+
+    async def _write(self, snapshot: Snapshot, decision: Decision) -> bool:
+        """True if everything was stored; else the caller pauses before it decides again."""
+        ok = True
+        transactions: list[tuple[Transaction, tuple[Reason, ...], tuple[Effect, ...]]] = [
+            (self._own(write), _reasons((write,)), ()) for write in decision.own_writes
+        ]
+        if decision.writes or decision.take_coordinator:
+            reasons = decision.reasons + _reasons(decision.writes)
+            shared = self._shared(snapshot, decision)
+            transactions.append((shared, reasons, decision.after_commit))
+        for transaction, reasons, after in transactions:
+            result = await self._commit(transaction, reasons)
+            if result is None or not result.succeeded:
+                ok = False
+                continue
+            self._start_effects(after)
+        return ok
+
+    def _own(self, write: Write) -> Transaction:
+        compares = (Unchanged(write.key, write.expected), *_depends(write))
+        operation = self._operation(write)
+        return Transaction(compares, (operation,), _guard((operation,)))
+
+    def _shared(self, snapshot: Snapshot, decision: Decision) -> Transaction:
+        """All writes at once, bound to the coordinator key and to the fence slot as we know it:
+        a server that is being fenced, or was deposed, decides nothing."""
+        keys, slot, holder = self._state.keys, snapshot.fence_slot, snapshot.coordinator
+        compares: dict[str, int] = {
+            keys.coordinator: holder.mod_revision if holder else 0,
+            keys.fence_slot: slot.mod_revision if slot else 0,
+        }
+        own = snapshot.own_session
+        compares[keys.session(snapshot.me)] = own.mod_revision if own else 0
+        operations: list[Put | Delete] = []
+        if decision.take_coordinator and own is not None:
+            record = Coordinator(
+                nonce=self._state.nonce(), server=snapshot.me, incarnation=own.incarnation
+            )
+            operations.append(Put(keys.coordinator, record.to_bytes(), own.lease))
+        for write in decision.writes:
+            compares[write.key] = write.expected
+            compares.update({c.key: c.mod_revision for c in _depends(write)})
+            operations.append(self._operation(write))
+        unchanged = tuple(Unchanged(key, revision) for key, revision in sorted(compares.items()))
+        return Transaction(unchanged, tuple(operations), _guard(operations))
+
+    def _operation(self, write: Write) -> Put | Delete:
+        if write.record is None:
+            return Delete(write.key)
+        record = write.record
+        if not record.nonce:
+            record = record.model_copy(update={"nonce": self._state.nonce()})
+        return Put(write.key, record.to_bytes())
+
+    async def _commit(
+        self, transaction: Transaction, reasons: Sequence[Reason]
+    ) -> CommitResult | None:
+        state = self._state
+        try:
+            result = await state.store.commit(transaction, timeout_s=COMMIT_TIMEOUT_S)
+        except Indeterminate as error:
+            state.events.emit("store_write_unknown", error=str(error))
+            await state.mirror.reread()
+            return None
+        except StoreError as error:
+            state.events.emit("store_write_failed", error=str(error))
+            return None
+        if not result.succeeded:
+            # The found values are newer than our mirror: take them over before deciding again.
+            for key, item in result.found.items():
+                state.mirror.put(key, item, result.revision)
+            return result
+        for operation in transaction.operations:
+            value = operation.value if isinstance(operation, Put) else None
+            state.mirror.apply_own(operation.key, value, result.revision)
+        for reason in reasons:
+            state.events.emit(reason.name, **dict(reason.fields))
+        state.wake()
+        return result
+
+
+async def wait_for(state: AgentState, event: asyncio.Event, seconds: float) -> None:
+    """Until the event is set, or the time is over (by the port's clock)."""
+    waiter = asyncio.ensure_future(event.wait())
+    timer = asyncio.ensure_future(state.clock.sleep(seconds))
+    try:
+        await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (waiter, timer):
+            task.cancel()
+        await asyncio.gather(waiter, timer, return_exceptions=True)
+
+
+def _depends(write: Write) -> tuple[Unchanged, ...]:
+    return tuple(Unchanged(key, revision) for key, revision in write.depends)
+
+
+def _guard(operations: Sequence[Put | Delete]) -> str | None:
+    """Any put carries a nonce; a transaction of deletes only is tried once."""
+    return next((op.key for op in operations if isinstance(op, Put)), None)
+
+
+def _reasons(writes: Sequence[Write]) -> tuple[Reason, ...]:
+    return tuple(write.reason for write in writes if write.reason is not None)

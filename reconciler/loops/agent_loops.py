@@ -1,0 +1,104 @@
+"""All loops of one agent in one TaskGroup; the same in production and in the simulator."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from reconciler.decide.actions import LocalWant
+from reconciler.decide.snapshot import Specs
+from reconciler.loops.act import CoordinationLoop, LocalLoop
+from reconciler.loops.fence import FenceLoop, Prober
+from reconciler.loops.group_runner import GroupRunner, MakeDriver
+from reconciler.loops.session import AnswerLoop, SessionLoop
+from reconciler.loops.state import AgentState
+from reconciler.loops.status import StatusLoop
+from reconciler.ports.power import Power
+from reconciler.ports.specs import SpecSource
+from specs.resource import Resource
+
+ReadResource = Callable[[Mapping[str, object]], Resource]
+
+
+class AgentLoops:
+    """`read_resource` turns a remembered resource (JSON) back into its model."""
+
+    def __init__(
+        self,
+        state: AgentState,
+        *,
+        make_driver: MakeDriver,
+        read_resource: ReadResource,
+        specs: SpecSource,
+        power: Power,
+        prober: Prober,
+        version: str,
+        on_specs: Callable[[Specs], None],
+    ) -> None:
+        self.state = state
+        self._make_driver, self._read_resource = make_driver, read_resource
+        self._specs, self._on_specs = specs, on_specs
+        self.runners: dict[str, GroupRunner] = {}
+        self._runner_tasks: asyncio.TaskGroup | None = None
+        self.fences = FenceLoop(state, power, prober)
+        self._local = LocalLoop(state, self._set_wants)
+        self._coordination = CoordinationLoop(state, self.fences.start)
+        self._session = SessionLoop(state, version)
+        self._answer = AnswerLoop(state)
+        self._status = StatusLoop(state, lambda: self.runners, self.fences, version)
+
+    async def run(self) -> None:
+        """For ever; any loop that fails ends all, and the supervisor starts the agent again."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._runner_tasks = tasks
+                self._adopt()
+                for loop in (
+                    self.state.mirror.follow_run(),
+                    self.state.mirror.follow_status(),
+                    self._follow_specs(),
+                    self._follow_peers(),
+                    self._answer.run(),
+                    self._session.run(),
+                    self._local.run(),
+                    self._coordination.run(),
+                    self._status.run(),
+                    self.fences.run_self_tests(),
+                ):
+                    tasks.create_task(loop)
+        finally:
+            for runner in self.runners.values():
+                await runner.close()
+
+    def _adopt(self) -> None:
+        """What an agent of this boot started before may still run: it is ours to keep or stop."""
+        for group, started in sorted(self.state.local_state.started_groups().items()):
+            resources = {
+                name: self._read_resource(spec) for name, spec in started["resources"].items()
+            }
+            self._add_runner(group, resources, int(started["epoch"]))
+
+    def _add_runner(
+        self, group: str, adopted: Mapping[str, Resource] | None = None, epoch: int = 0
+    ) -> GroupRunner:
+        runner = GroupRunner(group, self.state, self._make_driver, adopted, epoch)
+        self.runners[group] = runner
+        if self._runner_tasks is not None:
+            self._runner_tasks.create_task(runner.run())
+        return runner
+
+    def _set_wants(self, wants: Mapping[str, LocalWant]) -> None:
+        for group, want in wants.items():
+            runner = self.runners.get(group) or self._add_runner(group)
+            runner.want(want)
+
+    async def _follow_specs(self) -> None:
+        async for specs in self._specs.changes():
+            self.fences.forget_devices()
+            self.state.specs = specs
+            self._on_specs(specs)
+            self.state.events.emit("specs_read", revision=specs.revision)
+            self.state.wake()
+
+    async def _follow_peers(self) -> None:
+        while True:
+            await self.state.peers.changed()
+            self.state.wake()

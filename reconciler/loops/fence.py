@@ -1,0 +1,218 @@
+"""Effects on other machines: power off with judgement, power on, probes, self-tests.
+
+Each intent is executed once per agent; its outcome goes back into the state, never to the store
+from here.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from reconciler.decide.actions import (
+    AskMembers,
+    Effect,
+    ExecuteFence,
+    PowerOn,
+    PrepareFence,
+    ProbeAddresses,
+)
+from reconciler.decide.fencing import judge_power_off
+from reconciler.decide.records import FenceOutcome, FencingTest
+from reconciler.decide.snapshot import LocalFence, LocalProbe, StoreMember
+from reconciler.loops.state import AgentState
+from reconciler.ports.power import FenceDevice, FenceError, Power, PowerState
+
+PREPARE_AGAIN_S = 3.0
+SELF_TEST_EVERY_S = 300.0
+SELF_TEST_FIRST_S = 5.0
+POWER_ON_TRIES = 3
+
+
+class Prober(Protocol):
+    async def probe(self, addresses: Sequence[str]) -> Mapping[str, str]:
+        """MAC of another machine for each address that somebody answers for now."""
+        ...
+
+
+class FenceLoop:
+    """Starts effects as tasks of its own group; `tests` holds the newest self-tests."""
+
+    def __init__(self, state: AgentState, power: Power, prober: Prober) -> None:
+        self._state, self._power, self._prober = state, power, prober
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._devices: dict[tuple[str, int], FenceDevice] = {}
+        self._prepared: dict[str, float] = {}
+        self.tests: dict[tuple[str, int], FencingTest] = {}
+
+    def start(self, effects: Sequence[Effect]) -> None:
+        """Begin what is not under way already."""
+        for effect in effects:
+            name = self._name(effect)
+            if name is None or name in self._tasks:
+                continue
+            task = asyncio.create_task(self._perform(effect), name=name)
+            self._tasks[name] = task
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.pop(task.get_name(), None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._state.events.emit("effect_failed", effect=task.get_name(), error=repr(error))
+
+    def _name(self, effect: Effect) -> str | None:
+        match effect:
+            case ExecuteFence():
+                done = effect.intent.nonce in self._state.local_fences
+                return None if done else f"fence-{effect.intent.nonce}"
+            case PrepareFence():
+                now, last = self._state.clock.now(), self._prepared.get(effect.server)
+                if last is not None and now - last < PREPARE_AGAIN_S:
+                    return None
+                self._prepared[effect.server] = now
+                return f"prepare-{effect.server}"
+            case PowerOn():
+                return f"power-on-{effect.server}"
+            case ProbeAddresses():
+                done = effect.operation in self._state.local_probes
+                return None if done else f"probe-{effect.operation}"
+            case AskMembers():
+                return "ask-members"
+        return None
+
+    async def _perform(self, effect: Effect) -> None:
+        match effect:
+            case ExecuteFence():
+                await self._fence(effect)
+            case PrepareFence():
+                await self._prepare(effect.server)
+            case PowerOn():
+                await self._power_on(effect.server)
+            case ProbeAddresses():
+                answered = await self._prober.probe(effect.addresses)
+                self._state.local_probes[effect.operation] = LocalProbe(answered)
+            case AskMembers():
+                await self._ask_members()
+        self._state.wake()
+
+    def _levels(self, server: str) -> tuple[dict[str, Any], ...]:
+        specs = self._state.specs
+        spec = specs.servers.get(server) if specs else None
+        return spec.spec.fencing.levels if spec and spec.spec.fencing else ()
+
+    def _device(self, server: str, level: int) -> FenceDevice:
+        levels = self._levels(server)
+        if level >= len(levels):
+            raise FenceError(f"{server} has no fence level {level}")
+        if (server, level) not in self._devices:
+            self._devices[server, level] = self._power.device(levels[level])
+        return self._devices[server, level]
+
+    async def _fence(self, effect: ExecuteFence) -> None:
+        state, intent = self._state, effect.intent
+        began = state.clock.now()
+        outcome, detail, guid = await self._power_off(effect)
+        duration_ms = (state.clock.now() - began) * 1000
+        state.local_fences[intent.nonce] = LocalFence(outcome, detail, guid, duration_ms)
+        state.events.emit(
+            "fence_executed",
+            server=intent.victim,
+            outcome=outcome.value,
+            detail=detail,
+            duration_ms=round(duration_ms, 1),
+        )
+
+    async def _power_off(self, effect: ExecuteFence) -> tuple[FenceOutcome, str, str | None]:
+        state, intent = self._state, effect.intent
+        try:
+            device = self._device(intent.victim, intent.level)
+            report = await device.power_off(effect.valid_until)
+        except FenceError as error:
+            return FenceOutcome.FAILED, str(error), None
+        confirmed_at = state.clock.now()
+        answered: Mapping[str, str] = {}
+        if report.after is PowerState.OFF:
+            answered = await self._prober.probe(effect.probe_addresses)
+        outcome, detail = judge_power_off(
+            before_on=report.before is PowerState.ON,
+            after_off=report.after is PowerState.OFF,
+            guid=report.guid,
+            expected_guid=self._levels(intent.victim)[intent.level].get("guid"),
+            peers=state.peers.view(),
+            victim=intent.victim,
+            confirmed_at=confirmed_at,
+            answered=dict(answered),
+        )
+        return outcome, detail, report.guid
+
+    async def _prepare(self, server: str) -> None:
+        try:
+            await self._device(server, 0).prepare()
+        except FenceError as error:
+            # Only a head start is lost; the real call reports its own error.
+            self._state.events.emit("fence_prepare_failed", server=server, error=str(error))
+
+    async def _power_on(self, server: str) -> None:
+        for attempt in range(1, POWER_ON_TRIES + 1):
+            try:
+                await self._device(server, 0).power_on()
+                return
+            except FenceError as error:
+                self._state.events.emit(
+                    "server_power_on_failed", server=server, attempt=attempt, error=str(error)
+                )
+            await self._state.clock.sleep(self._state.jitter(2.0))
+
+    async def _ask_members(self) -> None:
+        members = await self._state.store.members()
+        self._state.store_members = tuple(
+            StoreMember(m.server, m.answered_at if m.reachable else None, m.is_leader)
+            for m in members
+        )
+
+    async def run_self_tests(self) -> None:
+        """For ever: each fence device of every other server, from here; changes nothing."""
+        state = self._state
+        pause = SELF_TEST_FIRST_S
+        while True:
+            await state.clock.sleep(state.jitter(pause))
+            pause = SELF_TEST_EVERY_S
+            for server in sorted(state.specs.servers if state.specs else ()):
+                levels = self._levels(server) if server != state.me else ()
+                for level in range(len(levels)):
+                    await self._self_test(server, level)
+            for gone in set(self.tests) - self._known():
+                del self.tests[gone]
+            state.wake()
+
+    def _known(self) -> set[tuple[str, int]]:
+        servers = self._state.specs.servers if self._state.specs else {}
+        return {(name, i) for name in servers for i in range(len(self._levels(name)))}
+
+    async def _self_test(self, server: str, level: int) -> None:
+        state = self._state
+        try:
+            result = await self._device(server, level).self_test()
+            ok, detail, guid, ms = result.ok, result.detail, result.guid, result.duration_ms
+        except FenceError as error:
+            ok, detail, guid, ms = False, str(error), None, 0.0
+        expected = self._levels(server)[level].get("guid")
+        if ok and expected and guid and guid.lower() != str(expected).lower():
+            ok, detail = False, f"the device says it is {guid}, expected {expected}"
+        before = self.tests.get((server, level))
+        self.tests[server, level] = FencingTest(
+            server=server,
+            level=level,
+            ok=ok,
+            detail=detail,
+            guid=guid,
+            at_wall=state.clock.wall(),
+            duration_ms=ms,
+        )
+        if before is None or before.ok != ok:
+            name = "fence_test_passed" if ok else "fence_test_failed"
+            state.events.emit(name, server=server, level=level, detail=detail)
+
+    def forget_devices(self) -> None:
+        """The specs changed: build the devices anew at their next use."""
+        self._devices.clear()
+        self._prepared.clear()

@@ -1,0 +1,397 @@
+"""Drives one group on this server to its wish: start in order, keep, stop in reverse.
+
+The runner never decides whether the group may run: each activation asks `may_activate` again, right
+before its irreversible step. It reports what it sees as a `LocalGroup` and a `GroupStatus`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reconciler.decide.actions import LocalWant, Want
+from reconciler.decide.leases import may_activate
+from reconciler.decide.ordering import OrderError, dependencies
+from reconciler.decide.ordering import levels as start_levels
+from reconciler.decide.records import GroupStatus, Phase
+from reconciler.decide.snapshot import LocalGroup
+from reconciler.loops.act import wait_for
+from reconciler.loops.resource_slot import ResourceSlot, ordered
+from reconciler.loops.state import AgentState
+from reconciler.ports.driver import Driver, Permit, PermitExpired, ResourceError, ResourceState
+from specs.resource import Resource
+
+OBSERVE_EVERY_S = 10.0
+PERMIT_RETRY_S = 0.2
+STOP_RETRY_S = 0.5
+UNKNOWN_PAUSE_S = 0.5
+
+MakeDriver = Callable[[Resource], Driver]
+
+
+class GroupRunner:
+    """One group. `slots` are the resources that run, or may run, on this server."""
+
+    def __init__(
+        self,
+        group: str,
+        state: AgentState,
+        make_driver: MakeDriver,
+        adopted: Mapping[str, Resource] | None = None,
+        epoch: int = 0,
+    ) -> None:
+        self.group, self._state, self._make = group, state, make_driver
+        self._epoch = epoch
+        self._want: LocalWant | None = None
+        self._revision = 0
+        self._kick = asyncio.Event()
+        self._restarts: list[float] = []
+        self.failure, self.stuck = "", ""
+        self.slots = {n: ResourceSlot(r, make_driver(r), state) for n, r in (adopted or {}).items()}
+        self.phase = Phase.STARTING if self.slots else Phase.OFFLINE
+        self.since_wall = state.clock.wall()
+        self.start_ms: float | None = None
+        self.stop_ms: float | None = None
+        self._publish()
+
+    # -- wishes ------------------------------------------------------------------------------
+
+    def want(self, want: LocalWant) -> None:
+        """Called at each decision; only a change wakes the runner."""
+        revision = self._state.specs.revision if self._state.specs else 0
+        if want != self._want or revision != self._revision:
+            self._want, self._revision = want, revision
+            self._kick.set()
+
+    async def run(self) -> None:
+        """For ever; a wish to stop interrupts a start, nothing interrupts a stop."""
+        while True:
+            want = self._want
+            self._kick.clear()
+            if want is None:
+                await self._kick.wait()
+                continue
+            task = asyncio.create_task(self._reach(want))
+            try:
+                await self._until_done_or_replaced(task, want)
+            finally:
+                if not task.done():
+                    task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+            if want != self._want:
+                continue
+            if want.want is Want.RUN or self.phase is Phase.OFFLINE:
+                await self._kick.wait()
+            else:
+                await wait_for(self._state, self._kick, self._state.jitter(STOP_RETRY_S))
+
+    async def _until_done_or_replaced(self, task: "asyncio.Task[None]", want: LocalWant) -> None:
+        while not task.done():
+            kick = asyncio.ensure_future(self._kick.wait())
+            await asyncio.wait({task, kick}, return_when=asyncio.FIRST_COMPLETED)
+            kick.cancel()
+            self._kick.clear()
+            new = self._want
+            replaced = new is not None and (new.want is not Want.RUN or new.epoch != want.epoch)
+            if want.want is Want.RUN and replaced:
+                return
+
+    async def _reach(self, want: LocalWant) -> None:
+        if want.want is Want.RUN:
+            await self._run_at(want)
+        else:
+            await self._stop(want)
+
+    # -- running -----------------------------------------------------------------------------
+
+    def permit(self, epoch: int) -> Permit:
+        return Permit(epoch, lambda: self._why_not(epoch) is None)
+
+    def _why_not(self, epoch: int) -> str | None:
+        want, snapshot = self._want, self._state.snapshot()
+        if snapshot is None or want is None or want.want is not Want.RUN or want.epoch != epoch:
+            return "the group is not wanted here"
+        return may_activate(snapshot, self.group, epoch)
+
+    async def _run_at(self, want: LocalWant) -> None:
+        while self._want is not None and self._want.want is Want.RUN:
+            try:
+                if self._epoch != want.epoch:
+                    await self._begin_epoch(want)
+                if self.failure:
+                    return
+                await self._bring_up(self._want)
+                await self._watch()
+            except PermitExpired as error:
+                self._state.events.emit(
+                    "activation_waits", group=self.group, epoch=want.epoch, reason=str(error)
+                )
+                await self._state.clock.sleep(self._state.jitter(PERMIT_RETRY_S))
+            except ResourceError as error:
+                self._fail(str(error))
+                return
+
+    async def _begin_epoch(self, want: LocalWant) -> None:
+        """What an older epoch left here is stopped before the new one starts anything."""
+        if self.slots:
+            await self._deactivate(list(self.slots), want.epoch)
+        self._restarts.clear()
+        self.failure = self.stuck = ""
+        self._epoch = want.epoch
+        self._set_phase(Phase.STARTING)
+
+    async def _bring_up(self, want: LocalWant) -> None:
+        """Stop what is not wanted any more, start what is missing, in order."""
+        resources = self._wanted_resources(want)
+        gone = [
+            name
+            for name, slot in self.slots.items()
+            if name not in resources or slot.resource.spec != resources[name].spec
+        ]
+        if gone:
+            await self._deactivate(self._with_dependents(gone), want.epoch)
+        began = self._state.clock.now()
+        missing = [name for name in resources if not self._is_up(name)]
+        if missing and self.phase is Phase.ONLINE and not self.slots:
+            self._set_phase(Phase.STARTING)
+        if missing:
+            self._remember({**self._running(), **resources}, want.epoch)
+        for level in self._levels(resources):
+            names = [name for name in level if name in missing]
+            await self._activate_level({n: resources[n] for n in names}, want.epoch)
+        if missing:
+            self.start_ms = (self._state.clock.now() - began) * 1000
+        if self.phase is not Phase.ONLINE:
+            self._set_phase(Phase.ONLINE)
+            self._state.events.emit(
+                "group_online",
+                group=self.group,
+                epoch=want.epoch,
+                duration_ms=round(self.start_ms or 0.0, 1),
+            )
+        self._publish()
+
+    def _is_up(self, name: str) -> bool:
+        slot = self.slots.get(name)
+        return slot is not None and slot.state is ResourceState.ACTIVE
+
+    def _wanted_resources(self, want: LocalWant) -> dict[str, Resource]:
+        specs = self._state.specs
+        resources = specs.resources_of(self.group) if specs else {}
+        stopped = set(want.stopped_resources)
+        needs = dependencies({n: ordered(r) for n, r in resources.items()})
+        explicit = {n for n, r in resources.items() if r.spec.depends_on is not None}
+        # Whoever names a stopped resource in dependsOn stops with it.
+        grown = True
+        while grown:
+            more = {n for n in explicit if needs[n] & stopped} - stopped
+            stopped |= more
+            grown = bool(more)
+        return {name: r for name, r in resources.items() if name not in stopped}
+
+    def _levels(self, resources: Mapping[str, Resource]) -> tuple[tuple[str, ...], ...]:
+        kept = {}
+        for name, resource in resources.items():
+            order = ordered(resource)
+            kept[name] = order.within(set(resources))
+        try:
+            return start_levels(kept)
+        except OrderError as error:
+            raise ResourceError(str(error), retry=False) from error
+
+    async def _activate_level(self, resources: Mapping[str, Resource], epoch: int) -> None:
+        for name, resource in resources.items():
+            if name not in self.slots:
+                self.slots[name] = ResourceSlot(resource, self._make(resource), self._state)
+        specs = self._state.specs
+        group = specs.groups.get(self.group) if specs else None
+        retries = group.spec.activation_retries if group else 0
+        results = await asyncio.gather(
+            *(self.slots[n].activate(self.permit(epoch), retries) for n in resources),
+            return_exceptions=True,
+        )
+        errors = [r for r in results if isinstance(r, BaseException)]
+        self._publish()
+        # A lost permit is no failure of the resource: it goes first.
+        for error in sorted(errors, key=lambda e: not isinstance(e, PermitExpired)):
+            raise error
+
+    async def _watch(self) -> None:
+        """Until something is not as it should be: a resource, the spec, or the wish."""
+        want, revision = self._want, self._revision
+        while self._want == want and self._revision == revision:
+            name = await self._first_change()
+            if name is None:
+                continue
+            slot = self.slots[name]
+            observation = await slot.observe()
+            if observation.state is ResourceState.UNKNOWN:
+                await self._state.clock.sleep(self._state.jitter(UNKNOWN_PAUSE_S))
+            if observation.state in (ResourceState.ACTIVE, ResourceState.UNKNOWN):
+                continue
+            self._state.events.emit(
+                "resource_drifted",
+                group=self.group,
+                resource=name,
+                state=observation.state.value,
+                reason=observation.reason,
+            )
+            self._publish()
+            if not self._may_restart():
+                self._fail(f"{name} {observation.state.value}: {observation.reason}")
+                return
+            slot.restarts += 1
+            if observation.state is not ResourceState.INACTIVE:
+                await slot.deactivate(self._epoch)
+            return
+
+    def _may_restart(self) -> bool:
+        specs = self._state.specs
+        group = specs.groups.get(self.group) if specs else None
+        if group is None:
+            return False
+        now, limit = self._state.clock.now(), group.spec.restarts
+        self._restarts = [at for at in self._restarts if now - at < limit.window]
+        if len(self._restarts) >= limit.max:
+            return False
+        self._restarts.append(now)
+        return True
+
+    async def _first_change(self) -> str | None:
+        """Name of a resource that may have changed; None when the wish may have, or time passed."""
+        waiters = {
+            asyncio.ensure_future(slot.driver.changed()): name
+            for name, slot in sorted(self.slots.items())
+        }
+        kick = asyncio.ensure_future(self._kick.wait())
+        timer = asyncio.ensure_future(self._state.clock.sleep(OBSERVE_EVERY_S))
+        try:
+            done, _ = await asyncio.wait(
+                {*waiters, kick, timer}, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for task in (*waiters, kick, timer):
+                task.cancel()
+            await asyncio.gather(*waiters, kick, timer, return_exceptions=True)
+        for task, name in waiters.items():
+            if task in done:
+                return name
+        if timer in done:
+            for name, slot in sorted(self.slots.items()):
+                if (await slot.observe()).state is not ResourceState.ACTIVE:
+                    return name
+        return None
+
+    def _fail(self, reason: str) -> None:
+        self.failure = reason
+        self._set_phase(Phase.FAILED)
+        self._state.events.emit("group_failed", group=self.group, epoch=self._epoch, reason=reason)
+
+    # -- stopping ----------------------------------------------------------------------------
+
+    async def _stop(self, want: LocalWant) -> None:
+        """End everything up to the wish's epoch; with RELEASE the epoch is dropped first."""
+        if want.want is Want.RELEASE:
+            self._state.drop_epoch(self.group, want.epoch)
+        if self.phase is Phase.OFFLINE and self._epoch == want.epoch and not self.slots:
+            self._publish()
+            return
+        if self.phase is not Phase.STOPPING:
+            self._set_phase(Phase.STOPPING)
+        specs = self._state.specs
+        for name, resource in (specs.resources_of(self.group) if specs else {}).items():
+            if name not in self.slots:
+                # After a restart nothing is known: stopped is only what was seen stopped.
+                self.slots[name] = ResourceSlot(resource, self._make(resource), self._state)
+        began = self._state.clock.now()
+        try:
+            await self._deactivate(list(self.slots), want.epoch)
+        except ResourceError as error:
+            self.stuck = str(error)
+            self._state.events.emit("group_stop_failed", group=self.group, reason=self.stuck)
+            self._publish()
+            return
+        self.stuck = ""
+        self._epoch = want.epoch
+        self.stop_ms = (self._state.clock.now() - began) * 1000
+        self._state.local_state.save_started(self.group, None)
+        self._set_phase(Phase.OFFLINE)
+        self._state.events.emit(
+            "group_stopped",
+            group=self.group,
+            epoch=want.epoch,
+            reason=want.cause,
+            duration_ms=round(self.stop_ms, 1),
+        )
+
+    async def _deactivate(self, names: list[str], epoch: int) -> None:
+        """In reverse start order; raises `ResourceError` when something does not go."""
+        specs = self._state.specs
+        group = specs.groups.get(self.group) if specs else None
+        retries = group.spec.deactivation_retries if group else 0
+        running = self._running()
+        for level in reversed(self._levels(running)):
+            chosen = [name for name in level if name in names]
+            results = await asyncio.gather(
+                *(self.slots[name].stop(epoch, retries) for name in chosen), return_exceptions=True
+            )
+            for name, result in zip(chosen, results, strict=True):
+                if result is None:
+                    del self.slots[name]
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+
+    def _with_dependents(self, names: list[str]) -> list[str]:
+        needs = dependencies(
+            {n: ordered(r).within(set(self.slots)) for n, r in self._running().items()}
+        )
+        chosen = set(names)
+        while more := {n for n, on in needs.items() if on & chosen} - chosen:
+            chosen |= more
+        return sorted(chosen)
+
+    # -- reporting ---------------------------------------------------------------------------
+
+    def _running(self) -> dict[str, Resource]:
+        return {name: slot.resource for name, slot in self.slots.items()}
+
+    def _remember(self, resources: Mapping[str, Resource], epoch: int) -> None:
+        dumped: dict[str, Any] = {
+            name: resource.model_dump(mode="json", by_alias=True)
+            for name, resource in resources.items()
+        }
+        self._state.local_state.save_started(self.group, {"epoch": epoch, "resources": dumped})
+
+    def _set_phase(self, phase: Phase) -> None:
+        if phase is not self.phase:
+            self.phase, self.since_wall = phase, self._state.clock.wall()
+        self._publish()
+
+    def _publish(self) -> None:
+        local = LocalGroup(self.group, self._epoch, self.phase, self.failure, self.stuck)
+        if self._state.local_groups.get(self.group) != local:
+            self._state.local_groups[self.group] = local
+        self._state.wake()
+
+    def status(self) -> GroupStatus:
+        """What this server says of the group; published by the status loop."""
+        reasons = tuple(text for text in (self.failure, self.stuck) if text)
+        return GroupStatus(
+            group=self.group,
+            server=self._state.me,
+            epoch=self._epoch,
+            phase=self.phase,
+            reasons=reasons,
+            resources=tuple(slot.status() for _, slot in sorted(self.slots.items())),
+            revision=self._revision,
+            since_wall=self.since_wall,
+            start_ms=self.start_ms,
+            stop_ms=self.stop_ms,
+        )
+
+    async def close(self) -> None:
+        """End upkeep without stopping anything (the agent goes, the services stay)."""
+        for slot in self.slots.values():
+            await slot.driver.close()

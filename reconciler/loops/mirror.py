@@ -1,0 +1,175 @@
+"""This server's copy of what the store holds under run/ and status/: fed by watches, read by
+`AgentState.snapshot`. A hint for decisions; proofs are compared in transactions."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from reconciler.decide.keys import Keys
+from reconciler.decide.records import (
+    Answer,
+    Challenge,
+    Coordinator,
+    FenceIntent,
+    FenceRecord,
+    GroupStatus,
+    Operation,
+    Ownership,
+    Record,
+    Release,
+    Session,
+    Verdict,
+)
+from reconciler.decide.snapshot import Stored
+from reconciler.ports.clock import Clock
+from reconciler.ports.events import Events
+from reconciler.ports.store import KeyValue, Store, StoreError, WatchBatch
+
+MAPS: dict[str, type[Record]] = {
+    "sessions": Session,
+    "groups": Ownership,
+    "releases": Release,
+    "fences": FenceRecord,
+    "verdicts": Verdict,
+    "operations": Operation,
+    "challenges": Challenge,
+    "answers": Answer,
+}
+SINGLES: dict[str, type[Record]] = {"coordinator": Coordinator, "fence-slot": FenceIntent}
+
+
+class Mirror:
+    """Typed records by name. `on_change` is called after each batch that changed something;
+    `on_record` for each changed record, before it."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        on_change: Callable[[], None],
+        on_record: Callable[[str, str, Stored[Any] | None], None],
+    ) -> None:
+        self._keys, self._store, self._clock, self._events = keys, store, clock, events
+        self._on_change, self._on_record = on_change, on_record
+        self.maps: dict[str, dict[str, Stored[Any]]] = {name: {} for name in MAPS}
+        self.singles: dict[str, Stored[Any] | None] = dict.fromkeys(SINGLES)
+        self.group_status: dict[tuple[str, str], GroupStatus] = {}
+        self.revision = 0
+        self.fresh_at = float("-inf")
+        self.synced = asyncio.Event()
+        self.unreadable: set[str] = set()
+        # Deleted keys: their last revision, so that a late batch can't bring them back.
+        self._gone: dict[str, int] = {}
+
+    async def follow_run(self) -> None:
+        """Runs for ever; raises only `Denied`."""
+        async for batch in self._store.watch(self._keys.run):
+            self._take(batch)
+            if batch.stale_reason is None:
+                self.fresh_at = self._clock.now()
+                self.synced.set()
+
+    async def follow_status(self) -> None:
+        """Runs for ever; raises only `Denied`."""
+        async for batch in self._store.watch(self._keys.status):
+            self._take(batch)
+
+    def _take(self, batch: WatchBatch) -> None:
+        if batch.stale_reason is not None:
+            self._events.emit("store_watch_stale", reason=batch.stale_reason)
+            return
+        for key, item in batch.changes:
+            self.put(key, item, batch.revision)
+        self.revision = max(self.revision, batch.revision)
+        if batch.changes:
+            self._on_change()
+
+    def apply_own(self, key: str, value: bytes | None, revision: int) -> None:
+        """A write of our own that is known to have happened, before the watch says so."""
+        item = None
+        if value is not None:
+            item = KeyValue(key, value, create_revision=revision, mod_revision=revision)
+        self.put(key, item, revision)
+
+    def put(self, key: str, item: KeyValue | None, revision: int) -> None:
+        path = self._keys.parse(key)
+        if path[0] == "status":
+            self._put_status(path, item)
+            return
+        if path[0] != "run" or len(path) < 2:
+            return
+        stored = self._current(path)
+        if item is None:
+            if stored is None or stored.mod_revision > revision:
+                return
+            self._gone[key] = revision
+            self._assign(path, None)
+            return
+        known = stored.mod_revision if stored else self._gone.get(key, 0)
+        if item.mod_revision <= known:
+            return
+        model = MAPS.get(path[1]) or SINGLES.get(path[1])
+        record = self._parse(key, item.value, model) if model else None
+        if record is not None:
+            self._gone.pop(key, None)
+            self._assign(path, Stored(record, item.mod_revision, self._clock.now()))
+
+    def _current(self, path: tuple[str, ...]) -> Stored[Any] | None:
+        if path[1] in SINGLES:
+            return self.singles[path[1]]
+        return self.maps.get(path[1], {}).get(path[2]) if len(path) > 2 else None
+
+    def _assign(self, path: tuple[str, ...], stored: Stored[Any] | None) -> None:
+        if path[1] in SINGLES:
+            self.singles[path[1]] = stored
+            self._on_record(path[1], "", stored)
+            return
+        table = self.maps[path[1]]
+        if stored is None:
+            table.pop(path[2], None)
+        else:
+            table[path[2]] = stored
+        self._on_record(path[1], path[2], stored)
+
+    def _put_status(self, path: tuple[str, ...], item: KeyValue | None) -> None:
+        if len(path) != 4 or path[2] != "groups":
+            return
+        where = (path[1], path[3])
+        if item is None:
+            self.group_status.pop(where, None)
+            return
+        record = self._parse(item.key, item.value, GroupStatus)
+        if isinstance(record, GroupStatus):
+            self.group_status[where] = record
+
+    def _parse(self, key: str, value: bytes, model: type[Record]) -> Record | None:
+        try:
+            record = model.from_bytes(value)
+        except ValidationError as error:
+            # An unreadable record is unknown, never "absent": decisions about it must not go on.
+            self.unreadable.add(key)
+            self._events.emit("record_unreadable", key=key, error=str(error.errors()[0]["msg"]))
+            return None
+        self.unreadable.discard(key)
+        return record
+
+    async def wait_revision(self, revision: int, timeout_s: float) -> None:
+        """Until the watch has reached this revision, or the time is over."""
+        deadline = self._clock.now() + timeout_s
+        while self.revision < revision and self._clock.now() < deadline:
+            await self._clock.sleep(0.005)
+
+    async def reread(self) -> None:
+        """List run/ once more, without waiting for the watch; errors are left to the watch."""
+        try:
+            listing = await self._store.list(self._keys.run)
+        except StoreError as error:
+            self._events.emit("store_read_failed", error=str(error))
+            return
+        for item in listing.items:
+            self.put(item.key, item, listing.revision)
+        self._on_change()

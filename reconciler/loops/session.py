@@ -1,0 +1,185 @@
+"""Keeps this agent's session: lease, session record, renewals; answers challenges at once.
+
+A session is created only by a transaction that finds no open fence of this server and the
+ownership records unchanged: whoever still owns after it, owned all the time.
+"""
+
+from reconciler.decide.membership import named_in_slot, proven_off
+from reconciler.decide.records import Answer, Session
+from reconciler.decide.snapshot import OwnSession, Snapshot
+from reconciler.loops.state import AgentState
+from reconciler.ports.store import (
+    Indeterminate,
+    LeaseLost,
+    Put,
+    StoreError,
+    Transaction,
+    Unchanged,
+)
+
+RETRY_S = 0.3
+
+
+class SessionLoop:
+    def __init__(self, state: AgentState, version: str) -> None:
+        self._state = state
+        self._version = version
+
+    async def run(self) -> None:
+        """For ever: a session whenever the store lets us have one."""
+        state = self._state
+        while True:
+            snapshot = state.snapshot()
+            if snapshot is None:
+                await state.clock.sleep(0.05)
+                continue
+            try:
+                if state.own_session is None:
+                    await self._create(snapshot)
+                else:
+                    await self._renew(snapshot)
+            except LeaseLost as error:
+                self._lost(str(error))
+            except StoreError as error:
+                state.events.emit("session_renewal_failed", error=str(error))
+                self._report(snapshot, "no-quorum")
+                await state.clock.sleep(state.jitter(RETRY_S))
+
+    async def _create(self, snapshot: Snapshot) -> None:
+        state = self._state
+        if named_in_slot(snapshot, state.me) or proven_off(snapshot, state.me, state.boot_id):
+            # Being fenced, or declared off: only a new boot, or the end of the fence, helps.
+            self._report(snapshot, "quorum")
+            await state.clock.sleep(state.jitter(RETRY_S))
+            return
+        timing = snapshot.specs.timing
+        proof = await state.store.grant(timing.session_ttl)
+        incarnation = state.nonce()
+        record = Session(
+            nonce=incarnation,
+            server=state.me,
+            boot_id=state.boot_id,
+            incarnation=incarnation,
+            lease=proof.lease,
+            version=self._version,
+            started_wall=state.clock.wall(),
+        )
+        key = state.keys.session(state.me)
+        transaction = Transaction(
+            compares=self._compares(snapshot),
+            operations=(Put(key, record.to_bytes(), proof.lease),),
+            guard=key,
+        )
+        result = await state.store.commit(transaction)
+        if not result.succeeded:
+            await state.store.revoke(proof.lease)
+            await state.mirror.reread()
+            await state.clock.sleep(state.jitter(0.05))
+            return
+        state.mirror.apply_own(key, record.to_bytes(), result.revision)
+        valid_until = proof.sent_at + proof.ttl_s
+        state.own_session = OwnSession(incarnation, proof.lease, result.revision, valid_until)
+        state.proof_at = proof.sent_at
+        state.events.emit("session_created", incarnation=incarnation, boot_id=state.boot_id)
+        self._report(snapshot, "quorum")
+        state.wake()
+
+    def _compares(self, snapshot: Snapshot) -> tuple[Unchanged, ...]:
+        keys, me = self._state.keys, self._state.me
+        session = snapshot.sessions.get(me)
+        slot, fence = snapshot.fence_slot, snapshot.fences.get(me)
+        compares = [
+            Unchanged(keys.session(me), session.mod_revision if session else 0),
+            Unchanged(keys.fence_slot, slot.mod_revision if slot else 0),
+            Unchanged(keys.fence(me), fence.mod_revision if fence else 0),
+        ]
+        for group in sorted(snapshot.local_groups)[:100]:
+            stored = snapshot.ownerships.get(group)
+            compares.append(Unchanged(keys.group(group), stored.mod_revision if stored else 0))
+        return tuple(compares)
+
+    async def _renew(self, snapshot: Snapshot) -> None:
+        state = self._state
+        own = state.own_session
+        if own is None:
+            return
+        timing = snapshot.specs.timing
+        proof = await state.store.keep_alive(own.lease, timeout_s=timing.session_renewal)
+        state.own_session = OwnSession(
+            own.incarnation, own.lease, own.mod_revision, proof.sent_at + proof.ttl_s
+        )
+        state.proof_at = max(state.proof_at, proof.sent_at)
+        self._report(snapshot, "quorum")
+        stored = state.mirror.maps["sessions"].get(state.me)
+        if stored is not None and stored.record.incarnation != own.incarnation:
+            self._lost("another incarnation has taken this server's session")
+            return
+        await state.clock.sleep(timing.session_renewal)
+
+    def _lost(self, reason: str) -> None:
+        self._state.own_session = None
+        self._state.events.emit("session_lost", reason=reason)
+        self._state.wake()
+
+    def _report(self, snapshot: Snapshot, store: str) -> None:
+        state = self._state
+        until = state.proof_at + snapshot.specs.timing.dead_man
+        state.peers.report(store=store, proof_until=until)
+
+
+class AnswerLoop:
+    """Answers challenges ahead of everything else."""
+
+    def __init__(self, state: AgentState) -> None:
+        self._state = state
+        self._wake = state.new_wake()
+        state.on_challenge = self._wake.set
+        self._answered = ""
+
+    async def run(self) -> None:
+        state = self._state
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            challenge = state.mirror.maps["challenges"].get(state.me)
+            if challenge is None or challenge.record.nonce == self._answered:
+                continue
+            await self._answer(challenge.record.nonce)
+
+    async def _answer(self, nonce: str) -> None:
+        state = self._state
+        key = state.keys.answer(state.me)
+        stored = state.mirror.maps["answers"].get(state.me)
+        if stored is not None and stored.record.nonce == nonce:
+            self._answered = nonce
+            return
+        record = Answer(
+            nonce=nonce,
+            server=state.me,
+            boot_id=state.boot_id,
+            pulse_alive=state.peers.view().pulse_alive,
+        )
+        expected = stored.mod_revision if stored else 0
+        transaction = Transaction(
+            (Unchanged(key, expected),), (Put(key, record.to_bytes()),), guard=key
+        )
+        try:
+            result = await state.store.commit(transaction, timeout_s=1.0)
+        except Indeterminate as error:
+            state.events.emit("challenge_answer_failed", error=str(error))
+            self._wake.set()
+            await state.clock.sleep(state.jitter(0.02))
+            return
+        except StoreError as error:
+            state.events.emit("challenge_answer_failed", error=str(error))
+            self._wake.set()
+            await state.clock.sleep(state.jitter(0.05))
+            return
+        if result.succeeded:
+            self._answered = nonce
+            state.mirror.apply_own(key, record.to_bytes(), result.revision)
+            state.events.emit("challenge_answered", nonce=nonce)
+            return
+        found = result.found.get(key)
+        state.mirror.put(key, found, result.revision)
+        self._wake.set()

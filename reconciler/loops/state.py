@@ -1,0 +1,125 @@
+"""Everything an agent knows, in one place; `snapshot` freezes it for `decide`.
+
+Loops write their own part and call `wake`; nothing here decides.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+from reconciler.decide.keys import Keys
+from reconciler.decide.snapshot import (
+    LocalFence,
+    LocalGroup,
+    LocalProbe,
+    OwnSession,
+    Snapshot,
+    Specs,
+    Stored,
+    StoreMember,
+)
+from reconciler.loops.mirror import Mirror
+from reconciler.ports.clock import Clock
+from reconciler.ports.events import Events
+from reconciler.ports.local_state import LocalState
+from reconciler.ports.machine import Machine
+from reconciler.ports.peers import Peers
+from reconciler.ports.store import Store
+
+
+class AgentState:
+    """One server's knowledge. `specs` is None until the first revision with a Cluster was read."""
+
+    def __init__(
+        self,
+        *,
+        me: str,
+        keys: Keys,
+        clock: Clock,
+        store: Store,
+        peers: Peers,
+        machine: Machine,
+        events: Events,
+        local_state: LocalState,
+        rng: random.Random,
+    ) -> None:
+        self.me, self.keys = me, keys
+        self.clock, self.store, self.peers = clock, store, peers
+        self.machine, self.events, self.local_state = machine, events, local_state
+        self.rng = rng
+        self.boot_id = machine.boot_id()
+        self.specs: Specs | None = None
+        self.own_session: OwnSession | None = None
+        self.started_at = clock.now()
+        self.proof_at = clock.now()
+        self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
+        self.local_groups: dict[str, LocalGroup] = {}
+        self.local_fences: dict[str, LocalFence] = {}
+        self.local_probes: dict[str, LocalProbe] = {}
+        self.store_members: tuple[StoreMember, ...] = ()
+        self.on_challenge: Callable[[], None] = lambda: None
+        self._wakes: list[asyncio.Event] = []
+        self.mirror = Mirror(keys, store, clock, events, self.wake, self._on_record)
+
+    def new_wake(self) -> asyncio.Event:
+        """An event of the caller's own that is set at every change."""
+        event = asyncio.Event()
+        self._wakes.append(event)
+        return event
+
+    def wake(self) -> None:
+        for event in self._wakes:
+            event.set()
+
+    def nonce(self) -> str:
+        return f"{self.rng.getrandbits(96):024x}"
+
+    def jitter(self, base_s: float) -> float:
+        """Between half and one and a half times the base."""
+        return base_s * (0.5 + self.rng.random())
+
+    def _on_record(self, kind: str, name: str, stored: Stored[Any] | None) -> None:
+        if kind == "challenges" and name == self.me and stored is not None:
+            self.on_challenge()
+
+    def drop_epoch(self, group: str, epoch: int) -> None:
+        """Give an epoch up for good: durable first, in force at once."""
+        if self.dropped.get(group, 0) < epoch:
+            self.dropped[group] = epoch
+            self.local_state.drop_epoch(group, epoch)
+
+    def snapshot(self) -> Snapshot | None:
+        """Frozen view of now; None while there is no spec to decide by."""
+        if self.specs is None or not self.mirror.synced.is_set():
+            return None
+        maps, singles = self.mirror.maps, self.mirror.singles
+        return Snapshot(
+            now=self.clock.now(),
+            wall=self.clock.wall(),
+            me=self.me,
+            boot_id=self.boot_id,
+            specs=self.specs,
+            peers=self.peers.view(),
+            own_session=self.own_session,
+            fresh_at=self.mirror.fresh_at,
+            proof_at=self.proof_at,
+            revision=self.mirror.revision,
+            sessions=MappingProxyType(maps["sessions"]),
+            coordinator=singles["coordinator"],
+            ownerships=MappingProxyType(maps["groups"]),
+            releases=MappingProxyType(maps["releases"]),
+            fence_slot=singles["fence-slot"],
+            fences=MappingProxyType(maps["fences"]),
+            challenges=MappingProxyType(maps["challenges"]),
+            answers=MappingProxyType(maps["answers"]),
+            operations=MappingProxyType(maps["operations"]),
+            verdicts=MappingProxyType(maps["verdicts"]),
+            group_status=MappingProxyType(self.mirror.group_status),
+            store_members=self.store_members,
+            local_groups=MappingProxyType(self.local_groups),
+            dropped_epochs=MappingProxyType(self.dropped),
+            local_fences=MappingProxyType(self.local_fences),
+            local_probes=MappingProxyType(self.local_probes),
+        )

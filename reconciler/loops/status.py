@@ -1,0 +1,104 @@
+"""Publishes what this server sees: its own status and that of the groups that run here.
+
+Only changes are written, all of one round in one transaction; status is never a proof.
+"""
+
+from collections.abc import Callable, Mapping
+
+from reconciler.decide.records import GroupStatus, Phase, ServerStatus
+from reconciler.loops.act import wait_for
+from reconciler.loops.fence import FenceLoop
+from reconciler.loops.group_runner import GroupRunner
+from reconciler.loops.state import AgentState
+from reconciler.ports.store import Delete, Put, StoreError, Transaction
+
+REFRESH_S = 5.0
+SETTLE_S = 0.02
+OPERATIONS_PER_WRITE = 60
+
+
+class StatusLoop:
+    def __init__(
+        self,
+        state: AgentState,
+        runners: Callable[[], Mapping[str, GroupRunner]],
+        fences: FenceLoop,
+        version: str,
+    ) -> None:
+        self._state, self._runners, self._fences = state, runners, fences
+        self._version = version
+        self._written: dict[str, bytes] = {}
+        self._wake = state.new_wake()
+
+    async def run(self) -> None:
+        state = self._state
+        while True:
+            self._wake.clear()
+            try:
+                await self._publish()
+            except StoreError as error:
+                state.events.emit("status_write_failed", error=str(error))
+                await state.clock.sleep(state.jitter(0.5))
+                continue
+            await wait_for(state, self._wake, REFRESH_S)
+            await state.clock.sleep(SETTLE_S)
+
+    async def _publish(self) -> None:
+        wanted = self._wanted()
+        changed = [key for key, value in wanted.items() if self._written.get(key) != value]
+        gone = [key for key in self._written if key not in wanted]
+        operations: list[Put | Delete] = [Put(key, wanted[key]) for key in changed]
+        operations += [Delete(key) for key in gone]
+        for start in range(0, len(operations), OPERATIONS_PER_WRITE):
+            part = tuple(operations[start : start + OPERATIONS_PER_WRITE])
+            await self._state.store.commit(Transaction((), part))
+            for operation in part:
+                if isinstance(operation, Put):
+                    self._written[operation.key] = operation.value
+                else:
+                    self._written.pop(operation.key, None)
+
+    def _wanted(self) -> dict[str, bytes]:
+        state, keys = self._state, self._state.keys
+        wanted = {}
+        if state.own_session is not None:
+            wanted[keys.server_status(state.me)] = self._server().to_bytes()
+        for group, runner in sorted(self._runners().items()):
+            status = runner.status()
+            if status.phase is Phase.OFFLINE and not self._owns(group):
+                continue
+            wanted[keys.group_status(state.me, group)] = self._group(status).to_bytes()
+        return wanted
+
+    def _owns(self, group: str) -> bool:
+        stored = self._state.mirror.maps["groups"].get(group)
+        return stored is not None and stored.record.owner == self._state.me
+
+    def _group(self, status: GroupStatus) -> GroupStatus:
+        specs = self._state.specs
+        return status.model_copy(update={"revision": specs.revision if specs else 0})
+
+    def _server(self) -> ServerStatus:
+        state = self._state
+        view = state.peers.view()
+        heartbeats: dict[str, dict[str, str]] = {}
+        for name, peer in sorted(view.peers.items()):
+            heartbeats[name] = {
+                path: "heard" if seen.heard_at is not None and seen.missed < 2 else "silent"
+                for path, seen in sorted(peer.paths.items())
+            }
+        warnings = []
+        if not view.pulse_alive:
+            warnings.append("the pulse is not running")
+        warnings += [f"unreadable record {key}" for key in sorted(state.mirror.unreadable)]
+        return ServerStatus(
+            server=state.me,
+            boot_id=state.boot_id,
+            incarnation=state.own_session.incarnation if state.own_session else "",
+            revision=state.specs.revision if state.specs else 0,
+            version=self._version,
+            heartbeats=heartbeats,
+            fencing=tuple(self._fences.tests[key] for key in sorted(self._fences.tests)),
+            warnings=tuple(warnings),
+            store="quorum" if state.own_session is not None else "unknown",
+        )

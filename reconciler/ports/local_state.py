@@ -1,0 +1,24 @@
+"""What this server must remember over a restart of its agent, or of itself."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class LocalState(Protocol):
+    """Small files of this server. A write returns only once it is durable."""
+
+    def dropped_epochs(self) -> Mapping[str, int]:
+        """Highest epoch of each group that this server gave up for good."""
+        ...
+
+    def drop_epoch(self, group: str, epoch: int) -> None:
+        """Remember, durably, that this epoch is never activated here again."""
+        ...
+
+    def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
+        """For each group that may run here: {"epoch": int, "resources": {name: spec as JSON}}."""
+        ...
+
+    def save_started(self, group: str, started: Mapping[str, Any] | None) -> None:
+        """Remember what is about to be started; None forgets the group."""
+        ...
