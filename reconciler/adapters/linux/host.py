@@ -1,0 +1,22 @@
+"""This server's operating system (`ports.host.Host`), built once by the agent."""
+
+from pathlib import Path
+from typing import Self
+
+from reconciler.adapters.linux.network import LinuxNetwork
+from reconciler.adapters.linux.runners import LinuxRunners
+
+
+class LinuxHost:
+    """`async with LinuxHost(run_directory) as host:`; on leaving, what runs goes on running."""
+
+    def __init__(self, run_directory: Path) -> None:
+        self.network = LinuxNetwork(run_directory)
+        self.runners = LinuxRunners(run_directory)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.network.close()
+        self.runners.close()

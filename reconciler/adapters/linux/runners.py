@@ -1,0 +1,364 @@
+"""Starts, adopts and stops the process holders of this server (`ports.host.Runners`).
+
+The state is on disk and in the kernel, never here: a restarted agent finds the same runners.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from reconciler.ports.driver import Permit, PermitExpired
+from reconciler.ports.host import HostError, RunnerState, RunnerView, StopPlan, Workload
+from reconciler.runner import cgroup, tree
+from reconciler.runner import record as records
+
+ANSWER_TIMEOUT_S = 15.0
+"""For a holder to come up or to execute a program (which has 10 s); the resource's own start
+time-out is normally shorter."""
+
+GO_TRIES = 5
+ACCEPT_TIMEOUT_S = 2.0
+"""A holder that does not even accept a stop in this time is frozen: it is killed instead."""
+
+STOP_MARGIN_S = tree.KILL_LIMIT_S + 2.0
+_CONTROL = 3
+_CODE = Path(__file__).resolve().parents[3]
+
+
+class LinuxRunners:
+    """One for each agent; the runners live under `<run directory>/runners/<name>`."""
+
+    def __init__(self, run_directory: Path) -> None:
+        self._root = run_directory / "runners"
+        self._spare: _Line | None = None
+        self._children: set[int] = set()
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+
+    def close(self) -> None:
+        """Let the spare holder go. Workloads stay."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
+        self._reap()
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(path.parent.name for path in self._root.glob(f"*/{records.RECORD}")))
+
+    async def prepare(self) -> None:
+        if self._spare is None:
+            self._spare = self._spawn()
+
+    async def observe(self, name: str) -> RunnerView:
+        self._reap()
+        record = self._read(name)
+        if record is None:
+            return RunnerView(RunnerState.ABSENT)
+        state, left = RunnerState.LOST, None
+        is_held = records.is_alive(record.holder)
+        if record.state == records.EXITED:
+            state, left = RunnerState.EXITED, 0
+        elif is_held:
+            state, left = _LIVE_STATES[record.state], 0
+        else:
+            with suppress(OSError):
+                left = len(tree.strays(record))
+        return RunnerView(
+            state=state,
+            epoch=record.epoch,
+            pid=record.main.pid if record.main else None,
+            exit_code=record.exit_code,
+            started_wall=record.started_wall,
+            left=left,
+            is_held=is_held,
+        )
+
+    async def start(self, name: str, workload: Workload, permit: Permit) -> None:
+        if self._read(name) is not None:
+            raise HostError(f"a runner of {name} is there already")
+        permit.check()
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                with await self._ready(self._job(name, workload, permit.epoch)) as line:
+                    await self._go(line, permit)
+        except TimeoutError:
+            raise HostError("the runner did not answer in time") from None
+        finally:
+            self._tell(name)
+        if not permit.is_valid():
+            await self.stop(name, permit.epoch, StopPlan(grace_s=0.0))
+            raise PermitExpired(f"permit for epoch {permit.epoch} ended while starting {name}")
+
+    async def _ready(self, job: dict[str, Any]) -> "_Line":
+        """A holder that has the job; a spare one that died meanwhile is replaced."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            with suppress(_Gone):
+                return await _hand_over(spare, job)
+        return await _hand_over(self._spawn(), job)
+
+    async def _go(self, line: "_Line", permit: Permit) -> None:
+        """The permit is checked, then the word leaves, with nothing in between; a holder that gets
+        it too late refuses, and the permit is asked again."""
+        for _ in range(GO_TRIES):
+            permit.check()
+            line.send_now({"go": time.monotonic()})
+            answer = _refuse_error(await line.receive())
+            if "started" in answer:
+                return
+        raise HostError("this server is too slow to start a program safely")
+
+    async def stop(self, name: str, epoch: int, plan: StopPlan) -> None:
+        record = self._read(name)
+        if record is None or record.epoch > epoch:
+            return
+        try:
+            if records.is_alive(record.holder) and await self._ask_to_stop(name, epoch, plan):
+                return
+            # A newer one may have begun while we asked.
+            record = self._read(name)
+            if record is not None and record.epoch <= epoch:
+                await asyncio.to_thread(self._clear, record)
+        finally:
+            self._reap()
+            self._tell(name)
+
+    async def changed(self, name: str, seen: RunnerState | None = None) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiters.setdefault(name, set())
+        waiting.add(waiter)
+        watching = asyncio.ensure_future(self._watch(name))
+        try:
+            if seen is not None and (await self.observe(name)).state is not seen:
+                return
+            await asyncio.wait({waiter, watching}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.discard(waiter)
+            waiter.cancel()
+            watching.cancel()
+            await asyncio.wait({watching})
+
+    def log_tail(self, name: str, limit_bytes: int = 2000) -> str:
+        path = self._root / name / records.LOG
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return ""
+        return data[-limit_bytes:].decode(errors="replace")
+
+    async def _watch(self, name: str) -> None:
+        """Returns when the holder reports another state than the recorded one, or is gone."""
+        record = self._read(name)
+        line = self._connect(name) if record and records.is_alive(record.holder) else None
+        if line is None or record is None:
+            await asyncio.get_running_loop().create_future()  # only this agent can change it now
+            return
+        with line, suppress(HostError):
+            await line.send({"do": "watch", "seen": record.state})
+            await line.receive()
+
+    async def _ask_to_stop(self, name: str, epoch: int, plan: StopPlan) -> bool:
+        """False when the holder is gone, hangs, or went without an answer."""
+        line = self._connect(name)
+        if line is None:
+            return False
+        with line:
+            try:
+                async with asyncio.timeout(ACCEPT_TIMEOUT_S):
+                    await line.send({"do": "stop", "epoch": epoch, **asdict(plan)})
+                    accepted = await line.receive()
+                async with asyncio.timeout(plan.grace_s + STOP_MARGIN_S):
+                    if "accepted" in accepted:
+                        _refuse_error(await line.receive())
+            except (_Gone, TimeoutError):
+                return False
+        return True
+
+    def _clear(self, record: records.Record) -> None:
+        """What a dead holder left: its processes, its cgroup, its record. Runs in a thread."""
+        if records.is_alive(record.holder):
+            # It does not answer any more (frozen): it must not act again after we cleared.
+            with suppress(ProcessLookupError):
+                os.kill(record.holder.pid, signal.SIGKILL)
+        try:
+            left = tree.kill_strays(record)
+        except OSError as error:
+            raise HostError(f"can't see what is left of {record.name}: {error}") from error
+        if left:
+            raise HostError(f"processes of {record.name} do not go: {sorted(left)}")
+        if record.cgroup:
+            cgroup.remove(record.cgroup)
+        (self._root / record.name / records.RECORD).unlink(missing_ok=True)
+
+    def _read(self, name: str) -> records.Record | None:
+        try:
+            return records.read(str(self._root / name))
+        except (ValueError, OSError) as error:
+            raise HostError(f"the record of {name}'s runner is not readable: {error}") from error
+
+    def _job(self, name: str, workload: Workload, epoch: int) -> dict[str, Any]:
+        directory = self._root / name
+        return {
+            "name": name,
+            "epoch": epoch,
+            "directory": str(directory),
+            "command": list(workload.command),
+            "environment": dict(workload.environment),
+            "cwd": workload.directory,
+            "user": workload.user,
+            "group": workload.group,
+            "keep_after_exit": workload.keep_after_exit,
+            "log": str(directory / records.LOG),
+            "log_limit_bytes": workload.log_limit_bytes,
+        }
+
+    def _spawn(self) -> "_Line":
+        """A new holder in its own session; it waits for a job and ends when we go before that."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ours, theirs = socket.socketpair()
+        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+            (os.POSIX_SPAWN_DUP2, theirs.fileno(), _CONTROL),
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (
+                os.POSIX_SPAWN_OPEN,
+                2,
+                str(self._root / "errors.log"),
+                os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+                0o600,
+            ),
+        ]
+        environment = {"PYTHONPATH": str(_CODE), "PATH": os.defpath}
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-S", "-m", "reconciler.runner"],
+                environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            )
+        except OSError as error:
+            ours.close()
+            raise HostError(f"can't start a runner: {error.strerror}") from error
+        finally:
+            theirs.close()
+        self._children.add(pid)
+        return _Line(ours)
+
+    def _connect(self, name: str) -> "_Line | None":
+        """A connection to the holder's socket; None when nobody listens there."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Through a descriptor, because a unix socket's path is limited to 107 bytes.
+            directory = os.open(self._root / name, os.O_PATH | os.O_DIRECTORY)
+            try:
+                connection.connect(f"/proc/self/fd/{directory}/{records.SOCKET}")
+            finally:
+                os.close(directory)
+        except OSError:
+            connection.close()
+            return None
+        return _Line(connection)
+
+    def _reap(self) -> None:
+        """Holders that this agent started are its children until they end."""
+        for pid in tuple(self._children):
+            try:
+                gone = os.waitpid(pid, os.WNOHANG)[0] == pid
+            except ChildProcessError:
+                gone = True
+            if gone:
+                self._children.discard(pid)
+
+    def _tell(self, name: str) -> None:
+        for waiter in self._waiters.pop(name, set()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+_LIVE_STATES = {
+    records.STARTING: RunnerState.RUNNING,
+    records.RUNNING: RunnerState.RUNNING,
+    records.STOPPING: RunnerState.STOPPING,
+}
+
+
+class _Gone(HostError):
+    """The holder closed the connection."""
+
+
+class _Line:
+    """JSON objects, one a line, over a stream socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._received = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send_now(self, message: dict[str, Any]) -> None:
+        """A short message, without giving way to anything else."""
+        try:
+            self._socket.send(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise _Gone("the runner is gone") from error
+
+    async def send(self, message: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.sock_sendall(self._socket, json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise _Gone("the runner is gone") from error
+
+    async def receive(self) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        while b"\n" not in self._received:
+            try:
+                data = await loop.sock_recv(self._socket, 65536)
+            except OSError as error:
+                raise _Gone("the runner is gone") from error
+            if not data:
+                raise _Gone("the runner is gone")
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        message = json.loads(line)
+        return message if isinstance(message, dict) else {}
+
+
+async def _hand_over(line: _Line, job: dict[str, Any]) -> _Line:
+    try:
+        await line.send({"job": job})
+        _refuse_error(await line.receive())
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
+def _refuse_error(answer: dict[str, Any]) -> dict[str, Any]:
+    if "error" in answer:
+        raise HostError(str(answer["error"]))
+    return answer
