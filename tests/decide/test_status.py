@@ -181,3 +181,23 @@ def test_records_are_read_from_the_store_and_unreadable_ones_are_named() -> None
     assert found.groups["web"] == OWNED
     assert found.group_status["n1", "web"] == ONLINE
     assert found.unreadable == (KEYS.verdict("web"),)
+
+
+def test_waiting_for_the_startup_barrier_does_not_need_a_person() -> None:
+    verdict = Verdict(
+        group="web",
+        phase=Phase.OFFLINE,
+        reasons=("waiting for n3",),
+        next_command="clusterctl barrier bypass",
+    )
+    view = group_view("web", StoredRecords(verdicts={"web": verdict}))
+    assert view.reasons[0] == "waiting for n3"
+    assert not view.needs_person
+    assert view.next_command == "clusterctl barrier bypass"
+
+
+def test_the_coordinators_remark_on_a_running_group_is_a_reason() -> None:
+    verdict = Verdict(group="web", phase=Phase.ONLINE, reasons=("n1 is heard without session",))
+    view = group_view("web", records(sessions={}, verdicts={"web": verdict}))
+    assert view.phase is Phase.BLOCKED
+    assert view.reasons[0] == "n1 is heard without session"

@@ -1,0 +1,32 @@
+"""`stop`: an operator's wish for one group or resource."""
+
+import click
+
+from clusterctl.connection import CliContext
+from clusterctl.exit_codes import ExitCode
+from clusterctl.global_options import ClusterCommand
+from clusterctl.objects import parse_ref
+from clusterctl.operations import operate, wish_options
+from reconciler.decide.records import OperationKind
+
+
+@click.command(cls=ClusterCommand)
+@click.argument("ref", metavar="KIND/NAME")
+@wish_options
+@click.pass_obj
+def command(
+    cli: CliContext, ref: str, wait: bool, timeout_s: float, why: str, output: str
+) -> ExitCode:
+    """Stop a group (group/NAME) or a single resource (resource/NAME); it stays stopped."""
+    found = parse_ref(ref)
+    if found.kind not in ("Group", "Resource"):
+        raise click.UsageError(f"stop takes group/NAME or resource/NAME, not {ref}")
+    return operate(
+        cli,
+        OperationKind.STOP,
+        found,
+        wait=wait,
+        timeout_s=timeout_s,
+        output=output,
+        why=why,
+    )

@@ -1,0 +1,208 @@
+"""One-shot wishes of operators: written once, then watched until the coordinator ended them."""
+
+import asyncio
+import getpass
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import click
+
+from clusterctl.connection import CliContext, Connection, connected
+from clusterctl.exit_codes import ExitCode
+from clusterctl.failure import Failure
+from clusterctl.global_options import SECONDS, output_option
+from clusterctl.objects import Ref
+from clusterctl.picture import close
+from reconciler.decide.records import Operation, OperationKind, OperationPhase
+from reconciler.decide.status import operation_json
+from reconciler.decide.ulid import RANDOM_BYTES, ulid
+from reconciler.ports.store import Put, Transaction, Unavailable, Unchanged, WatchBatch
+from specs.errors import nearest
+
+DEFAULT_WAIT_S = 120.0
+
+
+def who() -> str:
+    """`alice@host`: the person behind sudo, if any."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+async def request(connection: Connection, kind: OperationKind, target: str, **more: Any) -> str:
+    """Write the wish and return its id. `more`: `to`, `boot_id`, `why` of `Operation`."""
+    wall = connection.clock.wall()
+    operation = Operation(
+        id=ulid(wall, secrets.token_bytes(RANDOM_BYTES)),
+        kind=kind,
+        target=target,
+        who=who(),
+        created_wall=wall,
+        nonce=secrets.token_hex(8),
+        **more,
+    )
+    key = connection.keys.operation(operation.id)
+    put = Transaction((Unchanged(key, 0),), (Put(key, operation.to_bytes()),), guard=key)
+    result = await connection.store.commit(put, timeout_s=connection.settings.timeout_s)
+    if not result.succeeded:
+        raise Failure(f"operation {operation.id} exists already", ExitCode.CONFLICT)
+    return operation.id
+
+
+async def finished(
+    connection: Connection, operation_id: str, timeout_s: float
+) -> tuple[Operation, bool]:
+    """(the ended operation, whether it was ever under way). Raises `Failure`: 7 when the time is
+    over, 130 when interrupted, both saying that the wish stands."""
+    look = f"clusterctl get operation/{operation_id}"
+    batches = connection.store.watch(connection.keys.operation(operation_id))
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _ended(connection, batches, operation_id)
+    except TimeoutError:
+        raise Failure(
+            f"operation {operation_id} has not ended within {timeout_s:g} s; it goes on",
+            ExitCode.TIMEOUT,
+            look,
+        ) from None
+    except asyncio.CancelledError:
+        raise Failure(
+            f"interrupted; operation {operation_id} goes on", ExitCode.INTERRUPTED, look
+        ) from None
+    finally:
+        await close(batches)
+
+
+async def _ended(
+    connection: Connection, batches: AsyncIterator[WatchBatch], operation_id: str
+) -> tuple[Operation, bool]:
+    key = connection.keys.operation(operation_id)
+    ran = False
+    async for batch in batches:
+        if batch.stale_reason:
+            click.echo(f"waiting for the store: {batch.stale_reason}", err=True)
+        for changed, value in batch.changes:
+            if changed != key:
+                continue
+            if value is None:
+                raise Failure(f"operation {operation_id} was removed", ExitCode.FAILED)
+            operation = Operation.from_bytes(value.value)
+            if operation.phase in (OperationPhase.DONE, OperationPhase.FAILED):
+                return operation, ran
+            ran = ran or operation.phase is OperationPhase.RUNNING
+    raise Unavailable("the watch of the operation ended")
+
+
+async def carry_out(
+    connection: Connection,
+    cli: CliContext,
+    operation_id: str,
+    *,
+    wait: bool,
+    timeout_s: float,
+    output: str,
+) -> ExitCode:
+    """Wait if asked to, print the outcome, and turn it into an exit code."""
+    if not wait:
+        _print(Operation(id=operation_id, kind=OperationKind.CLEAR, target=""), output, cli, True)
+        return ExitCode.DONE
+    operation, ran = await finished(connection, operation_id, timeout_s)
+    if output == "json":
+        _print(operation, output, cli, False)
+    if operation.phase is OperationPhase.DONE:
+        if output != "json":
+            _print(operation, output, cli, False)
+        return ExitCode.DONE
+    text = operation.result or "no reason given"
+    if not ran:  # ended before it began: a guard of the coordinator said no
+        raise Failure(f"refused: {text}", ExitCode.REFUSED, _next(operation))
+    raise Failure(f"failed: {text}", ExitCode.FAILED, _next(operation))
+
+
+def _next(operation: Operation) -> str:
+    return (
+        "clusterctl status"
+        if operation.target == "cluster"
+        else (f"clusterctl describe {operation.target}")
+    )
+
+
+def _print(operation: Operation, output: str, cli: CliContext, only_id: bool) -> None:
+    if output == "json":
+        import json
+
+        shown = {"id": operation.id}
+        if not only_id:
+            shown |= {"kind": str(operation.kind), "target": operation.target}
+            shown |= operation_json(operation)
+        click.echo(json.dumps(shown))
+    elif only_id:
+        click.echo(operation.id)
+    else:
+        text = operation.result or f"{operation.kind} {operation.target}"
+        click.echo(cli.style.plain(cli.style.mark("done", text)))
+
+
+def operate(
+    cli: CliContext,
+    kind: OperationKind,
+    ref: Ref | None,
+    *,
+    wait: bool,
+    timeout_s: float,
+    output: str,
+    **more: Any,
+) -> ExitCode:
+    """The whole life of a wish for one object (None: the cluster), as most verbs need it."""
+
+    async def work() -> ExitCode:
+        async with connected(cli) as connection:
+            if ref is not None:
+                await require(connection, ref)
+            if more.get("to"):
+                await require(connection, Ref("Server", str(more["to"])))
+            target = ref.short if ref else "cluster"
+            operation_id = await request(connection, kind, target, **more)
+            return await carry_out(
+                connection, cli, operation_id, wait=wait, timeout_s=timeout_s, output=output
+            )
+
+    return asyncio.run(work())
+
+
+async def require(connection: Connection, ref: Ref) -> None:
+    """Raises `Failure` (2) with the nearest name when the specs have no such object."""
+    known = list((await connection.repository.read()).objects)
+    if str(ref) not in known:
+        names = [name.split("/", 1)[1] for name in known if name.startswith(f"{ref.kind}/")]
+        raise Failure(
+            f"there is no {ref.short}{nearest(ref.name, names)}",
+            ExitCode.USAGE,
+            f"clusterctl get {ref.kind.lower()}s",
+        )
+
+
+def wish_options(command: Any) -> Any:
+    """--wait, --timeout, --why and -o of commands that write an operation."""
+    for option in (
+        output_option("text", "json"),
+        click.option("--why", default="", metavar="TEXT", help="Reason, kept with the operation."),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=SECONDS,
+            default=DEFAULT_WAIT_S,
+            metavar="DURATION",
+            help="How long to wait for the result (default 120s).",
+        ),
+        click.option(
+            "--wait/--no-wait", default=True, help="Wait for the result, or print the id only."
+        ),
+    ):
+        command = option(command)
+    return command

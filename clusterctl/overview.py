@@ -1,0 +1,177 @@
+"""The verdict on the whole cluster: what needs attention, worst first. Pure; `status` prints it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from clusterctl.picture import Picture
+from reconciler.decide.records import Phase
+from reconciler.decide.server_status import ServerView
+from reconciler.decide.status import GroupView
+from reconciler.ports.store import MemberHealth
+
+
+class Severity(IntEnum):
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+
+
+WORDS = {Severity.OK: "ok", Severity.WARNING: "degraded", Severity.CRITICAL: "critical"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """One thing that is not green: why, and what to type."""
+
+    severity: Severity
+    subject: str
+    text: str
+    next_command: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "severity": self.severity.name.lower(),
+            "object": self.subject,
+            "text": self.text,
+            "next": self.next_command,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    servers: tuple[ServerView, ...]
+    groups: tuple[GroupView, ...]
+    members: tuple[MemberHealth, ...]
+    attention: tuple[Attention, ...]
+    coordinator: str | None
+    revision: int
+
+    @property
+    def severity(self) -> Severity:
+        return max((item.severity for item in self.attention), default=Severity.OK)
+
+    @property
+    def leader(self) -> str | None:
+        return next((member.server for member in self.members if member.is_leader), None)
+
+    def to_json(self, cluster: str) -> dict[str, Any]:
+        """The contract of `status -o json`."""
+        return {
+            "cluster": cluster,
+            "state": WORDS[self.severity],
+            "revision": self.revision,
+            "coordinator": self.coordinator,
+            "store": {
+                "leader": self.leader,
+                "members": [
+                    {
+                        "server": member.server,
+                        "endpoint": member.endpoint,
+                        "reachable": member.reachable,
+                        "leader": member.is_leader,
+                    }
+                    for member in self.members
+                ],
+            },
+            "servers": [{"name": view.name, **view.to_json()} for view in self.servers],
+            "groups": [{"name": view.name, **view.to_json()} for view in self.groups],
+            "attention": [item.to_json() for item in self.attention],
+        }
+
+
+def overview(picture: Picture, members: Sequence[MemberHealth]) -> Overview:
+    """Everything that `status` shows; groups that the specs lost but somebody owns are included."""
+    records = picture.records
+    in_specs = {ref.name for ref in picture.refs("Group")}
+    owned = {name for name, record in records.groups.items() if record.owner is not None}
+    groups = tuple(picture.group(name) for name in sorted(in_specs | owned))
+    servers = tuple(picture.server(ref.name) for ref in picture.refs("Server"))
+    found = [
+        *_of_cluster(picture, members),
+        *(item for view in groups for item in _of_group(view, view.name in in_specs)),
+        *(item for view in servers for item in _of_server(view)),
+    ]
+    return Overview(
+        servers=servers,
+        groups=groups,
+        members=tuple(members),
+        attention=tuple(sorted(found, key=lambda item: (-item.severity, item.subject))),
+        coordinator=records.coordinator.server if records.coordinator else None,
+        revision=picture.revision,
+    )
+
+
+def _of_cluster(picture: Picture, members: Sequence[MemberHealth]) -> list[Attention]:
+    found = []
+    away = [member.server for member in members if not member.reachable]
+    if away:
+        left = len(members) - len(away) - (len(members) // 2 + 1)
+        text = f"store member {', '.join(away)} does not answer"
+        text += f"; {left} more may fail" if left > 0 else "; no further one may fail"
+        found.append(Attention(Severity.WARNING, "store", text))
+    if picture.revision == 0:
+        text = "no specs were ever applied"
+        found.append(Attention(Severity.WARNING, "cluster", text, "clusterctl apply -f DIRECTORY"))
+    elif picture.records.coordinator is None:
+        text = "no coordinator: nothing is decided now"
+        look = "on each server: systemctl status clusterctl-agent"
+        found.append(Attention(Severity.CRITICAL, "cluster", text, look))
+    found += [
+        Attention(Severity.WARNING, "cluster", f"cannot read {key}: written by a newer version?")
+        for key in picture.records.unreadable
+    ]
+    return found
+
+
+def _of_group(view: GroupView, in_specs: bool) -> list[Attention]:
+    subject = f"group/{view.name}"
+    found = []
+    text = f"{view.phase}: {'; '.join(view.reasons)}" if view.reasons else str(view.phase)
+    look = view.next_command or f"clusterctl describe {subject}"
+    if view.phase in (Phase.BLOCKED, Phase.FAILED):
+        found.append(Attention(Severity.CRITICAL, subject, text, look))
+    elif view.phase in (Phase.STARTING, Phase.STOPPING):
+        found.append(Attention(Severity.WARNING, subject, text))
+    elif view.phase is Phase.OFFLINE and view.wanted != "offline":
+        found.append(Attention(Severity.WARNING, subject, text, view.next_command))
+    elif view.phase is Phase.ONLINE and view.reasons:
+        found.append(Attention(Severity.WARNING, subject, text, look))
+    if not in_specs:
+        gone = f"is still owned by {view.owner}, but is in no spec any more"
+        found.append(Attention(Severity.WARNING, subject, gone))
+    stopped = [resource.name for resource in view.resources if resource.stopped]
+    if stopped:
+        gone = f"stopped by an operator: {', '.join(stopped)}"
+        start = f"clusterctl start resource/{stopped[0]}"
+        found.append(Attention(Severity.WARNING, subject, gone, start))
+    return found
+
+
+def _of_server(view: ServerView) -> list[Attention]:
+    subject = f"server/{view.name}"
+    look = f"clusterctl describe {subject}"
+    found = []
+    if view.state != "online":
+        reasons = "; ".join(view.reasons)
+        text = f"{view.state}: {reasons}" if reasons else view.state
+        severe = view.state == "unknown" and view.groups
+        severity = Severity.CRITICAL if severe else Severity.WARNING
+        found.append(Attention(severity, subject, text, look))
+    found += [Attention(Severity.WARNING, subject, text, look) for text in view.warnings]
+    failed = sorted({test.by for test in view.tests if test.live and not test.test.ok})
+    if failed:
+        text = f"its fence device fails from {', '.join(failed)}"
+        test = f"clusterctl fence test {view.name}"
+        found.append(Attention(Severity.WARNING, subject, text, test))
+    lost = sorted(
+        f"{peer} on {network}"
+        for peer, paths in (view.heartbeats or {}).items()
+        for network, state in paths.items()
+        if state.startswith("lost")
+    )
+    if lost and view.state == "online":
+        text = f"does not hear {', '.join(lost)}"
+        found.append(Attention(Severity.WARNING, subject, text, look))
+    return found
