@@ -47,7 +47,7 @@ class EtcdMember:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603
+            self.process = subprocess.Popen(
                 self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
 
@@ -148,7 +148,7 @@ class EtcdCluster:
         program = find_program("etcdctl")
         assert program is not None
         tls = self.admin
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [
                 program,
                 f"--endpoints={self.endpoints[endpoint]}",

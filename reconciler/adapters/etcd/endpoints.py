@@ -97,7 +97,7 @@ class Endpoints:
         self.is_closed = False
 
     def in_order(self) -> list[Endpoint]:
-        """Those that work first, as configured (own first); then those that failed, oldest first."""
+        """Those that work as configured (own first), then those that failed, oldest first."""
         return sorted(self._known, key=lambda endpoint: endpoint.down_since or 0.0)
 
     def configured(self) -> list[Endpoint]:
