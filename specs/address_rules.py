@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from specs.cluster import NetworkSpec
-from specs.errors import SpecProblem, nearest
+from specs.errors import SpecProblem, suggestion
 from specs.resource import ResourceSpec
 from specs.scalars import parse_address
 from specs.spec_set import LoadedObject, ObjectRef, SpecSet
@@ -39,7 +39,8 @@ def _servers(specs: SpecSet, networks: dict[str, NetworkSpec]) -> Iterator[SpecP
         for network, address in server.spec.addresses.items():
             path: Path = ("spec", "addresses", network)
             if network not in networks:
-                message = f"the Cluster has no network {network!r}{nearest(network, networks)}"
+                near = suggestion(network, networks)
+                message = f"the Cluster has no network {network!r}{near}"
                 yield item.problem(path, message, "E0303", at="key")
             elif not _inside(address, networks[network].cidr):
                 message = f"{address} is outside network {network!r}, {networks[network].cidr}"

@@ -27,7 +27,9 @@ class SpecProblem:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         where = f"{self.path}: " if self.path else ""
         mark = "warning: " if self.severity is Severity.WARNING else ""
-        return f"{place}  {mark}{where}{self.message} [{self.code}]"
+        line = f"{place}  {mark}{where}{self.message} [{self.code}]"
+        # Keys and names may hold anything; a terminal gets printable text on one line.
+        return "".join(char if char.isprintable() else "?" for char in line)
 
 
 class SpecError(Exception):
@@ -58,6 +60,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
         match = sorted(name for name in candidates if name.startswith(given))[:1]
     return f", did you mean {candidates[match[0]]!r}?" if match else ""
 
+
+def suggestion(word: str, known: Iterable[str], label: str = "known") -> str:
+    """The nearest known word, or all of them when they are few: `; known: a, b`."""
+    words = list(known)
+    if (near := nearest(word, words)) or not 0 < len(words) <= _MOST_LISTED:
+        return near
+    return f"; {label}: {', '.join(words)}"
+
+
+_MOST_LISTED = 12
 
 CODES: dict[str, str] = {
     "E0001": "a file cannot be read",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from specs.catalogue import TypeCatalogue, TypeFamily, canonical_name, model_for
 from specs.document import API_VERSION, Document
-from specs.errors import SpecErrors, SpecProblem, nearest
+from specs.errors import SpecErrors, SpecProblem, nearest, suggestion
 from specs.fields import path_text
 from specs.messages import described, problems_of
 from specs.monitor import MonitorSpec
@@ -168,8 +168,7 @@ def _kind(name: str, parsed: Parsed, problems: list[SpecProblem]) -> str | None:
             message = f"expected text, found {described(value)}"
             problems.append(_problem(name, parsed, (key,), message, "E0104"))
         elif value not in known:
-            near = nearest(value, known) or f"; known: {', '.join(known)}"
-            message = f"unknown {key} {value[:60]!r}{near}"
+            message = f"unknown {key} {value[:60]!r}{suggestion(value, known)}"
             problems.append(_problem(name, parsed, (key,), message, "E0101"))
     return str(data["kind"]) if len(problems) == before else None
 
@@ -206,7 +205,7 @@ def _find_type(
     names = types.names(family)
     if not names:
         return None, f"unknown type {given[:60]!r}: no {family} types are installed"
-    near = nearest(given, names) or f"; installed: {', '.join(names)}"
+    near = suggestion(given, names, "installed")
     return None, f"unknown {family} type {given[:60]!r}{near}"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from specs.errors import SpecProblem, nearest
+from specs.errors import SpecProblem, nearest, suggestion
 from specs.fields import fields_of, models_at, path_text
 from specs.scalars import format_duration, format_size
 from specs.yaml_text import Path, Positions
@@ -36,7 +36,6 @@ _BOUNDS = {
     "less_than_equal": ("le", "must be at most {}"),
     "less_than": ("lt", "must be less than {}"),
 }
-_MOST_LISTED = 12
 
 
 def problems_of(
@@ -117,11 +116,7 @@ def _message(detail: ErrorDetails, model: type[BaseModel], path: Path) -> tuple[
 
 def _unknown_key(key: str, models: list[type[BaseModel]]) -> str:
     known = [name for model in models for name in fields_of(model)]
-    if near := nearest(key, known):
-        return f"unknown key{near}"
-    if 0 < len(known) <= _MOST_LISTED:
-        return f"unknown key; known here: {', '.join(known)}"
-    return "unknown key"
+    return f"unknown key{suggestion(key, known, 'known here')}"
 
 
 def _not_one_of(detail: ErrorDetails, expected: str) -> str:

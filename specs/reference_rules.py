@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from specs.errors import SpecProblem, nearest
+from specs.errors import SpecProblem, suggestion
 from specs.spec_set import LoadedObject, ObjectRef, SpecSet
 from specs.yaml_text import Path
 
@@ -82,7 +82,7 @@ def _one(
     if ObjectRef(kind, name) in specs.objects:
         return
     known = [ref.name for ref in specs.objects if ref.kind == kind]
-    yield item.problem(path, f"there is no {kind} {name!r}{nearest(name, known)}", "E0201")
+    yield item.problem(path, f"there is no {kind} {name!r}{suggestion(name, known)}", "E0201")
 
 
 def _each(

@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from specs.catalogue import TypeCatalogue, TypeFamily, canonical_name, model_for
 from specs.document import Document
-from specs.errors import SpecProblem, UnknownTopic, nearest
+from specs.errors import SpecProblem, UnknownTopic, suggestion
 from specs.fields import extra_of, fields_of, models_at, models_in
 from specs.load import document_of
 from specs.spec_set import KINDS
@@ -89,7 +89,7 @@ def _model_of(topic: str, types: TypeCatalogue) -> tuple[type[BaseModel], str]:
 
 
 def _unknown(shown: str, word: str, what: str, known: tuple[str, ...]) -> UnknownTopic:
-    near = nearest(word, known) or f"; known: {', '.join(known)}"
+    near = suggestion(word, known)
     return UnknownTopic(SpecProblem(shown, 0, 0, "", f"unknown {what}{near}", "E0110"))
 
 
@@ -134,8 +134,8 @@ def _wrapped(text: str) -> list[str]:
 
 def _facts(info: FieldInfo) -> list[str]:
     extra = extra_of(info)
-    rows = [("type", type_text(info)), ("required", "yes" if info.is_required() else "no")]
-    if not info.is_required():
+    rows = [("type", type_text(info)), ("required", "yes" if _required(info) else "no")]
+    if not _required(info):
         rows.append(("default", default_text(info)))
     if limits := _limits(info):
         rows.append(("range", limits))
@@ -154,8 +154,14 @@ _IMPACT_WORDS = {
 }
 
 
+def _required(info: FieldInfo) -> bool:
+    """A field with one possible value, such as `kind`, is always written in text."""
+    only = get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1
+    return info.is_required() or only
+
+
 def _row(key: str, info: FieldInfo) -> str:
-    required = ", required" if info.is_required() else ""
+    required = ", required" if _required(info) else ""
     first = (info.description or "").split(". ")[0].rstrip(".")
     return "\n".join(
         textwrap.wrap(

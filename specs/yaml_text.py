@@ -58,8 +58,8 @@ class Fault:
 class Positions:
     """Line and column, from 1 and within the file, of every key and value of one document.
 
-    A path without a place of its own (an absent key, the inside of an alias) has the place of its
-    nearest parent.
+    A path without a place of its own (an absent key, the inside of an alias) has the place of the
+    nearest key above it.
     """
 
     places: dict[Path, tuple[int, int, int, int]]
@@ -69,8 +69,8 @@ class Positions:
         return line, column
 
     def value(self, path: Path) -> tuple[int, int]:
-        _, _, line, column = self._nearest(path)
-        return line, column
+        place = self.places.get(path)
+        return place[2:] if place else self.key(path)
 
     def _nearest(self, path: Path) -> tuple[int, int, int, int]:
         for length in range(len(path), -1, -1):
@@ -330,5 +330,8 @@ class _Builder:
                 )
             )
             return
+        if data is None and mark[0] != frame.key_mark[0]:
+            # An absent value: the parser has it where the next thing begins.
+            line, column = key_line, key_column
         self.places[path] = (key_line, key_column, line, column)
         frame.data[key] = data
