@@ -123,9 +123,10 @@ def main() -> NoReturn:
             send(control, {"ready": True})
             _start_on_go(holder, control)
         except (Refused, launch.LaunchError, OSError) as error:
-            if holder is not None and holder.record.cgroup is not None:
-                cgroup.remove(holder.record.cgroup)
             send(control, {"error": str(error)})
             raise SystemExit(1) from None
+        finally:
+            if holder is not None and holder.record.main is None:
+                holder.discard()
     holder.run()
     raise SystemExit(0)

@@ -37,10 +37,13 @@ class Client:
 @dataclass
 class Stop:
     """A stop under way: the command, then the signal to the main process, then to what it left.
+
+    A command that succeeded gets until `patience` before the signal follows: many only ask.
     `killing_since` is set once only SIGKILL is left to do."""
 
     command: list[str]
     signal: int
+    patience: float
     deadline: float
     must_succeed: bool
     command_pid: int | None = None
@@ -114,7 +117,9 @@ class Holder:
             return _KILL_PAUSE_S * 1000 if self._is_clearing else None
         if self.stop.killing_since is not None:
             return _KILL_PAUSE_S * 1000
-        return max(0.0, self.stop.deadline - time.monotonic()) * 1000 + 1
+        now = time.monotonic()
+        until = self.stop.patience if now < self.stop.patience else self.stop.deadline
+        return max(0.0, until - now) * 1000 + 1
 
     @property
     def _is_clearing(self) -> bool:
@@ -182,13 +187,15 @@ class Holder:
 
     def _begin_stop(self, request: dict[str, Any]) -> None:
         """A second request shortens a stop that is under way, and never prolongs it."""
-        deadline = time.monotonic() + float(request.get("grace_s", _DEFAULT_GRACE_S))
+        grace = float(request.get("grace_s", _DEFAULT_GRACE_S))
+        deadline = time.monotonic() + grace
         if self.stop is not None:
             self.stop.deadline = min(self.stop.deadline, deadline)
             return
         self.stop = Stop(
             command=list(request.get("command", ())),
             signal=int(request.get("signal", signal.SIGTERM)),
+            patience=deadline - grace / 2,
             deadline=deadline,
             must_succeed=bool(request.get("must_succeed", False)),
         )
@@ -254,7 +261,8 @@ class Holder:
         """The main process first: it knows how to end its children."""
         main = self.record.main
         if main is not None and records.is_alive(main):
-            if not stop.main_signalled:
+            asked = stop.command_code == 0 and time.monotonic() < stop.patience
+            if not asked and not stop.main_signalled:
                 stop.main_signalled = True
                 tree.signal_all({main.pid}, stop.signal)
         elif not stop.rest_signalled:
@@ -300,6 +308,10 @@ class Holder:
         """Leave the directory to the next holder before anybody is told that we are gone."""
         self._drain()
         self.finished = True
+        self.discard()
+
+    def discard(self) -> None:
+        """Clear away what belongs to this holder only."""
         if self.record.cgroup is not None:
             cgroup.remove(self.record.cgroup)
         with suppress(FileNotFoundError):

@@ -13,6 +13,7 @@ from reconciler.runner.record import TOKEN_VARIABLE, Process, Record, identify, 
 
 KILL_LIMIT_S = 5.0
 _PAUSE_S = 0.005
+_EMPTY_SCANS = 3  # a process in the middle of an exec shows no environment for a moment
 
 
 def below(ancestor: int) -> set[int]:
@@ -47,8 +48,11 @@ def strays(record: Record) -> set[int]:
 def kill_strays(record: Record, limit_s: float = KILL_LIMIT_S) -> set[int]:
     """Kill what is left, again and again until nothing is; returns what did not go in time."""
     deadline = time.monotonic() + limit_s
-    while left := strays(record):
-        if time.monotonic() > deadline:
+    empty_scans = 0
+    while empty_scans < _EMPTY_SCANS:
+        left = strays(record)
+        empty_scans = 0 if left else empty_scans + 1
+        if left and time.monotonic() > deadline:
             return left
         if record.cgroup:
             cgroup.kill(record.cgroup)

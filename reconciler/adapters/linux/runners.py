@@ -29,6 +29,7 @@ GO_TRIES = 5
 ACCEPT_TIMEOUT_S = 2.0
 """A holder that does not even accept a stop in this time is frozen: it is killed instead."""
 
+DEATH_TIMEOUT_S = 5.0
 STOP_MARGIN_S = tree.KILL_LIMIT_S + 2.0
 _CONTROL = 3
 _CODE = Path(__file__).resolve().parents[3]
@@ -161,9 +162,12 @@ class LinuxRunners:
         if line is None or record is None:
             await asyncio.get_running_loop().create_future()  # only this agent can change it now
             return
-        with line, suppress(HostError):
-            await line.send({"do": "watch", "seen": record.state})
-            await line.receive()
+        with line:
+            try:
+                await line.send({"do": "watch", "seen": record.state})
+                await line.receive()
+            except _Gone:
+                await _dead(record.holder.pid)
 
     async def _ask_to_stop(self, name: str, epoch: int, plan: StopPlan) -> bool:
         """False when the holder is gone, hangs, or went without an answer."""
@@ -346,6 +350,22 @@ class _Line:
         line, _, self._received = self._received.partition(b"\n")
         message = json.loads(line)
         return message if isinstance(message, dict) else {}
+
+
+async def _dead(pid: int) -> None:
+    """A killed process closes its sockets a moment before it counts as dead."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+    try:
+        await asyncio.wait([ended], timeout=DEATH_TIMEOUT_S)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 async def _hand_over(line: _Line, job: dict[str, Any]) -> _Line:

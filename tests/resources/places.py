@@ -1,0 +1,68 @@
+"""Drivers for tests: a resource from YAML, a place for it, permits and a record of events."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from reconciler.binding import BoundDriver, bind
+from reconciler.plugin import Place, Registry
+from reconciler.ports.driver import Permit
+from reconciler.ports.host import Host
+from specs.load import Source, load
+from specs.resource import Resource
+
+REGISTRY = Registry.discover()
+
+
+class RealClock:
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def emit(self, name: str, /, **fields: Any) -> None:
+        self.events.append((name, fields))
+
+
+def resource_from(text: str) -> Resource:
+    (found,) = load([Source("test.yaml", text.encode())], REGISTRY).resources.values()
+    return found
+
+
+def driver_of(resource: Resource, host: Host, **changes: object) -> BoundDriver:
+    """A driver at server n1; `changes` replace fields of the spec."""
+    spec = resource.spec.model_copy(update=changes)
+    place = Place(
+        name=resource.metadata.name,
+        group=spec.group,
+        server="n1",
+        host=host,
+        clock=RealClock(),
+        events=Recorder(),
+        run_directory=Path("/nonexistent"),
+    )
+    return bind(resource.model_copy(update={"spec": spec}), place)
+
+
+def permit(epoch: int = 1) -> Permit:
+    return Permit(epoch, lambda: True)
+
+
+def expired(epoch: int = 1) -> Permit:
+    return Permit(epoch, lambda: False)
+
+
+def permit_for(checks: int, epoch: int = 1) -> Permit:
+    """Holds for the given number of checks, then never again."""
+    answers = iter([True] * checks)
+    return Permit(epoch, lambda: next(answers, False))
