@@ -294,7 +294,10 @@ def _grant(
         previous=previous,
         by_operator=operation is not None,
     )
-    chosen = choose(found, wished) or choose(found)
+    # A move without a wish goes anywhere else, and stays only if nobody else can.
+    elsewhere = tuple(c for c in found if operation is None or c.server != previous)
+    chosen = choose(found, wished) if wished else choose(elsewhere)
+    chosen = chosen or choose(found)
     manual = case.spec.failover.mode == "manual" and operation is None and previous is not None
     if manual and chosen is not None and chosen.server != previous:
         text = f"{cause}; failover is manual"
@@ -362,7 +365,8 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
     """Somebody owns it and is not proven stopped: look at how the owner is."""
     owner = record.owner or ""
     operation = case.operation
-    if operation is not None and operation.kind is OperationKind.MOVE and not record.releasing:
+    moving = operation is not None and operation.kind is OperationKind.MOVE
+    if operation is not None and moving and record.operation != operation.id:
         return _ask_release(case, record, f"moved by {operation.who or 'an operator'}")
     where = standing(case.snapshot, owner)
     if where is Standing.ONLINE and not record.releasing:

@@ -8,7 +8,7 @@ from reconciler.decide.status import iso
 from reconciler.decide.stored import StoredRecords
 
 ONLINE, SUSPECT, OFFLINE, FENCED, UNKNOWN = "online", "suspect", "offline", "fenced", "unknown"
-_HEARD = frozenset({"ok", "heard", "alive"})
+HEARD = "heard"  # a path's state in `ServerStatus.heartbeats`; anything else is not heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +181,7 @@ def _state_with_session(server: str, records: StoredRecords) -> tuple[str, tuple
 def _seen_after(server: str, fence: FenceRecord, records: StoredRecords) -> bool:
     """Its last report is of another boot than the one that the fence ended."""
     status = records.server_status.get(server)
-    return (
-        status is not None
-        and status.boot_id not in fence.covers
-        and (status.at_wall > fence.at_wall)
-    )
+    return status is not None and status.boot_id not in fence.covers
 
 
 def _heard_by(server: str, records: StoredRecords) -> tuple[str, ...]:
@@ -195,7 +191,7 @@ def _heard_by(server: str, records: StoredRecords) -> tuple[str, ...]:
         if reporter == server or session is None or session.boot_id != status.boot_id:
             continue
         paths = status.heartbeats.get(server, {})
-        if any(value.split(" ")[0] in _HEARD for value in paths.values()):
+        if HEARD in paths.values():
             found.append(reporter)
     return tuple(sorted(found))
 

@@ -1,0 +1,247 @@
+"""The ports of one simulated server: pulse, machine, drivers, fence devices, local files."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reconciler.decide.hearing import PathView, PeersView, PeerView
+from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
+from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
+from specs.cluster import Timing
+from specs.resource import Resource
+from tests.simulation.virtual_time import SimClock
+from tests.simulation.world import NETWORKS, World
+
+
+class SimPeers:
+    """The pulse as path state: what is heard follows from links and power, with miss times."""
+
+    def __init__(self, world: World, me: str, clock: SimClock, timing: Timing) -> None:
+        self._world, self._me, self._clock, self._timing = world, me, clock, timing
+        self._event = asyncio.Event()
+        self._reports: dict[str, object] = {}
+        world.hosts[me].memory.setdefault("store", "unknown")
+        world.listeners.append(self._on_change)
+
+    def _on_change(self) -> None:
+        h, k = self._timing.heartbeat_interval, self._timing.heartbeat_misses
+        for delay in (0.001, 2.2 * h, (k + 0.2) * h, (k + 1.2) * h):
+            self._world.loop.call_later(delay, self._event.set)
+
+    def _heard_at(self, sender: str, network: str) -> float | None:
+        """World time of the newest heartbeat on this path."""
+        world, h = self._world, self._timing.heartbeat_interval
+        host = world.hosts[sender]
+        up_since = world.healed.get((sender, self._me, network), 0.0)
+        up_since = max(up_since, host.pulse_up_since)
+        ends = [world.loop.now]
+        if (sender, self._me, network) in world.broken:
+            ends.append(world.broken[sender, self._me, network])
+        if not host.powered:
+            ends.append(world.died_at.get(sender, 0.0))
+        if sender in world.frozen:
+            ends.append(world.frozen[sender])
+        last = min(ends)
+        return last - (last % h) if last >= up_since and host.boot else None
+
+    def _peer(self, sender: str) -> PeerView:
+        now, h = self._world.loop.now, self._timing.heartbeat_interval
+        paths = {}
+        for network in NETWORKS:
+            heard = self._heard_at(sender, network)
+            missed = 10_000 if heard is None else max(0, int((now - heard) / h) - 0)
+            at = None if heard is None else self._clock.at(heard)
+            paths[network] = PathView(at, missed)
+        fewest = min(path.missed for path in paths.values())
+        heard_at = max((p.heard_at for p in paths.values() if p.heard_at is not None), default=None)
+        reachable = fewest < 2
+        host = self._world.hosts[sender]
+        sees = self._seen_silent_by(sender) if reachable else frozenset()
+        return PeerView(
+            server=sender,
+            paths=paths,
+            heard_at=heard_at,
+            suspect=fewest >= 2,
+            silent=fewest >= self._timing.heartbeat_misses,
+            boot_id=host.boot_id if heard_at is not None else None,
+            sees_silent=sees,
+            store=str(host.memory.get("store", "unknown")),
+            agent_alive=True,
+        )
+
+    def _seen_silent_by(self, other: str) -> frozenset[str]:
+        twin = SimPeers.__new__(SimPeers)
+        twin._world, twin._me, twin._clock, twin._timing = (
+            self._world,
+            other,
+            self._clock,
+            self._timing,
+        )
+        silent = set()
+        for name in self._world.names:
+            if name == other:
+                continue
+            now, h = self._world.loop.now, self._timing.heartbeat_interval
+            heard = [twin._heard_at(name, network) for network in NETWORKS]
+            known = [at for at in heard if at is not None]
+            if not known or now - max(known) >= self._timing.heartbeat_misses * h:
+                silent.add(name)
+        return frozenset(silent)
+
+    def view(self) -> PeersView:
+        peers = {name: self._peer(name) for name in self._world.names if name != self._me}
+        return PeersView(taken_at=self._clock.now(), peers=peers, pulse_alive=True)
+
+    async def changed(self) -> None:
+        await self._event.wait()
+        self._event.clear()
+
+    def report(self, *, store: str, proof_until: float | None) -> None:
+        self._world.hosts[self._me].memory["store"] = store
+
+
+class SimDriver:
+    """A resource on a simulated host; slow, failing or late as the world says."""
+
+    def __init__(self, world: World, server: str, resource: Resource, clock: SimClock) -> None:
+        self._world, self._server, self._clock = world, server, clock
+        self._name, self._group = resource.metadata.name, resource.spec.group
+
+    async def _take_time(self) -> None:
+        host, rng = self._world.hosts[self._server], self._world.rng
+        await self._clock.sleep(0.005 + rng.random() * (0.02 + host.slow_drivers_s))
+
+    async def observe(self) -> Observation:
+        epoch = self._world.hosts[self._server].active.get(self._name)
+        state = ResourceState.INACTIVE if epoch is None else ResourceState.ACTIVE
+        return Observation(state, epoch=epoch)
+
+    async def activate(self, permit: Permit) -> None:
+        host, rng = self._world.hosts[self._server], self._world.rng
+        if self._name in host.active:
+            permit.check()
+            host.active[self._name] = permit.epoch
+            return
+        await self._take_time()
+        if host.failing_drivers and rng.random() < 0.5:
+            raise ResourceError("simulated failure before the start")
+        permit.check()
+        self._world.start_resource(self._server, self._group, self._name, permit.epoch)
+        if host.failing_drivers and rng.random() < 0.3:
+            raise ResourceError("simulated failure after the start")
+
+    async def deactivate(self, epoch: int) -> None:
+        host = self._world.hosts[self._server]
+        await self._take_time()
+        if host.active.get(self._name, epoch + 1) <= epoch:
+            if host.failing_drivers and self._world.rng.random() < 0.2:
+                raise ResourceError("simulated failure of a stop")
+            self._world.stop_resource(self._server, self._name)
+
+    async def changed(self) -> None:
+        host = self._world.hosts[self._server]
+        before = self._name in host.active
+        while (self._name in host.active) == before:
+            await self._clock.sleep(0.5)
+
+    async def close(self) -> None:
+        """Nothing is kept up."""
+
+
+class SimDevice:
+    """A BMC: ok, dead, slow, says-on (works, never confirms)."""
+
+    def __init__(self, world: World, server: str, clock: SimClock, power: Any) -> None:
+        self._world, self._server, self._clock, self._power = world, server, clock, power
+
+    async def _answer(self) -> str:
+        mode = self._world.hosts[self._server].bmc
+        if mode == "dead":
+            await self._clock.sleep(2.0)
+            raise FenceError("no answer within 2 s")
+        await self._clock.sleep(0.01 + (self._world.rng.random() * 4 if mode == "slow" else 0))
+        return mode
+
+    def _reads(self, mode: str) -> PowerState:
+        on = self._world.hosts[self._server].powered or mode == "says-on"
+        return PowerState.ON if on else PowerState.OFF
+
+    async def power_off(self, valid_until: float) -> PowerOffReport:
+        mode = await self._answer()
+        before = self._reads(mode)
+        if self._clock.now() >= valid_until:
+            raise FenceError("too late to send the command")
+        if before is PowerState.ON:
+            self._power(self._server, False)
+            mode = await self._answer()
+        return PowerOffReport(before, self._reads(mode), f"guid-{self._server}", 10.0)
+
+    async def power_on(self) -> None:
+        await self._answer()
+        self._power(self._server, True)
+
+    async def power_cycle(self) -> None:
+        await self._answer()
+        self._power(self._server, False)
+        self._power(self._server, True)
+
+    async def status(self) -> PowerState:
+        return self._reads(await self._answer())
+
+    async def identify(self, seconds: int) -> None:
+        await self._answer()
+
+    async def self_test(self) -> SelfTest:
+        mode = await self._answer()
+        return SelfTest(True, "ok", 10.0, f"guid-{self._server}", self._reads(mode))
+
+    async def prepare(self) -> None:
+        await self._answer()
+
+
+class SimPower:
+    def __init__(self, world: World, clock: SimClock, power: Any) -> None:
+        self._world, self._clock, self._set = world, clock, power
+
+    def device(self, level: Mapping[str, Any]) -> SimDevice:
+        return SimDevice(self._world, str(level["server"]), self._clock, self._set)
+
+
+class SimProber:
+    """Asks the public network who still answers for an address (a resource's name here)."""
+
+    def __init__(self, world: World, me: str, clock: SimClock) -> None:
+        self._world, self._me, self._clock = world, me, clock
+
+    async def probe(self, addresses: Sequence[str]) -> Mapping[str, str]:
+        await self._clock.sleep(0.03)
+        found = {}
+        for address in addresses:
+            for host in self._world.hosts.values():
+                runs = address in host.active and host.powered and host.name != self._me
+                if runs and self._world.link_up(host.name, self._me, "public"):
+                    found[address] = f"mac-of-{host.name}"
+        return found
+
+
+class SimLocalState:
+    """`disk` survives a power cycle, `memory` only the agent."""
+
+    def __init__(self, disk: dict[str, Any], memory: dict[str, Any]) -> None:
+        self._dropped = disk.setdefault("dropped", {})
+        self._started = memory.setdefault("started", {})
+
+    def dropped_epochs(self) -> Mapping[str, int]:
+        return dict(self._dropped)
+
+    def drop_epoch(self, group: str, epoch: int) -> None:
+        self._dropped[group] = epoch
+
+    def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
+        return dict(self._started)
+
+    def save_started(self, group: str, started: Mapping[str, Any] | None) -> None:
+        if started is None:
+            self._started.pop(group, None)
+        else:
+            self._started[group] = started
