@@ -136,7 +136,9 @@ class LinuxRunners:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiters.setdefault(name, set())
         waiting.add(waiter)
-        watching = asyncio.ensure_future(self._watch(name))
+        # Connected before the state is compared, so that no change falls in between.
+        line = self._connect(name)
+        watching = asyncio.ensure_future(self._watch(self._read(name), line))
         try:
             if seen is not None and (await self.observe(name)).state is not seen:
                 return
@@ -146,6 +148,8 @@ class LinuxRunners:
             waiter.cancel()
             watching.cancel()
             await asyncio.wait({watching})
+            if line is not None:
+                line.close()
 
     def log_tail(self, name: str, limit_bytes: int = 2000) -> str:
         path = self._root / name / records.LOG
@@ -155,19 +159,18 @@ class LinuxRunners:
             return ""
         return data[-limit_bytes:].decode(errors="replace")
 
-    async def _watch(self, name: str) -> None:
+    async def _watch(self, record: records.Record | None, line: "_Line | None") -> None:
         """Returns when the holder reports another state than the recorded one, or is gone."""
-        record = self._read(name)
-        line = self._connect(name) if record and records.is_alive(record.holder) else None
-        if line is None or record is None:
+        if record is None or (line is None and not records.is_alive(record.holder)):
             await asyncio.get_running_loop().create_future()  # only this agent can change it now
             return
-        with line:
-            try:
+        if line is not None:
+            with suppress(_Gone):
                 await line.send({"do": "watch", "seen": record.state})
                 await line.receive()
-            except _Gone:
-                await _dead(record.holder.pid)
+                return
+        # A killed process closes its sockets a moment before it counts as dead.
+        await _dead(record.holder.pid)
 
     async def _ask_to_stop(self, name: str, epoch: int, plan: StopPlan) -> bool:
         """False when the holder is gone, hangs, or went without an answer."""
@@ -353,7 +356,7 @@ class _Line:
 
 
 async def _dead(pid: int) -> None:
-    """A killed process closes its sockets a moment before it counts as dead."""
+    """Returns when the process is dead, or after `DEATH_TIMEOUT_S`."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
