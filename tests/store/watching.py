@@ -18,7 +18,7 @@ class Watched:
 
     async def until(self, condition: Callable[["Watched"], bool]) -> None:
         async with asyncio.timeout(DEADLINE_S):
-            while not condition(self):
+            while not self.batches or not condition(self):
                 self._take(await anext(self._source))
 
     def _take(self, batch: WatchBatch) -> None:

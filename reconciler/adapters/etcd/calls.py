@@ -183,7 +183,12 @@ class _Race(Generic[T]):
 async def attempt(endpoints: Endpoints, endpoint: Endpoint, send: Send[T], budget_s: float) -> T:
     """One attempt at one member; a failing member goes to the end of the order."""
     try:
-        return await send(endpoint.wire(), budget_s)
+        try:
+            return await send(endpoint.wire(), budget_s)
+        except AttemptFailed as failure:
+            if failure.kind is not Kind.UNTRUSTED or not await endpoint.renew():
+                raise
+            return await send(endpoint.wire(), budget_s)
     except AttemptFailed as failure:
         if failure.is_member_away:
             endpoints.put_last(endpoint)

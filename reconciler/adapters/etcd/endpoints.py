@@ -66,16 +66,17 @@ class Endpoint:
             self._wire = Wire(self._target, credentials)
         return self._wire
 
-    async def renew(self) -> None:
+    async def renew(self) -> bool:
         """Drop the channel if the certificate files have changed since it was made."""
         if self._tls is None or self._wire is None:
-            return
+            return False
         try:
             changed = self._tls.fingerprint() != self._fingerprint
         except OSError:
-            return  # in the middle of a rotation: the next probe looks again
+            return False  # in the middle of a rotation: the next probe looks again
         if changed:
             await self.close(grace_s=_PROBE_TIMEOUT_S)
+        return changed
 
     async def close(self, grace_s: float = 0.0) -> None:
         """Calls under way have `grace_s` to end, then they fail."""

@@ -97,8 +97,7 @@ _BY_TEXT: tuple[tuple[str, Kind], ...] = (
     ("database space exceeded", Kind.FULL),
     ("too many requests", Kind.BUSY),
     ("CERTIFICATE_VERIFY_FAILED", Kind.UNTRUSTED),
-    ("TLSV1_ALERT", Kind.UNTRUSTED),
-    ("SSLV3_ALERT", Kind.UNTRUSTED),
+    ("SSL_ERROR_SSL", Kind.UNTRUSTED),
     ("failed to connect to all addresses", Kind.NOT_SENT),
     ("connection refused", Kind.NOT_SENT),
 )

@@ -6,8 +6,12 @@ Used by `endpoints`, which decides about members, and by `watch`.
 """
 
 import asyncio
+import os
 from dataclasses import dataclass
 from typing import Any
+
+# Its C core writes to stderr by itself; what matters arrives as an error here.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import grpc.aio
