@@ -1,11 +1,12 @@
 """A BMC for each lab server: the real `ipmi_sim`, with modes for the ways in which BMCs fail.
 
 Everything lives in one folder, so that a later command finds the BMC that an earlier one started.
-`ipmi_sim` calls a small script for each power command; the script reads the mode and asks the
-lab's power program:
+`ipmi_sim` calls a small script for each power command; the script reads the mode and, unless that
+mode has another answer, becomes the lab's power program:
 
-    PROGRAM status    prints "on" or "off"
-    PROGRAM on|off|reset    returns when it is done: after `off` nothing of the server runs any more
+    PROGRAM get power           prints "power:1" or "power:0", a line for each parameter asked
+    PROGRAM set power 0         returns when it is done: nothing of the server runs any more
+    PROGRAM set power|reset|shutdown 1, PROGRAM set identify "SECONDS FORCE"
 """
 
 import asyncio
@@ -33,7 +34,7 @@ class BmcMode(StrEnum):
     SLOW = "slow"
     SAYS_OFF = "says-off"
     SAYS_ON = "says-on"
-    WRONG_PASSWORD = "wrong-password"
+    WRONG_PASSWORD = "wrong-password"  # noqa: S105
 
 
 class BmcError(Exception):
@@ -72,41 +73,22 @@ for path in /proc/self/fd/*; do
   fd=${{path##*/}}
   if [ "$fd" -gt 2 ]; then {{ exec {{fd}}>&-; }} 2>/dev/null; fi
 done
-program=({program})
 mode=$(<{mode_file})
-[ "$mode" = slow ] && sleep {slow}
-power() {{
-  case $mode in says-off) echo power:0; return;; says-on) echo power:1; return;; esac
-  case $("${{program[@]}}" status) in
-    on) echo power:1;;
-    off) echo power:0;;
-    *) exit 1;;
-  esac
-}}
-operation=$1; shift
-if [ "$operation" = get ]; then
-  for parameter; do
-    case $parameter in
-      power) power || exit 1;;
-      boot) echo boot:none;;
-      *) echo "$parameter:0";;
-    esac
-  done
-  exit 0
-fi
-while [ $# -gt 1 ]; do
-  if [ "$1" = identify ]; then
-    echo "$2" > {identify_file}
-  elif [ "$mode" != says-off ]; then
-    case $1 in
-      power) if [ "$2" = 1 ]; then "${{program[@]}}" on; else "${{program[@]}}" off; fi || exit 1;;
-      reset) "${{program[@]}}" reset || exit 1;;
-      shutdown) "${{program[@]}}" off || exit 1;;
-    esac
-  fi
-  shift 2
-done
-exit 0
+case "$mode:$1" in
+  slow:*) sleep {slow};;
+  says-off:set) exit 0;;
+  says-off:get | says-on:get)
+    shift
+    for parameter; do
+      case "$mode:$parameter" in
+        says-on:power) echo power:1;;
+        *:boot) echo boot:none;;
+        *) echo "$parameter:0";;
+      esac
+    done
+    exit 0;;
+esac
+exec {program} "$@"
 """
 
 
@@ -223,7 +205,6 @@ class BmcSimulator:
         script = _SCRIPT.format(
             program=shlex.join(self._power_program),
             mode_file=shlex.quote(str(folder / "mode")),
-            identify_file=shlex.quote(str(folder / "identify")),
             slow=SLOW_S,
         )
         _write(folder / "chassis", script, mode=0o700)
