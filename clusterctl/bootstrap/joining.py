@@ -10,14 +10,17 @@ import json
 import random
 import ssl
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from clusterctl.bootstrap import certificates, etcd_member
 from clusterctl.bootstrap.facts import Facts, require_local
-from clusterctl.bootstrap.first_server import Identity, open_admin, write_access
+from clusterctl.bootstrap.first_server import Identity, context_text, open_admin, write_access
 from clusterctl.bootstrap.layout import BootstrapError, Layout, write_file
 from clusterctl.bootstrap.tokens import JoinToken
+from reconciler.adapters.etcd.admin import EtcdMember
+from reconciler.config import dump_config, load_config
 from reconciler.ports.store import StoreError
 
 ASK_TIMEOUT_S = 30.0
@@ -97,6 +100,32 @@ async def wait_for_vote(layout: Layout, endpoints: Sequence[str], url: str, wait
         return False
     finally:
         await admin.close()
+
+
+async def refresh(layout: Layout) -> tuple[tuple[str, ...], bool]:
+    """Bring the endpoints of agent.yaml and context.yaml up to date with the store's members; own
+    first. Returns them and whether anything changed."""
+    config = load_config(layout.agent_config)
+    admin = open_admin(layout, config.endpoints, "agent")
+    try:
+        members = await admin.members()
+    finally:
+        await admin.close()
+    voting = sorted((each for each in members if each.name and not each.learner), key=_by_name)
+    ordered = sorted(voting, key=lambda each: each.name != config.server)
+    endpoints = tuple(each.client_urls[0] for each in ordered if each.client_urls)
+    changed = bool(endpoints) and endpoints != config.endpoints
+    if changed:
+        write_file(
+            layout.agent_config, dump_config(config.model_copy(update={"endpoints": endpoints}))
+        )
+        if layout.context.exists():
+            write_file(layout.context, context_text(config.cluster, endpoints, Path("pki")))
+    return endpoints or config.endpoints, changed
+
+
+def _by_name(member: EtcdMember) -> str:
+    return member.name
 
 
 async def _fetch_ca(token: JoinToken) -> bytes:

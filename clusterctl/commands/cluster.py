@@ -217,6 +217,26 @@ def join(token: str, server: str, addresses: tuple[str, ...], wait_s: float, out
     )
 
 
+@command.command(cls=ClusterCommand)
+@output_option("text", "json")
+@_explained
+def refresh(output: str) -> None:
+    """Write the store's present members into this server's agent.yaml and context.yaml.
+
+    Do this on every server after servers joined or left; restart the agent if it says so.
+    """
+    from clusterctl.bootstrap import joining
+    from clusterctl.bootstrap.layout import Layout
+
+    endpoints, changed = _run(joining.refresh(Layout()))
+    text = "restart the agent to use them" if changed else "nothing has changed"
+    _report(
+        output,
+        {"endpoints": list(endpoints), "changed": changed},
+        f"{len(endpoints)} members of the store: {', '.join(endpoints)}; {text}",
+    )
+
+
 def _run(work: Coroutine[Any, Any, R]) -> R:
     return asyncio.run(work)
 
