@@ -115,11 +115,7 @@ def run(argv: Sequence[str], cli_context: CliContext | None = None) -> int:
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(logging.NullHandler())
     try:
-        result: Any = cli.main(
-            args=list(argv), prog_name="clusterctl", standalone_mode=False, obj=context
-        )
-        sys.stdout.flush()
-        return int(result) if isinstance(result, int) else ExitCode.DONE
+        return _invoke(list(argv), context)
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -128,6 +124,19 @@ def run(argv: Sequence[str], cli_context: CliContext | None = None) -> int:
         return error.code if isinstance(error.code, int) else ExitCode.FAILED
     except BaseException as error:  # noqa: BLE001 - the one place where everything ends
         return _ended(error, context)
+
+
+def _invoke(argv: list[str], context: CliContext) -> int:
+    if "_CLUSTERCTL_COMPLETE" in os.environ:
+        cli.main(args=argv, prog_name="clusterctl", complete_var="_CLUSTERCTL_COMPLETE")
+    # Not `main`, which would end a broken pipe with 1: for `diff` that means a difference.
+    try:
+        with cli.make_context("clusterctl", argv, obj=context) as ctx:
+            result: Any = cli.invoke(ctx)
+    except click.exceptions.Exit as done:
+        result = done.exit_code
+    sys.stdout.flush()
+    return int(result) if isinstance(result, int) else ExitCode.DONE
 
 
 def _ended(error: BaseException, context: CliContext) -> int:

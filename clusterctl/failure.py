@@ -27,6 +27,8 @@ def explained(error: BaseException) -> Failure | None:
     """The failure that a known error means, or None for a fault of this program."""
     if isinstance(error, Failure):
         return error
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return Failure(error.format_message(), ExitCode.USAGE)
     if isinstance(error, click.exceptions.UsageError):
         path = error.ctx.command_path if error.ctx else "clusterctl"
         return Failure(error.format_message(), ExitCode.USAGE, f"{path} --help")

@@ -7,7 +7,7 @@ from typing import Any
 
 from clusterctl.picture import Picture
 from reconciler.decide.records import Phase
-from reconciler.decide.server_status import ServerView
+from reconciler.decide.server_status import HEARD, ServerView
 from reconciler.decide.status import GroupView
 from reconciler.ports.store import MemberHealth
 
@@ -169,7 +169,7 @@ def _of_server(view: ServerView) -> list[Attention]:
         f"{peer} on {network}"
         for peer, paths in (view.heartbeats or {}).items()
         for network, state in paths.items()
-        if state.startswith("lost")
+        if state != HEARD
     )
     if lost and view.state == "online":
         text = f"does not hear {', '.join(lost)}"

@@ -14,6 +14,7 @@ from clusterctl.picture import Picture, read_picture
 from clusterctl.render.rows import fencing
 from clusterctl.render.style import Style
 from clusterctl.render.table import clean, since, table
+from reconciler.decide.server_status import HEARD
 
 _CHECK = {
     Severity.OK: CheckCode.OK,
@@ -127,7 +128,7 @@ def _heartbeats(heartbeats: dict[str, dict[str, str]], style: Style) -> str:
     """`n2 n3`, and the networks on which a peer is not heard."""
     cells = []
     for peer, paths in sorted(heartbeats.items()):
-        lost = sorted(network for network, state in paths.items() if state.startswith("lost"))
+        lost = sorted(network for network, state in paths.items() if state != HEARD)
         if not lost:
             cells.append(peer)
         else:

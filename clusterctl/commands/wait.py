@@ -57,7 +57,8 @@ def command(
                         state, reasons = _state(picture, target)
                         if state in wanted or (state != "deleted" and "exists" in wanted):
                             return picture
-                        last[0] = clean(f"{target.short} is {state}" + reasons)
+                        exists = "does not exist" if state == "deleted" else f"is {state}"
+                        last[0] = clean(f"{target.short} {exists}{reasons}")
                         _give_up(picture, target, last[0])
             except TimeoutError:
                 text = f"not within {timeout_s:g} s: {last[0]}"

@@ -11,11 +11,12 @@ from reconciler.decide.records import EventRecord
 
 # Steps in their order; each with the events that mark it (first one seen counts).
 STEPS: Mapping[str, tuple[str, ...]] = {
-    "detected": ("server_suspected", "server_silent"),
-    "challenged": ("server_challenged", "challenge_written"),
-    "fenced": ("server_fenced", "fence_confirmed"),
-    "owned": ("group_taken_over", "group_granted", "group_owned"),
-    "activated": ("group_online", "group_activated"),
+    "detected": ("server_suspected", "peer_suspected"),
+    "challenged": ("server_challenged",),
+    "condemned": ("fence_requested",),
+    "fenced": ("fence_executed", "fence_confirmed"),
+    "owned": ("group_granted",),
+    "activated": ("group_online",),
     "answered": ("client_answered",),
 }
 

@@ -17,13 +17,13 @@ from reconciler.decide.stored import StoredRecords
 N1 = Session(server="n1", boot_id="b1", incarnation="i1", lease=1, version="0.1.0")
 N2 = Session(server="n2", boot_id="b2", incarnation="i2", lease=2)
 REPORT = ServerStatus(
-    server="n1", boot_id="b1", incarnation="i1", heartbeats={"n2": {"private": "ok"}}, at_wall=50.0
+    server="n1", boot_id="b1", incarnation="i1", heartbeats={"n2": {"private": "heard"}}, at_wall=50.0
 )
 HEARS_N1 = ServerStatus(
     server="n2",
     boot_id="b2",
     incarnation="i2",
-    heartbeats={"n1": {"private": "lost", "public": "ok"}},
+    heartbeats={"n1": {"private": "silent", "public": "heard"}},
     fencing=(FencingTest(server="n1", level=0, ok=True, detail="login ok", at_wall=90.0),),
 )
 FENCED = FenceRecord(
@@ -34,7 +34,7 @@ FENCED = FenceRecord(
 def test_online_with_session_and_its_own_heartbeats() -> None:
     view = server_view("n1", StoredRecords(sessions={"n1": N1}, server_status={"n1": REPORT}))
     assert (view.state, view.boot_id, view.version) == ("online", "b1", "0.1.0")
-    assert view.heartbeats == {"n2": {"private": "ok"}}
+    assert view.heartbeats == {"n2": {"private": "heard"}}
 
 
 def test_heartbeats_of_an_old_boot_are_not_shown() -> None:
@@ -65,7 +65,7 @@ def test_suspect_while_a_challenge_is_unanswered() -> None:
 
 def test_suspect_while_a_fence_is_in_progress() -> None:
     slot = FenceIntent(
-        victim="n1", covers=("b1",), executor="n2", level=0, attempt=1, valid_for_s=5,
+        victim="n1", covers=("b1",), executor="n2", executor_incarnation="i2", level=0, attempt=1, valid_for_s=5,
         requested_by="n2", reason="silent on all paths",
     )  # fmt: skip
     view = server_view("n1", StoredRecords(sessions={"n1": N1}, fence_slot=slot))

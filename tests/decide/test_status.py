@@ -88,7 +88,7 @@ def test_a_restarted_agent_on_the_same_boot_still_counts() -> None:
 
 def test_the_fence_in_progress_and_its_result_are_reasons() -> None:
     slot = FenceIntent(
-        victim="n1", covers=("boot-1",), executor="n2", level=0, attempt=2, valid_for_s=5,
+        victim="n1", covers=("boot-1",), executor="n2", executor_incarnation="i2", level=0, attempt=2, valid_for_s=5,
         requested_by="n2", reason="silent",
     )  # fmt: skip
     view = group_view("web", records(sessions={}, fence_slot=slot))
