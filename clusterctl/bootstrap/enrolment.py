@@ -304,7 +304,7 @@ async def run(layout: Layout) -> None:
     authority = certificates.stored_authority(layout)
     facts = read_facts(layout.cluster_facts)
     config = load_config(layout.agent_config)
-    store = await open_store(layout, facts.cluster, config.endpoints)
+    store = open_store(layout, facts.cluster, config.endpoints)
     admin: EtcdAdmin = open_admin(layout, config.endpoints)
     enrolment = Enrolment(authority, facts, layout.cluster_key.read_bytes(), store, admin)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

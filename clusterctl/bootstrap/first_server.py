@@ -107,14 +107,14 @@ def open_admin(layout: Layout, endpoints: Sequence[str], name: str = "admin") ->
     )
 
 
-async def open_store(layout: Layout, cluster: str, endpoints: Sequence[str]) -> Store:
+def open_store(layout: Layout, cluster: str, endpoints: Sequence[str]) -> Store:
     """The store's data, with this server's admin certificate; raises `StoreError`."""
     tls = Tls(
         str(layout.certificate("ca")),
         str(layout.certificate("admin")),
         str(layout.key("admin")),
     )
-    return await open_etcd(Settings(cluster, tuple(endpoints), tls, 5.0), SystemClock())
+    return open_etcd(Settings(cluster, tuple(endpoints), tls, 5.0), SystemClock())
 
 
 def write_certificates(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clusterctl.bootstrap.layout import BootstrapError
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import Record
-from reconciler.ports.store import Put, Store, Transaction
+from reconciler.ports.store import Put, Store, Transaction, Unchanged
 
 PREFIX = "cctl1."
 NEXT = "make a new one on a server of the cluster: clusterctl cluster token"
@@ -109,5 +109,5 @@ async def create(
     lease = await store.grant(lifetime_s + 3600)
     key = keys.token(token.token_id)
     put = Put(key, stored.to_bytes(), lease.lease)
-    await store.commit(Transaction((), (put,), guard=key))
+    await store.commit(Transaction((Unchanged(key, 0),), (put,), guard=key))
     return token

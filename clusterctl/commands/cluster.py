@@ -150,7 +150,7 @@ async def _token(layout: Any, wish: _Wish) -> str:
     authority = certificates.stored_authority(layout)
     config = load_config(layout.agent_config)
     host = config.endpoints[0].removeprefix("https://").rsplit(":", 1)[0].strip("[]")
-    store = await open_store(layout, facts.cluster, config.endpoints)
+    store = open_store(layout, facts.cluster, config.endpoints)
     try:
         made = await tokens.create(
             store,
