@@ -1,6 +1,8 @@
 """A program that runs where its group runs: a server process, or a command that is run once."""
 
+import asyncio
 import signal
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
@@ -236,7 +238,9 @@ class Application(ResourceType):
                 await self._require_running(place)
                 await place.clock.sleep(CONNECT_EVERY_S)
         elif self.start_grace:
-            await place.clock.sleep(self.start_grace)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.start_grace):
+                    await place.host.runners.changed(place.name, RunnerState.RUNNING)
         if self.mode == "resident":
             await self._require_running(place)
 
