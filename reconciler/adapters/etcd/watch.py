@@ -106,7 +106,7 @@ class Watch:
                 await self._within(stream.open())
                 while True:
                     reader = reader or asyncio.ensure_future(stream.read())
-                    await self._until_heard(stream, reader)
+                    await self._until_heard(stream, reader, endpoint)
                     answer, reader = reader.result(), None
                     yield self._accept(answer)
             finally:
@@ -118,7 +118,9 @@ class Watch:
             self._judge(failure, endpoint)
             raise
 
-    async def _until_heard(self, stream: WatchStream, reader: "asyncio.Task[WatchAnswer]") -> None:
+    async def _until_heard(
+        self, stream: WatchStream, reader: "asyncio.Task[WatchAnswer]", endpoint: Endpoint
+    ) -> None:
         loop = asyncio.get_running_loop()
         silent_since = loop.time()
         while True:
@@ -128,9 +130,14 @@ class Watch:
             if reader.done():
                 return
             silent_s = loop.time() - silent_since
-            if silent_s >= self._timing.stale_after_s:
+            if silent_s >= self._patience_s(endpoint):
                 raise AttemptFailed(Kind.UNKNOWN, f"silent for {silent_s:.1f} s")
             await self._within(stream.ask_progress())
+
+    def _patience_s(self, endpoint: Endpoint) -> float:
+        # Other calls found this member wanting: one unanswered question is enough.
+        hurried = 2 * self._timing.progress_s
+        return hurried if endpoint.down_since is not None else self._timing.stale_after_s
 
     async def _within(self, write: Awaitable[None]) -> None:
         try:
