@@ -89,7 +89,7 @@ def _as_coordinator(
         gone = plan_deleted(known, keys, name)
         writes.extend([gone] if gone else [])
     writes.extend(operations.writes)
-    power_on, cleared = _power_on(snapshot, keys)
+    power_on, cleared = ((), []) if fencing.results else _power_on(snapshot, keys)
     writes.extend(cleared)
     return replace(
         base,
@@ -219,7 +219,7 @@ def _power_on(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Effect, ...], list[
 def _earliest(snapshot: Snapshot, times: tuple[float, ...]) -> float | None:
     ahead = [t for t in times if t > snapshot.now]
     slot = snapshot.fence_slot
-    if slot is not None:
+    if slot is not None and not slot.record.closed:
         ahead.append(slot.seen_at + slot.record.valid_for_s * 1.25 + 0.001)
     later = [t for t in ahead if t > snapshot.now]
     return min(later) if later else None

@@ -329,7 +329,7 @@ def _incarnation(snapshot: Snapshot, server: str) -> str:
 def execution(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Write, ...], tuple[Effect, ...]]:
     """The executor's side: run the intent that names me, then record what came of it."""
     slot = snapshot.fence_slot
-    if slot is None or slot.record.executor != snapshot.me:
+    if slot is None or slot.record.closed or slot.record.executor != snapshot.me:
         return (), ()
     intent = slot.record
     own = snapshot.own_session
@@ -393,7 +393,11 @@ def _result(
         expected=stored.mod_revision if stored else 0,
         reason=reason,
     )
-    free = Write(key=keys.fence_slot, record=None, expected=slot.mod_revision if slot else 0)
+    free = Write(
+        key=keys.fence_slot,
+        record=intent.model_copy(update={"closed": True, "nonce": ""}),
+        expected=slot.mod_revision if slot else 0,
+    )
     return put, free
 
 

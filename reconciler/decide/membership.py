@@ -118,7 +118,7 @@ def session_proven(snapshot: Snapshot) -> bool:
 def slot_open(snapshot: Snapshot) -> bool:
     """A fence is in progress (or its end is not certain yet)."""
     slot = snapshot.fence_slot
-    if slot is None:
+    if slot is None or slot.record.closed:
         return False
     return snapshot.now < slot.seen_at + slot.record.valid_for_s * SLOT_EXPIRY_FACTOR
 

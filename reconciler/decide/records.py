@@ -115,6 +115,9 @@ class FenceIntent(Record):
     requested_by: str
     reason: str
     created_wall: float = 0.0
+    # The slot is closed, never deleted: a late attempt to write an old intent must find a changed
+    # key, not an absent one.
+    closed: bool = False
 
 
 class FenceOutcome(StrEnum):

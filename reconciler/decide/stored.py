@@ -108,7 +108,7 @@ def read_records(keys: Keys, items: Iterable[tuple[str, bytes]]) -> StoredRecord
     reader = _Reader(keys, items)
     return StoredRecords(
         coordinator=reader.one(("run", "coordinator"), Coordinator),
-        fence_slot=reader.one(("run", "fence-slot"), FenceIntent),
+        fence_slot=_open(reader.one(("run", "fence-slot"), FenceIntent)),
         sessions=reader.named("sessions", Session),
         groups=reader.named("groups", Ownership),
         releases=reader.named("releases", Release),
@@ -121,3 +121,8 @@ def read_records(keys: Keys, items: Iterable[tuple[str, bytes]]) -> StoredRecord
         group_status=reader.group_status(),
         unreadable=tuple(sorted(set(reader.unreadable))),
     )
+
+
+def _open(slot: FenceIntent | None) -> FenceIntent | None:
+    """A closed slot stays in the store; to a reader nothing is in progress."""
+    return None if slot is None or slot.closed else slot

@@ -83,10 +83,17 @@ class Mirror:
             self._events.emit("store_watch_stale", reason=batch.stale_reason)
             return
         for key, item in batch.changes:
-            self.put(key, item, batch.revision)
+            self._take_change(key, item, batch.revision)
         self.revision = max(self.revision, batch.revision)
         if batch.changes:
             self._on_change()
+
+    def _take_change(self, key: str, item: KeyValue | None, revision: int) -> None:
+        """A batch is in order but carries one revision: a key that it deletes may come again in
+        the same batch, so the deletion leaves no mark."""
+        self.put(key, item, revision)
+        if item is None:
+            self._gone.pop(key, None)
 
     def apply_own(self, key: str, value: bytes | None, revision: int) -> None:
         """A write of our own that is known to have happened, before the watch says so."""

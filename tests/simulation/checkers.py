@@ -1,6 +1,6 @@
 """Invariants, checked on the world's facts at the moment when they could break.
 
-*No double active* and *epoch monotonic* sit where a resource really starts (`World.start_resource`).
+*No double active* and *epoch monotonic* sit where a resource starts (`World.start_resource`).
 """
 
 from reconciler.decide.keys import Keys
