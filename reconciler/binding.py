@@ -7,7 +7,7 @@ import asyncio
 
 from reconciler.plugin import Place, ResourceType
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
-from reconciler.ports.host import HostError
+from reconciler.ports.host import Host, HostError, StopPlan
 from specs.resource import Resource
 
 PREPARED_FOR_S = 1.0
@@ -149,3 +149,23 @@ def bind(resource: Resource, place: Place) -> BoundDriver:
     if not isinstance(resource.spec, ResourceType):
         raise TypeError(f"resource {resource.metadata.name} has no driver: {resource.spec.type}")
     return BoundDriver(resource.spec, place)
+
+
+async def leftovers(host: Host) -> dict[str, int]:
+    """What resources hold on this server, by name, with the epoch it was started at (0: unknown).
+
+    For a starting agent: names that no spec knows any more are cleared with `clear`.
+    """
+    found = {held.owner: held.epoch or 0 for held in await host.network.addresses() if held.owner}
+    for name in host.runners.names():
+        found[name] = (await host.runners.observe(name)).epoch or 0
+    return found
+
+
+async def clear(host: Host, name: str, epoch: int) -> None:
+    """Stop what the named resource holds from an epoch <= `epoch`, without its spec: the runner
+    gets SIGTERM and 20 s, addresses go. Raises `HostError` when something does not go."""
+    await host.runners.stop(name, epoch, StopPlan())
+    for held in await host.network.addresses():
+        if held.owner == name and (held.epoch or 0) <= epoch:
+            await host.network.remove_address(held)

@@ -47,7 +47,7 @@ class MemoryNetwork:
         parsed = ipaddress.ip_interface(own)
         self.held = [HeldAddress(str(parsed.ip), parsed.network.prefixlen, interface)]
         self.wire, self.mac = wire, mac
-        self.hangs = False
+        self.hangs = self.cut = False
         self.changes = _Changes()
         wire.networks[mac] = self
 
@@ -106,6 +106,8 @@ class MemoryNetwork:
         return None
 
     async def announce(self, address: str, interface: str) -> None:
+        if self.cut:
+            raise HostError("the network is down")
         self.wire.announcements.append((self.mac, address))
 
     async def accepts(self, address: str, port: int, timeout_s: float) -> bool:
