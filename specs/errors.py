@@ -81,6 +81,7 @@ CODES: dict[str, str] = {
     "E0007": "an alias refers to nothing, or aliases expand to too much",
     "E0008": "YAML without a place in a spec: tags, directives, merge keys, keys other than text",
     "E0009": "no object was found",
+    "E0010": "there are too many problems to list",
     "E0101": "unknown apiVersion or kind, or no object at all",
     "E0102": "unknown key",
     "E0103": "a required key is missing",

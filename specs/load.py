@@ -17,7 +17,6 @@ from specs.fields import path_text
 from specs.messages import described, problems_of
 from specs.monitor import MonitorSpec
 from specs.resource import ResourceSpec
-from specs.scalars import impact
 from specs.server import Server
 from specs.sources import MAX_FILE_BYTES, Source, read_sources
 from specs.spec_set import KINDS, LoadedObject, ObjectRef, SpecSet
@@ -35,6 +34,7 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=BaseModel)
+MAX_PROBLEMS = 1000
 _FAMILIES: dict[str, TypeFamily] = {"Resource": "resource", "Monitor": "monitor"}
 
 
@@ -54,15 +54,14 @@ def load(sources: Sequence[Source], types: TypeCatalogue) -> SpecSet:
     """
     loaded: dict[ObjectRef, LoadedObject] = {}
     problems: list[SpecProblem] = []
-    for source in sources:
-        for document in _documents(source, problems):
-            item = _load_document(source.name, document, types, problems)
-            if item is None:
-                continue
-            first = loaded.setdefault(item.ref, item)
-            if first is not item:
-                message = f"{item.ref} is already in {first.source}:{first.line}"
-                problems.append(item.problem(("metadata", "name"), message, "E0107"))
+    for name, document in _all_documents(sources, problems):
+        item = _load_document(name, document, types, problems)
+        if item is None:
+            continue
+        first = loaded.setdefault(item.ref, item)
+        if first is not item:
+            message = f"{item.ref} is already in {first.source}:{first.line}"
+            problems.append(item.problem(("metadata", "name"), message, "E0107"))
     if sources and not loaded and not problems:
         names = ", ".join(source.name for source in sources[:5])
         problems.append(SpecProblem(names, 0, 0, "", "no object was found", "E0009"))
@@ -95,6 +94,19 @@ def load_one(source: Source, model: type[M]) -> M:
     return value
 
 
+def _all_documents(
+    sources: Sequence[Source], problems: list[SpecProblem]
+) -> Iterator[tuple[str, Text]]:
+    """Ends early where nobody would read on: the wrong file can have a problem on each line."""
+    for source in sources:
+        for document in _documents(source, problems):
+            if len(problems) > MAX_PROBLEMS:
+                message = f"more than {MAX_PROBLEMS} problems; the rest was not read"
+                problems.append(SpecProblem(source.name, document.line, 1, "", message, "E0010"))
+                return
+            yield source.name, document
+
+
 def _documents(source: Source, problems: list[SpecProblem]) -> Iterator[Text]:
     if len(source.text) > MAX_FILE_BYTES:
         message = f"larger than {MAX_FILE_BYTES // 2**20} MiB"
@@ -111,8 +123,13 @@ def _documents(source: Source, problems: list[SpecProblem]) -> Iterator[Text]:
     yield from split(text)
 
 
+_CACHED = 8192
+# An agent loads the whole set after each apply, and nearly all of its texts are the same as before.
+_parse_again = lru_cache(maxsize=4096)(parse)
+
+
 def _parse(name: str, document: Text, problems: list[SpecProblem]) -> Parsed:
-    parsed = parse(document)
+    parsed = _parse_again(document) if len(document.text) <= _CACHED else parse(document)
     problems.extend(
         SpecProblem(name, at.line, at.column, path_text(at.path), at.message, at.code)
         for at in parsed.faults
@@ -212,8 +229,10 @@ def _find_type(
 @lru_cache(maxsize=256)
 def document_of(kind: str, spec: Any) -> type[Document]:
     """Resource or Monitor whose spec is one type's model, or a union of such models."""
-    field: Any = (spec, Field(description=f"{kind} spec.", json_schema_extra=impact("resource")))
     base = KINDS[kind]
+    common = base.model_fields["spec"]
+    extra = common.json_schema_extra
+    field: Any = (spec, Field(description=common.description, json_schema_extra=extra))
     return cast(type[Document], create_model(kind, __base__=base, __doc__=base.__doc__, spec=field))
 
 

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
@@ -248,7 +249,13 @@ _FORMATS = {
     "cidr": "network (address/prefix)",
     "address-with-prefix": "IP address/prefix",
 }
-_PLAIN: dict[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true | false"}
+_PLAIN: dict[Any, str] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true | false",
+    Path: "file name",
+}
 
 
 def _type_text(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:

@@ -36,7 +36,7 @@ def read_sources(paths: Sequence[str], stdin: BinaryIO | None) -> list[Source]:
         try:
             for name in _expanded(given):
                 # The same file given twice, or inside a directory that is given too, is one file.
-                identity = name if name == "-" else os.path.realpath(name)  # noqa: PTH
+                identity = name if name == "-" else os.path.realpath(name)
                 if identity not in seen:
                     seen.add(identity)
                     sources.append(_read(name, stdin))

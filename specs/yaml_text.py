@@ -26,7 +26,9 @@ from ruamel.yaml.events import (
 Path = tuple[str | int, ...]
 
 MAX_DEPTH = 32
-MAX_DOCUMENT_CHARACTERS = 1_000_000
+# Far above any object, and low enough that a hostile text is refused within seconds.
+MAX_DOCUMENT_CHARACTERS = 2**18
+MAX_DOCUMENT_VALUES = 20_000
 MAX_EXPANDED_CHARACTERS = 1_000_000
 MAX_DOCUMENT_PROBLEMS = 100
 
@@ -102,19 +104,21 @@ def split(text: str) -> Iterator[Text]:
     Cutting by lines is exact: YAML allows `---` and `...` at the beginning of a line nowhere else.
     """
     lines: list[str] = []
-    first = 1
+    first, filled = 1, False
     for number, line in enumerate(_lines(text), 1):
         marker = _MARKER.match(line)
-        if marker and _has_content(lines):
+        if marker and filled:
             yield Text("".join(lines), first)
-            lines, first = [], number
+            lines, first, filled = [], number, False
         if marker and not line[3:].strip() and not lines:
             first = number + 1
             continue
         if not lines:
             first = number
         lines.append(line)
-    if _has_content(lines):
+        words = (line[3:] if marker else line).strip()
+        filled = filled or not (words == "" or words.startswith("#"))
+    if filled:
         yield Text("".join(lines), first)
 
 
@@ -124,15 +128,6 @@ def _lines(text: str) -> Iterator[str]:
         end = text.find("\n", start) + 1 or len(text)
         yield text[start:end]
         start = end
-
-
-def _has_content(lines: list[str]) -> bool:
-    for line in lines:
-        marker = _MARKER.match(line)
-        words = (line[3:] if marker else line).strip()
-        if words and not words.startswith("#"):
-            return True
-    return False
 
 
 def parse(document: Text) -> Parsed:
@@ -190,6 +185,7 @@ class _Frame:
     key: str | None = None
     key_mark: tuple[int, int] = (0, 0)
     weight: int = 1
+    depth: int = 1
 
 
 @dataclass(slots=True)
@@ -199,7 +195,7 @@ class _Builder:
     places: dict[Path, tuple[int, int, int, int]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     frames: list[_Frame] = field(default_factory=list)
-    anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    anchors: dict[str, tuple[Any, int, int]] = field(default_factory=dict)
     expanded: int = 0
     stopped: bool = False
     last: tuple[int, int] = (0, 0)
@@ -225,7 +221,7 @@ class _Builder:
     def take(self, event: Event) -> None:
         if isinstance(event, MappingEndEvent | SequenceEndEvent):
             frame = self.frames.pop()
-            self.put(frame.data, frame.mark, frame.weight, frame.anchor)
+            self.put(frame.data, frame.mark, frame.weight, frame.anchor, frame.depth)
             return
         if not isinstance(event, MappingStartEvent | SequenceStartEvent | ScalarEvent | AliasEvent):
             return
@@ -260,12 +256,15 @@ class _Builder:
         if self.expects_key():
             self.stop("a key cannot be an alias", "E0008")
             return
-        data, weight = self.anchors[anchor]
+        data, weight, depth = self.anchors[anchor]
         self.expanded += weight
+        if len(self.frames) + depth > MAX_DEPTH:
+            self.stop(f"nested deeper than {MAX_DEPTH} levels", "E0006")
+            return
         if self.expanded > MAX_EXPANDED_CHARACTERS:
             self.stop("aliases expand to too much", "E0007")
             return
-        self.put(data, mark, weight, None)
+        self.put(data, mark, weight, None, depth)
 
     def scalar(self, text: str, plain: bool, mark: tuple[int, int], anchor: str | None) -> None:
         if not self.expects_key():
@@ -304,18 +303,24 @@ class _Builder:
             return number
         return text
 
-    def put(self, data: Any, mark: tuple[int, int], weight: int, anchor: str | None) -> None:
-        """Set a finished value in its parent."""
+    def put(
+        self, data: Any, mark: tuple[int, int], weight: int, anchor: str | None, depth: int = 0
+    ) -> None:
+        """Set a finished value in its parent. `depth` counts the levels inside it."""
         path = self.path()
+        if len(self.places) > MAX_DOCUMENT_VALUES:
+            self.stop(f"more than {MAX_DOCUMENT_VALUES} values in one document", "E0002")
+            return
         line, column = mark[0] + 1 + self.line_offset, mark[1] + 1
         if anchor is not None:
-            self.anchors[anchor] = (data, weight)
+            self.anchors[anchor] = (data, weight, depth)
         if not self.frames:
             self.root = data
             self.places[path] = (line, column, line, column)
             return
         frame = self.frames[-1]
         frame.weight += weight
+        frame.depth = max(frame.depth, depth + 1)
         if isinstance(frame.data, list):
             self.places[path] = (line, column, line, column)
             frame.data.append(data)
@@ -323,12 +328,8 @@ class _Builder:
         key, frame.key = str(frame.key), None
         key_line, key_column = frame.key_mark[0] + 1 + self.line_offset, frame.key_mark[1] + 1
         if key in frame.data:
-            first_line = self.places[path][0]
-            self.faults.append(
-                Fault(
-                    key_line, key_column, path, f"given twice, first on line {first_line}", "E0005"
-                )
-            )
+            message = f"given twice, first on line {self.places[path][0]}"
+            self.fault(*frame.key_mark, path, message, "E0005")
             return
         if data is None and mark[0] != frame.key_mark[0]:
             # An absent value: the parser has it where the next thing begins.
