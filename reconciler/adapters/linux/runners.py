@@ -289,8 +289,7 @@ class LinuxRunners:
 
     def _tell(self, name: str) -> None:
         for waiter in self._waiters.pop(name, set()):
-            if not waiter.done():
-                waiter.set_result(None)
+            _settle(waiter)
 
 
 _LIVE_STATES = {
@@ -363,12 +362,17 @@ async def _dead(pid: int) -> None:
         return
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+    loop.add_reader(descriptor, _settle, ended)
     try:
         await asyncio.wait([ended], timeout=DEATH_TIMEOUT_S)
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _settle(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def _hand_over(line: _Line, job: dict[str, Any]) -> _Line:
