@@ -25,6 +25,7 @@ MAX_DATAGRAM = 8192
 _KEY_ID = 8
 _TAG = 32
 _HEADER = len(MAGIC) + 1 + _KEY_ID
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 STORE_STATES = ("quorum", "no-quorum", "unknown")
 
 
@@ -115,7 +116,7 @@ def _body(beat: Heartbeat) -> bytes:
         "agent": beat.agent_alive,
         "keys": beat.keys,
     }
-    return json.dumps(fields, separators=(",", ":")).encode()
+    return _encode(fields).encode()
 
 
 def _parse(body: bytes) -> Heartbeat:

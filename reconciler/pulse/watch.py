@@ -50,16 +50,21 @@ class DeadMan:
             self._save(now)
 
     def judge(self, now: float, deadline: float, hears_majority: bool | None) -> list[Outcome]:
-        """Decide, and when it is time end everything; what was ended in this call."""
+        """Decide, and when it is time end everything. Returns what was ended, and nothing when it
+        fired again with the same result."""
         situation = deadman.Situation(
             now, deadline, self._proven_at, hears_majority, bool(self._entries)
         )
+        again = self._state.fired_at is not None
         self._state, fire = deadman.step(self._state, situation)
         if not fire:
             return []
+        outcomes = end_all(self._entries)
+        if again and outcomes == self.outcomes:
+            return []
         self.fired += 1
-        self.outcomes = end_all(self._entries)
-        return self.outcomes
+        self.outcomes = outcomes
+        return outcomes
 
     def summary(self, now: float) -> dict[str, Any]:
         """For the view: times are seconds."""

@@ -276,8 +276,7 @@ class PulsePeers:
                 locked=message["locked"],
                 warnings=tuple(message["warnings"]),
             )
-            for warning in self._status.warnings:
-                self._emit("pulse_warned", warning=warning)
+            self._warn(())
         elif op == "configured":
             self._configured.set()
             self._notice()
@@ -291,6 +290,7 @@ class PulsePeers:
         before, status_before = self._view, self._status
         self._view = _parse_view(message)
         self._status = _parse_status(message, status_before)
+        self._warn(status_before.warnings)
         if self._status.pauses > status_before.pauses:
             self._emit("pulse_paused", late_ms=self._view.late_ms)
         if self._status.dead_man_fired > status_before.dead_man_fired:
@@ -298,6 +298,11 @@ class PulsePeers:
         if _essence(before, status_before) != _essence(self._view, self._status):
             self._bump()
         self._notice()
+
+    def _warn(self, known: Sequence[str]) -> None:
+        for warning in self._status.warnings:
+            if warning not in known:
+                self._emit("pulse_warned", warning=warning)
 
     # -- liveness -------------------------------------------------------------------------------
 

@@ -1,0 +1,134 @@
+"""The dead-man ends real processes, and a new pulse inherits its list and its deadline."""
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.pulse.emergency import check_entry, end_all
+from reconciler.pulse.watch import DeadMan
+
+TTL, D = 10.0, 6.0
+
+
+def start_time(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+@contextlib.contextmanager
+def process(*argv: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, object]]]:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as started:
+        entry = {"kind": "pid", "pid": started.pid, "start_time": start_time(started.pid)}
+        yield started, entry
+        started.kill()
+
+
+def fire(dead_man: DeadMan, now: float) -> int:
+    dead_man.judge(now, D, hears_majority=False)
+    return len(dead_man.judge(now + D + 0.1, D, hears_majority=False))
+
+
+def test_it_ends_what_is_registered() -> None:
+    with process("sleep", "1000") as (workload, entry):
+        dead_man = DeadMan(None, 0.0)
+        dead_man.register([entry], 0.0)
+        assert fire(dead_man, 100.0) == 1
+        assert workload.wait(timeout=10) == -9
+
+
+def test_what_was_ended_already_is_not_told_each_second() -> None:
+    with process("sleep", "1000") as (workload, entry):
+        dead_man = DeadMan(None, 0.0)
+        dead_man.register([entry], 0.0)
+        assert fire(dead_man, 100.0) == 1
+        workload.wait(timeout=10)
+        assert not dead_man.judge(120.0, D, hears_majority=False)
+        assert dead_man.fired == 1
+
+
+def test_a_whole_family_goes_with_its_head() -> None:
+    script = "sleep 1000 & (sleep 1000 & echo $!; wait) & wait"
+    with process("sh", "-c", script) as (head, entry):
+        assert head.stdout is not None
+        grandchild = int(head.stdout.readline())
+        assert [outcome.error for outcome in end_all([entry])] == [""]
+        assert head.wait(timeout=10) == -9
+        with contextlib.suppress(FileNotFoundError):
+            state = Path(f"/proc/{grandchild}/stat").read_text().rpartition(")")[2].split()[0]
+            assert state in "ZX"
+
+
+def test_a_reused_pid_is_left_alone() -> None:
+    with process("sleep", "1000") as (workload, entry):
+        end_all([{**entry, "start_time": 1}])
+        assert workload.poll() is None
+
+
+def test_one_failure_does_not_keep_the_others_alive() -> None:
+    broken = {"kind": "address", "address": "nonsense", "interface": "lo"}
+    with process("sleep", "1000") as (workload, entry):
+        outcomes = end_all([broken, entry])
+        assert [bool(outcome.error) for outcome in outcomes] == [True, False]
+        assert workload.wait(timeout=10) == -9
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"kind": "pid", "pid": 1},
+        {"kind": "pid", "pid": "1", "start_time": 1},
+        {"kind": "address", "address": "10.0.0.1/24"},
+        {"kind": "machine"},
+    ],
+)
+def test_an_entry_that_could_not_be_ended_is_refused_at_once(entry: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="kill list"):
+        check_entry(entry)
+
+
+def test_a_new_pulse_inherits_list_and_deadline(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with process("sleep", "1000") as (workload, entry):
+        before = DeadMan(str(state), 100.0)
+        before.bind("boot-1")
+        before.prove(100.0 + TTL, TTL, 100.0)
+        before.register([entry], 100.0)
+        assert state.stat().st_mode & 0o077 == 0
+        after = DeadMan(str(state), 104.0)
+        after.bind("boot-1")
+        assert after.summary(104.0)["proof_age"] == 4.0
+        assert fire(after, 104.0) == 1
+        assert workload.wait(timeout=10) == -9
+
+
+def test_another_boots_list_is_forgotten(tmp_path: Path) -> None:
+    before = DeadMan(str(tmp_path / "state"), 100.0)
+    before.bind("boot-1")
+    before.register([{"kind": "pid", "pid": 1, "start_time": 1}], 100.0)
+    after = DeadMan(str(tmp_path / "state"), 104.0)
+    after.bind("boot-2")
+    assert after.summary(104.0)["armed"] == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"schema": 1}', json.dumps({"schema": 1, "proven_at": 1e9, "entries": []})],
+)
+def test_an_unreadable_state_is_a_first_start(tmp_path: Path, content: str) -> None:
+    (tmp_path / "state").write_text(content)
+    assert DeadMan(str(tmp_path / "state"), 50.0).summary(50.0)["proof_age"] == 0.0
+
+
+def test_a_proof_never_makes_the_deadline_shorter_or_lies_ahead() -> None:
+    dead_man = DeadMan(None, 100.0)
+    dead_man.prove(108.0 + TTL, TTL, 110.0)
+    dead_man.prove(105.0 + TTL, TTL, 111.0)  # an older renewal that arrives later
+    assert dead_man.summary(112.0)["proof_age"] == 4.0
+    dead_man.prove(500.0 + TTL, TTL, 112.0)
+    assert dead_man.summary(112.0)["proof_age"] == 0.0
+    dead_man.prove(None, TTL, 113.0)
+    assert dead_man.summary(113.0)["proof_age"] == 1.0
