@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from clusterctl.reference import DIRECTORY, main, pages, stale
+from reconciler.reference import DIRECTORY, main, pages, stale
 from tests.resources.places import REGISTRY
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_pages_in_the_repository_are_up_to_date() -> None:
-    assert stale(ROOT / DIRECTORY, pages(REGISTRY)) == [], "run: python -m clusterctl.reference"
+    assert stale(ROOT / DIRECTORY, pages(REGISTRY)) == [], "run: python -m reconciler.reference"
 
 
 def test_each_type_has_a_page_with_its_example_and_all_its_fields() -> None:
