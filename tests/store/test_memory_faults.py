@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 
 import pytest
 
@@ -167,6 +168,27 @@ async def test_a_lease_may_end_late_but_never_early(state: MemoryState) -> None:
     await watched.until(lambda w: KEY not in w.keys)
     assert state.clock.now() - start >= ttl_s + 0.3
     await watched.close()
+    await state.close()
+
+
+async def test_requests_and_lease_timers_do_not_belong_to_their_sender(state: MemoryState) -> None:
+    """A simulator that freezes all that runs in a server's context must not freeze the store."""
+    server: ContextVar[str] = ContextVar("server", default="")
+    seen: list[str] = []
+
+    class Clock(LoopClock):
+        async def sleep(self, seconds: float) -> None:
+            seen.append(server.get())
+            await super().sleep(seconds)
+
+    state = MemoryState(Clock())
+    server.set("n1")
+    state.grant(9)
+    store = MemoryStore(state, LoopClock(), Scripted(FINE, Fate(request_s=0.01, reply_s=0.01)))
+    await store.get(KEY)
+    await store.get(KEY)
+    assert len(seen) == 3
+    assert set(seen) == {""}
     await state.close()
 
 

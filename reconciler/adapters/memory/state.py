@@ -7,6 +7,7 @@ no randomness, no wall time; leases end by the injected clock.
 import asyncio
 import math
 from collections.abc import Coroutine
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,8 @@ class _Lease:
 class MemoryState:
     """One cluster's data; every method acts at once and atomically.
 
-    `leader` names the server whose member leads (for `MemoryStore.members` only).
+    `leader` names the server whose member leads (for `MemoryStore.members` only). Lease timers and
+    requests under way run in the context in which the state was made, not in their sender's.
     """
 
     def __init__(self, clock: Clock, faults: Faults | None = None, leader: str = "") -> None:
@@ -53,6 +55,7 @@ class MemoryState:
         self._wakers: dict[int, asyncio.Event] = {}
         self._next_waker = 1
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._context = copy_context()
 
     # reading
     def get(self, key: str) -> KeyValue | None:
@@ -191,7 +194,9 @@ class MemoryState:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work that outlives the caller: a request under way survives its sender."""
-        task = asyncio.get_running_loop().create_task(work)
+        loop = asyncio.get_running_loop()
+        # Not in the caller's context: a simulator that stops a server by it must not stop the store.
+        task = loop.create_task(work, context=self._context.copy())
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
