@@ -99,6 +99,12 @@ class AgentLoops:
             self.state.wake()
 
     async def _follow_peers(self) -> None:
+        before: dict[str, str] = {}
         while True:
             await self.state.peers.changed()
             self.state.wake()
+            for name, peer in sorted(self.state.peers.view().peers.items()):
+                word = "silent" if peer.silent else "suspected" if peer.suspect else "heard"
+                if before.get(name, word) != word:
+                    self.state.events.emit(f"server_{word}", server=name)
+                before[name] = word

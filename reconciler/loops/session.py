@@ -123,7 +123,7 @@ class SessionLoop:
 
     def _report(self, snapshot: Snapshot, store: str) -> None:
         state = self._state
-        until = state.proof_at + snapshot.specs.timing.dead_man
+        until = state.proof_at + snapshot.specs.timing.session_ttl
         state.peers.report(store=store, proof_until=until)
 
 

@@ -54,6 +54,11 @@ class LinuxRunners:
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(path.parent.name for path in self._root.glob(f"*/{records.RECORD}")))
 
+    def recorded(self) -> tuple[records.Record, ...]:
+        """What is recorded of every workload that may still run."""
+        found = (self._read(name) for name in self.names())
+        return tuple(r for r in found if r is not None and r.state != records.EXITED)
+
     async def prepare(self) -> None:
         if self._spare is None:
             self._spare = self._spawn()

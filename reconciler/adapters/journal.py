@@ -1,0 +1,94 @@
+"""`ports.events.Events`: the log, the local append-only file, and a queue for the store.
+
+`emit` never blocks and never raises; `publish` is the task that empties the queue.
+"""
+
+import asyncio
+import json
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from reconciler.decide.keys import Keys
+from reconciler.decide.records import EventRecord
+from reconciler.decide.ulid import RANDOM_BYTES, ulid
+from reconciler.ports.clock import Clock
+from reconciler.ports.store import Put, Store, StoreError, Transaction
+
+KEEP_IN_STORE_S = 24 * 3600.0
+LEASE_FOR_S = 3600.0
+QUEUE_LIMIT = 2000
+BATCH = 50
+FILE_LIMIT_BYTES = 16 * 1024 * 1024
+SECRET_WORDS = ("password", "secret", "token", "cluster_key")
+
+
+class Journal:
+    """One agent's events. When the queue is full the oldest wait no longer: the file has them."""
+
+    def __init__(self, server: str, keys: Keys, clock: Clock, path: Path) -> None:
+        self._server, self._keys, self._clock, self._path = server, keys, clock, path
+        self._queue: deque[EventRecord] = deque(maxlen=QUEUE_LIMIT)
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger("reconciler").bind(server=server)
+        self._lease, self._lease_until = 0, float("-inf")
+
+    def emit(self, name: str, /, **fields: Any) -> None:
+        safe = {k: v for k, v in fields.items() if not any(w in k.lower() for w in SECRET_WORDS)}
+        # The log line itself already says which server speaks.
+        about = {("about" if k == "server" else k): v for k, v in safe.items()}
+        self._log.info(name, **about)
+        wall = self._clock.wall()
+        record = EventRecord(
+            id=ulid(wall, os.urandom(RANDOM_BYTES)),
+            name=name,
+            server=self._server,
+            at_wall=wall,
+            fields=json.loads(json.dumps(safe, default=str)),
+        )
+        self._append(record)
+        self._queue.append(record)
+        self._wake.set()
+
+    def _append(self, record: EventRecord) -> None:
+        line = record.to_bytes() + b"\n"
+        try:
+            if self._path.exists() and self._path.stat().st_size > FILE_LIMIT_BYTES:
+                self._path.replace(self._path.with_suffix(".1.jsonl"))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            # A full disk must not stop a failover; the log and the store still get the event.
+            self._log.warning("event_not_filed", error=str(error))
+
+    async def publish(self, store: Store) -> None:
+        """For ever: batches to the store under a lease that ends by itself."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                batch = [self._queue[i] for i in range(min(BATCH, len(self._queue)))]
+                try:
+                    await self._write(store, batch)
+                except StoreError as error:
+                    self._log.warning("events_not_stored", error=str(error))
+                    await self._clock.sleep(1.0)
+                    continue
+                for record in batch:
+                    if self._queue and self._queue[0] is record:
+                        self._queue.popleft()
+
+    async def _write(self, store: Store, batch: list[EventRecord]) -> None:
+        now = self._clock.now()
+        if now >= self._lease_until:
+            proof = await store.grant(KEEP_IN_STORE_S)
+            self._lease, self._lease_until = proof.lease, now + LEASE_FOR_S
+        puts = tuple(Put(self._keys.event(r.id), r.to_bytes(), self._lease) for r in batch)
+        await store.commit(Transaction((), puts))

@@ -1,0 +1,61 @@
+"""`ports.local_state.LocalState` in files: what was given up survives a reboot, what was started
+does not (it lies in /run, like the processes themselves). The agent makes one."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.adapters.linux.atomic_file import read_json, write_json
+
+
+class FileLocalState:
+    def __init__(self, state_directory: Path, run_directory: Path) -> None:
+        self._dropped_path = state_directory / "dropped-epochs.json"
+        self._groups = run_directory / "groups"
+
+    def dropped_epochs(self) -> Mapping[str, int]:
+        """Raises `ValueError` for an unreadable file: a lost memory of what was given up must not
+        look like having given up nothing."""
+        if not self._dropped_path.exists():
+            return {}
+        content = read_json(self._dropped_path)
+        if content is None:
+            raise ValueError(
+                f"{self._dropped_path} is damaged; make sure that no group of this server runs "
+                "elsewhere, remove it, and start the agent again"
+            )
+        return {str(group): int(epoch) for group, epoch in content.items()}
+
+    def drop_epoch(self, group: str, epoch: int) -> None:
+        epochs = {**self.dropped_epochs(), group: epoch}
+        directory = self._dropped_path.parent
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = directory / f".{self._dropped_path.name}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(epochs, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._dropped_path)
+        folder = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
+        found = {}
+        for path in sorted(self._groups.glob("*.json")):
+            content = read_json(path)
+            if content is not None:
+                found[path.stem] = content
+        return found
+
+    def save_started(self, group: str, started: Mapping[str, Any] | None) -> None:
+        path = self._groups / f"{group}.json"
+        if started is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_json(path, dict(started))

@@ -1,0 +1,232 @@
+"""`reconciler`: the agent of one server. The composition root: builds the ports, runs the loops.
+
+`reconciler [--config FILE] [--check]`. Ends with 0 on SIGTERM (what it runs goes on running), with
+2 for a bad configuration, with 70 for anything that its supervisor should restart it for.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from reconciler.adapters.clock import MonotonicClock
+from reconciler.adapters.etcd import EtcdStore, TlsFiles
+from reconciler.adapters.journal import Journal
+from reconciler.adapters.linux.emergency import AddressProber, kill_list
+from reconciler.adapters.linux.host import LinuxHost
+from reconciler.adapters.linux.local_state import FileLocalState
+from reconciler.adapters.linux.machine import LinuxMachine
+from reconciler.adapters.peers.configuration import PulseConfiguration, heartbeat_paths
+from reconciler.adapters.peers.pulse_peers import PulsePeers
+from reconciler.adapters.power import RegisteredPower
+from reconciler.binding import bind
+from reconciler.config import DEFAULT_CONFIG, AgentConfig, load_config
+from reconciler.decide.keys import Keys
+from reconciler.decide.snapshot import Specs
+from reconciler.loops.act import wait_for
+from reconciler.loops.agent_loops import AgentLoops
+from reconciler.loops.specs import RepositorySpecs
+from reconciler.loops.state import AgentState
+from reconciler.plugin import Place, Registry
+from reconciler.ports.driver import Driver
+from reconciler.repository import SpecRepository, load_stored
+from specs.errors import SpecErrors
+from specs.load import SpecSet
+from specs.resource import Resource
+
+VERSION = "0.1.0"
+EXIT_BAD_CONFIG = 2
+EXIT_RESTART = 70
+KILL_LIST_EVERY_S = 1.0
+REAL_TIME_PRIORITY = 10
+
+
+class Agent:
+    """Everything one agent is made of. `async with` is not needed: `run` cleans up."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+        self.clock = MonotonicClock()
+        self.keys = Keys(config.cluster)
+        self.registry = Registry.discover()
+        config.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        config.run_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.events = Journal(
+            config.server, self.keys, self.clock, config.state_directory / "events.jsonl"
+        )
+        tls = TlsFiles(config.ca_file, config.certificate_file, config.key_file)
+        secure = config.endpoints[0].startswith("https:")
+        self.store = EtcdStore.connect(config.endpoints, tls if secure else None, self.clock)
+        self.peers = PulsePeers(
+            config.run_directory / "pulse.sock",
+            clock=self.clock,
+            state_path=config.run_directory / "pulse.json",
+            events=self.events,
+        )
+        self.host = LinuxHost(config.run_directory)
+        self.state = AgentState(
+            me=config.server,
+            keys=self.keys,
+            clock=self.clock,
+            store=self.store,
+            peers=self.peers,
+            machine=LinuxMachine(config.boot_id_file, allow_reset=True),
+            events=self.events,
+            local_state=FileLocalState(config.state_directory, config.run_directory),
+            rng=random.SystemRandom(),
+        )
+        self.loops = AgentLoops(
+            self.state,
+            make_driver=self._driver,
+            read_resource=self._read_resource,
+            specs=RepositorySpecs(self.store, self.keys, self.clock, self.events, self._read_head),
+            power=RegisteredPower(self.registry, self.clock),
+            prober=AddressProber(self.host),
+            version=VERSION,
+            on_specs=self._configure_pulse,
+        )
+
+    async def run(self) -> None:
+        """Until cancelled, or until a loop fails."""
+        async with self.host, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.peers.run())
+            tasks.create_task(self.events.publish(self.store))
+            tasks.create_task(self._keep_kill_list())
+            tasks.create_task(self.loops.run())
+
+    async def _read_head(self) -> tuple[int, SpecSet] | None:
+        repository = SpecRepository(self.store, self.keys)
+        if await repository.head() is None:
+            return None
+        stored = await repository.read()
+        # Thousands of objects take seconds to parse: challenges must be answered meanwhile.
+        return stored.revision, await asyncio.to_thread(load_stored, stored, self.registry)
+
+    def _driver(self, resource: Resource) -> Driver:
+        place = Place(
+            name=resource.metadata.name,
+            group=resource.spec.group,
+            server=self.config.server,
+            host=self.host,
+            clock=self.clock,
+            events=self.events,
+            run_directory=self.config.run_directory,
+        )
+        return bind(resource, place)
+
+    def _read_resource(self, dumped: Mapping[str, object]) -> Resource:
+        spec = dumped["spec"]
+        if not isinstance(spec, dict):
+            raise TypeError("a remembered resource has no spec")
+        model = self.registry.resource_model(str(spec.get("type")))
+        if model is None:
+            raise ValueError(f"a remembered resource has the unknown type {spec.get('type')!r}")
+        return Resource.model_validate({**dumped, "spec": model.model_validate(spec)})
+
+    def _configure_pulse(self, specs: Specs) -> None:
+        if self.config.server not in specs.servers:
+            self.events.emit("server_not_in_specs", name=self.config.server)
+            return
+        timing = specs.timing
+        addresses = {name: server.spec.addresses for name, server in specs.servers.items()}
+        networks = [n.name for n in specs.cluster.spec.networks if n.heartbeat]
+        keys = json.loads(self.config.cluster_key_file.read_text())["keys"]
+        self.peers.configure(
+            PulseConfiguration(
+                cluster=self.config.cluster,
+                server=self.config.server,
+                boot_id=self.state.boot_id,
+                keys=tuple(keys),
+                interval=timing.heartbeat_interval,
+                misses=timing.heartbeat_misses,
+                dead_man=timing.dead_man,
+                session_ttl=timing.session_ttl,
+                paths=heartbeat_paths(
+                    self.config.server, networks, addresses, self.config.heartbeat_port
+                ),
+            )
+        )
+
+    async def _keep_kill_list(self) -> None:
+        """The pulse always knows what to end if this agent does not come back."""
+        wake = self.state.new_wake()
+        registered: object = None
+        while True:
+            wake.clear()
+            entries = await kill_list(self.host)
+            if entries != registered:
+                self.peers.register(entries)
+                registered = entries
+            await wait_for(self.state, wake, KILL_LIST_EVERY_S)
+            await self.clock.sleep(0.1)
+
+
+def raise_priority() -> str | None:
+    """A low real-time priority, not inherited by what we start; the reason if it is refused."""
+    try:
+        flags = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, flags, os.sched_param(REAL_TIME_PRIORITY))
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+async def _main(config: AgentConfig) -> int:
+    agent = Agent(config)
+    refused = raise_priority()
+    agent.events.emit("agent_started", version=VERSION, pid=os.getpid(), boot=agent.state.boot_id)
+    if refused:
+        agent.events.emit("real_time_refused", reason=refused)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    run = asyncio.create_task(agent.run())
+    waiter = asyncio.create_task(stop.wait())
+    await asyncio.wait({run, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (run, waiter):
+        task.cancel()
+    results = await asyncio.gather(run, waiter, return_exceptions=True)
+    await agent.store.close()
+    if stop.is_set():
+        agent.events.emit("agent_stopped")
+        return 0
+    structlog.get_logger("reconciler").error("agent_failed", exc_info=results[0])
+    return EXIT_RESTART
+
+
+def main() -> int:
+    """Entry point of the `reconciler` command."""
+    parser = argparse.ArgumentParser(prog="reconciler", description="The agent of one server.")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE")
+    parser.add_argument("--check", action="store_true", help="read the configuration and end")
+    options = parser.parse_args()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        config = load_config(options.config)
+    except SpecErrors as errors:
+        sys.stderr.write(f"{errors}\n")
+        return EXIT_BAD_CONFIG
+    if options.check:
+        sys.stdout.write(f"{options.config}: ok\n")
+        return 0
+    return asyncio.run(_main(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
