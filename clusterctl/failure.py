@@ -60,7 +60,8 @@ def _repository_failure(error: BaseException) -> Failure | None:
 
 
 def _store_failure(error: StoreError) -> Failure:
-    detail = f" ({error})" if str(error) else ""
+    brief = str(error).split("; last error", 1)[0]
+    detail = f" ({brief})" if brief else ""
     if isinstance(error, Denied):
         return Failure(
             f"the cluster's store does not permit this{detail}",

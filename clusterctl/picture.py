@@ -4,7 +4,7 @@ Specs are parsed only when a command asks for their fields: names come from the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,7 @@ def parse_kinds(stored: "StoredSet", kinds: Iterable[str], types: "TypeCatalogue
 
 async def follow(
     connection: Connection, kinds: Iterable[str] = (), types: "TypeCatalogue | None" = None
-) -> AsyncIterator[Picture]:
+) -> AsyncGenerator[Picture, None]:
     """A picture now and after each change under spec/head, run/ or status/, for ever.
 
     While the store is silent nothing new comes; a note on stderr says so. Ends by raising the

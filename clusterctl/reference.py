@@ -1,4 +1,4 @@
-"""docs/cli.md, made from the commands themselves: `python -m clusterctl.reference > docs/cli.md`."""
+"""docs/cli.md, made from the commands: `python -m clusterctl.reference > docs/cli.md`."""
 
 import sys
 

@@ -76,7 +76,7 @@ def _fields(value: dict[str, Any], indent: int, skip: tuple[str, ...] = ()) -> l
     """A document as indented lines; what is empty is left out."""
     lines = []
     for key, item in value.items():
-        if key in skip or item in (None, "", [], {}):
+        if key in skip or item is False or item in (None, "", [], {}):
             continue
         pad = " " * indent
         if isinstance(item, dict):
@@ -92,6 +92,8 @@ def _fields(value: dict[str, Any], indent: int, skip: tuple[str, ...] = ()) -> l
 def _one(entry: Any) -> str:
     if isinstance(entry, dict):
         return ", ".join(
-            f"{key} {clean(str(item))}" for key, item in entry.items() if item not in (None, "", [])
+            f"{key} {clean(str(item))}"
+            for key, item in entry.items()
+            if item is not False and item not in (None, "", [])
         )
     return clean(str(entry))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 
 import click
 
@@ -21,6 +22,7 @@ _STATES = {
     "Resource": ("active", "inactive", "partial", "failed", "unknown"),
     "Operation": ("pending", "running", "done", "failed"),
 }
+LASTING_S = 2.0  # a state that needs a person counts once it has lasted this long
 _ALWAYS = ("exists", "deleted")
 
 
@@ -50,21 +52,15 @@ def command(
 
     async def work() -> Picture:
         async with connected(cli) as connection:
-            last = [f"{target.short} does not exist"]
+            watched = Watched(target, frozenset(wanted))
+            pictures = follow(connection, NEEDS[target.kind], cli.types())
             try:
                 async with asyncio.timeout(timeout_s):
-                    async for picture in follow(connection, NEEDS[target.kind], cli.types()):
-                        state, reasons = _state(picture, target)
-                        if state in wanted or (state != "deleted" and "exists" in wanted):
-                            return picture
-                        exists = "does not exist" if state == "deleted" else f"is {state}"
-                        last[0] = clean(f"{target.short} {exists}{reasons}")
-                        _give_up(picture, target, last[0])
+                    return await watched.until_met(pictures)
             except TimeoutError:
-                text = f"not within {timeout_s:g} s: {last[0]}"
+                text = f"not within {timeout_s:g} s: {watched.last}"
                 look = f"clusterctl describe {target.short}"
                 raise Failure(text, ExitCode.TIMEOUT, look) from None
-        raise Failure("the watch ended", ExitCode.UNREACHABLE)
 
     picture = asyncio.run(work())
     if output == "json":
@@ -73,6 +69,47 @@ def command(
     else:
         click.echo(cli.style.plain(f"{target.short} {cli.style.mark(_state(picture, target)[0])}"))
     return ExitCode.DONE
+
+
+class Watched:
+    """One object over time. Only a state that lasts is final: a coordinator may say *blocked* for a
+    moment between two attempts."""
+
+    def __init__(self, target: Ref, wanted: frozenset[str]) -> None:
+        self._target = target
+        self._wanted = wanted
+        self.last = f"{target.short} is not known yet"
+
+    async def until_met(self, pictures: AsyncGenerator[Picture, None]) -> Picture:
+        """The first picture that meets it. Raises `Failure` (6) when only a person can help."""
+        final: Failure | None = None
+        upcoming: asyncio.Future[Picture] | None = None
+        loop = asyncio.get_running_loop()
+        give_up_at = 0.0
+        try:
+            while True:
+                upcoming = upcoming or asyncio.ensure_future(anext(pictures))
+                left = max(0.0, give_up_at - loop.time()) if final else None
+                done, _ = await asyncio.wait({upcoming}, timeout=left)
+                if not done and final is not None:
+                    raise final
+                picture, upcoming = upcoming.result(), None
+                if self._met(picture):
+                    return picture
+                before, final = final, _hopeless(picture, self._target, self.last)
+                if final is not None and before is None:
+                    give_up_at = loop.time() + LASTING_S
+        finally:
+            if upcoming is not None:
+                upcoming.cancel()
+                await asyncio.gather(upcoming, return_exceptions=True)
+            await pictures.aclose()
+
+    def _met(self, picture: Picture) -> bool:
+        state, reasons = _state(picture, self._target)
+        exists = "does not exist" if state == "deleted" else f"is {state}"
+        self.last = clean(f"{self._target.short} {exists}{reasons}")
+        return state in self._wanted or (state != "deleted" and "exists" in self._wanted)
 
 
 def _state(picture: Picture, ref: Ref) -> tuple[str, str]:
@@ -86,15 +123,18 @@ def _state(picture: Picture, ref: Ref) -> tuple[str, str]:
     )
 
 
-def _give_up(picture: Picture, ref: Ref, text: str) -> None:
-    """Raises `Failure` (6) when only a person can change the state."""
-    if ref.kind == "Operation" and picture.exists(ref):
+def _hopeless(picture: Picture, ref: Ref, text: str) -> Failure | None:
+    """The failure (6) that it is when only a person can change the state; else None."""
+    if not picture.exists(ref):
+        return None
+    if ref.kind == "Operation":
         operation = picture.records.operations[ref.name]
-        if operation.finished_wall is not None:
-            raise Failure(f"it ended: {text} {operation.result}".rstrip(), ExitCode.FAILED)
-    if ref.kind == "Resource" and picture.exists(ref) and picture.specs is not None:
+        if operation.finished_wall is None:
+            return None
+        return Failure(f"it ended: {text} {operation.result}".rstrip(), ExitCode.FAILED)
+    if ref.kind == "Resource" and picture.specs is not None:
         ref = Ref("Group", picture.specs.resources[ref.name].spec.group)
-    if ref.kind == "Group" and picture.exists(ref):
-        view = picture.group(ref.name)
-        if view.needs_person:
-            raise Failure(f"needs an operator: {text}", ExitCode.FAILED, view.next_command)
+    if ref.kind != "Group" or not picture.group(ref.name).needs_person:
+        return None
+    next_command = picture.group(ref.name).next_command
+    return Failure(f"needs an operator: {text}", ExitCode.FAILED, next_command)

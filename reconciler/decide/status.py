@@ -232,11 +232,12 @@ def _what_to_do(
     verdict: Verdict | None,
     records: StoredRecords,
 ) -> tuple[bool, str]:
-    """(needs a person, next command). A wish that is still under way is not "needs a person"."""
+    """(needs a person, next command). A wish or a fence that is under way may still help."""
     targets = [f"group/{group}", "cluster"]
     if ownership is not None and ownership.owner is not None:
         targets.append(f"server/{ownership.owner}")
-    waiting = bool(records.pending_operations(*targets))
+    fencing = phase is Phase.BLOCKED and records.fence_slot is not None
+    waiting = fencing or bool(records.pending_operations(*targets))
     if verdict is not None and verdict.next_command:
         final = phase is verdict.phase and phase in (Phase.BLOCKED, Phase.FAILED, Phase.OFFLINE)
         urgent = not verdict.next_command.startswith(_HINTS)

@@ -1,19 +1,28 @@
 """move, start, stop, clear, barrier, fence, wait: one wish each, its end as an exit code."""
 
 import json
+from collections.abc import AsyncGenerator
 
 import pytest
 
+from clusterctl.commands.wait import Watched
+from clusterctl.objects import Ref
+from clusterctl.picture import Picture, parse_kinds
 from reconciler.decide.records import (
     EventRecord,
     GroupStatus,
     OperationKind,
     Ownership,
     Phase,
+    Session,
     Verdict,
     Wanted,
 )
-from tests.clusterctl.conftest import KEYS, SPECS, WALL, FakeCluster
+from reconciler.decide.stored import StoredRecords
+from reconciler.repository import StoredObject, StoredSet
+from tests.clusterctl.conftest import KEYS, SPECS, WALL, FakeCluster, types
+
+WEB = "apiVersion: clusterctl/v1\nkind: Group\nmetadata: {name: web}\nspec: {servers: [n1]}\n"
 
 
 @pytest.mark.parametrize(
@@ -178,6 +187,31 @@ def test_wait_waits_for_creation_too(cluster: FakeCluster) -> None:
     assert result.code == 7
     assert "group/web is deleted" not in result.err
     assert "group/web does not exist" in result.err
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clusterctl.commands.wait.LASTING_S", 0.05)
+
+
+async def test_a_state_that_needs_a_person_for_a_moment_only_is_no_end() -> None:
+    blocked = Verdict(group="web", phase=Phase.BLOCKED, next_command="clusterctl fence confirm n1")
+    stored = StoredSet(1, {"Group/web": StoredObject(WEB, "cli", "")})
+    specs = parse_kinds(stored, ("Group",), types())
+    own = Ownership(group="web", epoch=1, owner="n1", boot_id="b")
+    session = Session(server="n1", boot_id="b", incarnation="i", lease=1)
+    report = GroupStatus(group="web", server="n1", epoch=1, phase=Phase.ONLINE)
+
+    async def pictures() -> AsyncGenerator[Picture, None]:
+        gone = StoredRecords(groups={"web": own}, verdicts={"web": blocked})
+        yield Picture(stored, gone, WALL, specs)
+        back = StoredRecords(
+            groups={"web": own}, sessions={"n1": session}, group_status={("n1", "web"): report}
+        )
+        yield Picture(stored, back, WALL, specs)
+
+    watched = Watched(Ref("Group", "web"), frozenset({"online"}))
+    assert (await watched.until_met(pictures())).group("web").phase is Phase.ONLINE
 
 
 def test_wait_gives_up_when_only_a_person_can_help(cluster: FakeCluster) -> None:
