@@ -95,6 +95,8 @@ def lab_up(servers: int, name: str, detach: bool, directory: Path | None, output
 
     chosen = (directory or DEFAULT_DIRECTORY).resolve()
     say = _silent if output == "json" else _progress
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     lab = up.make_plan(chosen, name, servers)
     try:
         up.bring_up(lab, say)
@@ -110,6 +112,11 @@ def lab_up(servers: int, name: str, detach: bool, directory: Path | None, output
         signal.pause()
     finally:
         down.take_down(lab, up.INDEX_DIRECTORY)
+
+
+def _end(number: int, frame: object) -> None:  # noqa: ARG001
+    """Being told to end is a reason to clean up, as Ctrl-C is."""
+    raise KeyboardInterrupt
 
 
 def _progress(text: str) -> None:

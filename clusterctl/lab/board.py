@@ -1,18 +1,16 @@
 """The main board of one lab server: makes its namespaces, boots its init, and resets it when the
-server asks for that with reboot(2). Started by power.py, ends when the power goes.
-
-    python -S -m clusterctl.lab.board DIRECTORY SERVER READY_FD
+server asks for that with reboot(2). Forked by power.py, ends when the power goes.
 
 Standard library only. It runs in the lab's network namespace, where the other ends of the server's
 network cables are.
 """
 
+import contextlib
 import os
-import subprocess
-import sys
+import signal
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from clusterctl.lab import init, kernel, links, plan, power
 
@@ -100,12 +98,38 @@ def _remove_cgroups(cgroup: Path) -> None:
             Path(directory).rmdir()
 
 
-def run(lab: plan.Plan, node: plan.Node, ready: int) -> None:
-    """Boot, report to the caller, then live as long as the server does."""
+def live(lab: plan.Plan, node: plan.Node, ready: int) -> NoReturn:
+    """Body of the forked board: boot, write `ready` or a reason to the pipe, then live as long as
+    the server does."""
+    status = 1
+    try:
+        log_directory = lab.node_directory(node.name) / "log"
+        log_directory.mkdir(parents=True, exist_ok=True)
+        log = os.open(log_directory / "board.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.dup2(ready, 3)
+        os.closerange(4, 1024)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        (lab.cgroup / "lab" / "cgroup.procs").write_text("0")
+        stage = boot(lab, node)
+        os.write(3, b"ready\n")
+        os.close(3)
+        _run(lab, node, stage)
+        status = 0
+    except BaseException as error:  # noqa: BLE001 - a forked child must not return to its parent's code
+        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            os.write(3, f"{error}\n".encode())
+    os._exit(status)
+
+
+def _run(lab: plan.Plan, node: plan.Node, stage: int) -> None:
+    """Wait for the end of the server, however often it resets itself."""
     directory = lab.node_directory(node.name)
-    stage = boot(lab, node)
-    os.write(ready, b"ready\n")
-    os.close(ready)
     while True:
         _, status = os.waitpid(stage, 0)
         ending = os.waitstatus_to_exitcode(status)
@@ -119,26 +143,3 @@ def run(lab: plan.Plan, node: plan.Node, ready: int) -> None:
             if ending != RESET:
                 return
             stage = boot(lab, node)
-
-
-def main(arguments: Sequence[str]) -> int:
-    directory, name, ready = Path(arguments[0]), arguments[1], int(arguments[2])
-    lab = plan.load(directory)
-    node = lab.node(name)
-    own = lab.node_directory(name)
-    (own / "log").mkdir(parents=True, exist_ok=True)
-    log = os.open(own / "log" / "board.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    try:
-        (lab.cgroup / "lab" / "cgroup.procs").write_text("0")
-        run(lab, node, ready)
-    except (plan.LabError, OSError, subprocess.SubprocessError) as error:
-        traceback.print_exc()
-        os.write(ready, f"{error}\n".encode())
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

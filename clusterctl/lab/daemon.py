@@ -80,10 +80,8 @@ def _simulator(lab: plan.Plan, node: plan.Node) -> BmcSimulator:
 
 def power_program(lab: plan.Plan, node: plan.Node) -> list[str]:
     """What the BMC simulator calls, with `get …` or `set …` behind it."""
-    return [
-        *("env", f"PYTHONPATH={lab.source}", lab.python, "-S", "-m", "clusterctl.lab.power"),
-        *(str(lab.directory), node.name),
-    ]
+    script = Path(__file__).with_name("power.sh")
+    return ["/bin/sh", str(script), str(lab.node_directory(node.name))]
 
 
 async def run(directory: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from clusterctl.lab import kernel, plan
+from clusterctl.lab.root import ROOT_CGROUP
 
 KILL_TIMEOUT_S = 15.0
 MADE = ("servers", "bmc", "secrets", "shared", "specs", "log")
@@ -23,6 +24,10 @@ def take_down(lab: plan.Plan, index_directory: Path, *, keep_files: bool = False
 
     Idempotent; raises `LabError` if something can not be removed.
     """
+    if lab.cgroup.is_dir():
+        for part in sorted(lab.cgroup.iterdir()):
+            if part.is_dir() and part.name != ROOT_CGROUP:
+                _kill(part)
     _kill(lab.cgroup)
     for network in plan.NETWORKS:
         _delete_link(plan.host_interface(lab.lab_id, network))

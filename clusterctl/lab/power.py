@@ -1,18 +1,18 @@
-"""Power of one lab server, as its BMC sees it: the program that the BMC simulator calls.
+"""Power of one lab server: on, off, crash, reset.
 
-    python -S -m clusterctl.lab.power DIRECTORY SERVER get power
-    python -S -m clusterctl.lab.power DIRECTORY SERVER set power 0
+Used by root.py for the BMC simulators (through power.sh) and as a program by `clusterctl lab`:
+
+    python -S -m clusterctl.lab.power DIRECTORY SERVER on|off|crash|reset
 
 *off* is only ever said when it is true: init killed and its PID namespace empty, links down, loop
-devices detached. A crashed server still reads *on*. Standard library only and started with -S:
-this program is part of each fencing in the lab. It must run in the lab's network namespace.
+devices detached. A crashed server still reads *on*. Standard library only; it must run in the lab's
+network namespace.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -49,9 +49,13 @@ def read(directory: Path) -> Power:
 
 
 def write(directory: Path, power: Power) -> None:
-    temporary = directory / "power.new"
-    temporary.write_text(json.dumps(asdict(power)))
-    temporary.replace(directory / "power.json")
+    for name, text in (
+        ("power.json", json.dumps(asdict(power))),
+        ("power.bit", f"{int(power.on)}\n"),  # the same for power.sh
+    ):
+        temporary = directory / f"{name}.new"
+        temporary.write_text(text)
+        temporary.replace(directory / name)
 
 
 @contextlib.contextmanager
@@ -122,37 +126,22 @@ def _empty_cgroup(cgroup: Path) -> None:
 
 
 def _start_board(lab: plan.Plan, node: plan.Node) -> None:
-    """Start the server's board and return when its init runs; the caller holds the lock."""
+    """Fork the server's board and return when its init runs; the caller holds the lock."""
+    from clusterctl.lab import board
+
     ready, theirs = os.pipe()
-    try:
-        subprocess.Popen(
-            [
-                *(lab.python, "-S", "-m", "clusterctl.lab.board"),
-                *(str(lab.directory), node.name, str(theirs)),
-            ],
-            env={"PYTHONPATH": str(lab.source), "PATH": os.environ.get("PATH", os.defpath)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(theirs,),
-            start_new_session=True,
-        )
-        os.close(theirs)
-        theirs = -1
-        with os.fdopen(ready, closefd=False) as answer:
-            text = answer.readline().strip()
-    finally:
+    if os.fork() == 0:
         os.close(ready)
-        if theirs >= 0:
-            os.close(theirs)
+        board.live(lab, node, theirs)
+    os.close(theirs)
+    with os.fdopen(ready) as answer:
+        text = answer.readline().strip()
     if text != "ready":
         raise plan.LabError(f"{node.name} does not boot: {text or 'see its board.log'}")
 
 
-def answer(lab: plan.Plan, node: plan.Node, operation: str, words: Sequence[str]) -> list[str]:
-    """One call of the BMC simulator; returns the lines it wants to read."""
-    if operation == "get":
-        return [f"{word}:{_value(lab, node, word)}" for word in words]
+def press(lab: plan.Plan, node: plan.Node, words: Sequence[str]) -> None:
+    """What a BMC simulator sets: pairs of parameter and value; raises `LabError` or `OSError`."""
     for parameter, value in zip(words[::2], words[1::2], strict=False):
         match parameter, value:
             case "power", "1":
@@ -165,26 +154,14 @@ def answer(lab: plan.Plan, node: plan.Node, operation: str, words: Sequence[str]
                 (lab.node_directory(node.name) / "identify").write_text(value)
             case _:
                 pass  # boot devices and the like: a lab server has only one
-    return []
-
-
-def _value(lab: plan.Plan, node: plan.Node, word: str) -> str:
-    if word == "power":
-        return "1" if read(lab.node_directory(node.name)).on else "0"
-    return "none" if word == "boot" else "0"
 
 
 def main(arguments: Sequence[str]) -> int:
-    # the simulator's sockets are inherited: kept open here they would keep its port taken
-    os.closerange(3, 1024)
-    directory, name, operation, *words = arguments
+    directory, name, action = arguments
     try:
         lab = plan.load(Path(directory))
         node = lab.node(name)
-        if operation in ("on", "off", "crash", "reset"):
-            {"on": on, "off": off, "crash": crash, "reset": reset}[operation](lab, node)
-        else:
-            sys.stdout.write("".join(f"{line}\n" for line in answer(lab, node, operation, words)))
+        {"on": on, "off": off, "crash": crash, "reset": reset}[action](lab, node)
     except (plan.LabError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -12,14 +12,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from clusterctl.lab import down, inside, links, plan
+from clusterctl.lab import down, inside, links, plan, power
+from clusterctl.lab.root import ROOT_CGROUP
 
 INDEX_DIRECTORY = Path("/run/clusterctl-lab")
 START_TIMEOUT_S = 30.0
+INSTALL_TIMEOUT_S = 180.0
 # program: the Debian package that has it
 PROGRAMS = {
     "ip": "iproute2",
@@ -81,7 +83,8 @@ def make_plan(directory: Path, name: str, count: int) -> plan.Plan:
 def bring_up(lab: plan.Plan, report: Report) -> None:
     """Everything until the store of the cluster answers with all its members."""
     _write_files(lab)
-    (lab.cgroup / "lab").mkdir(parents=True, exist_ok=True)
+    for name in ("lab", ROOT_CGROUP):
+        (lab.cgroup / name).mkdir(parents=True, exist_ok=True)
     _start_root(lab)
     links.plug_host(lab, inside.root_pid(lab))
     host_ports = [f"link set {links.host_port(n)} master {n} up" for n in plan.NETWORKS]
@@ -101,6 +104,9 @@ def _write_files(lab: plan.Plan) -> None:
     for node in lab.nodes:
         own = lab.node_directory(node.name)
         (own / "clusterctl" / "secrets").mkdir(parents=True, exist_ok=True, mode=0o700)
+        power.write(own, power.Power())
+        for fifo in ("button", "lamp"):
+            os.mkfifo(own / fifo, 0o600)
         if node.number:
             for other in lab.servers:
                 password = lab.password_file(other.name).read_text()
@@ -141,56 +147,54 @@ def _start_root(lab: plan.Plan) -> None:
 
 
 def _install(lab: plan.Plan, report: Report) -> None:
+    """What a person would type on each server; what may run at the same time does."""
     first, *others = lab.servers
     program = [lab.python, "-m", "clusterctl.app", "cluster"]
     private, public = lab.cidr("private"), lab.cidr("public")
-    _checked(
-        inside.run_on(
-            lab,
-            first,
-            [
-                *(*program, "init", lab.name, "--server", first.name),
-                *_addresses(first),
-                *("--private", private, "--public", public, "-o", "json"),
-            ],
-        ),
-        f"cluster init on {first.name}",
-    )
+    init = [
+        *(*program, "init", lab.name, "--server", first.name, *_addresses(first)),
+        *("--private", private, "--public", public, "-o", "json"),
+    ]
+    _together(lab, "cluster init", [(first, init, "")])
     report(f"cluster {lab.name} begins on {first.name}")
+    asks = [[*program, "token", "--server", node.name, "-o", "json"] for node in others]
+    made = _together(lab, "cluster token", [(first, ask, "") for ask in asks])
     joins = []
-    for node in others:
-        argv = [*program, "token", "--server", node.name, "-o", "json"]
-        made = _checked(inside.run_on(lab, first, argv), f"cluster token for {node.name}")
-        argv = [*program, "join", "-", "--server", node.name, *_addresses(node), "-o", "json"]
-        process = inside.start_on(lab, node, argv)
-        joins.append((node, process, json.loads(made)["token"]))
+    for node, answer in zip(others, made, strict=True):
+        join = [*program, "join", "-", "--server", node.name, *_addresses(node), "-o", "json"]
+        joins.append((node, join, json.loads(answer)["token"]))
+    _together(lab, "cluster join", joins)
+    report(f"joined: {', '.join(node.name for node in others)}")
+    refresh = [*program, "refresh", "-o", "json"]
+    _together(lab, "cluster refresh", [(node, refresh, "") for node in lab.servers])
+
+
+def _together(
+    lab: plan.Plan, what: str, jobs: Sequence[tuple[plan.Node, list[str], str]]
+) -> list[str]:
+    """Run (server, command, input) side by side; returns their outputs, raises `LabError`."""
+    started = [inside.start_on(lab, node, argv) for node, argv, _ in jobs]
+    for process, (_, _, text) in zip(started, jobs, strict=True):
         if process.stdin is not None:
-            process.stdin.write(json.loads(made)["token"])
+            process.stdin.write(text)  # a token fits into a pipe, so this never blocks
             process.stdin.close()
             process.stdin = None
-    for node, process, _ in joins:
+    outputs, failures = [], []
+    for process, (node, _, _) in zip(started, jobs, strict=True):
         with process:
-            output, errors = process.communicate(timeout=inside.CALL_TIMEOUT_S * 2)
-        done = subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-        _checked(done, f"cluster join on {node.name}")
-        report(f"{node.name} has joined")
-    for node in lab.servers:
-        _checked(
-            inside.run_on(lab, node, [*program, "refresh", "-o", "json"]),
-            f"cluster refresh on {node.name}",
-        )
+            output, errors = process.communicate(timeout=INSTALL_TIMEOUT_S)
+        if process.returncode:
+            text = (errors.strip() or output.strip() or f"exit {process.returncode}")[-2000:]
+            failures.append(f"{what} on {node.name}: {text}")
+        outputs.append(output)
+    if failures:
+        raise plan.LabError("; ".join(failures))
+    return outputs
 
 
 def _addresses(node: plan.Node) -> list[str]:
     pair = ("private", "public")
     return [word for network in pair for word in ("--address", node.addresses[network])]
-
-
-def _checked(done: "subprocess.CompletedProcess[str]", what: str) -> str:
-    if done.returncode:
-        text = (done.stderr.strip() or done.stdout.strip() or f"exit {done.returncode}")[-2000:]
-        raise plan.LabError(f"{what}: {text}")
-    return done.stdout
 
 
 @contextmanager
