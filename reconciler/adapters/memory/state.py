@@ -195,7 +195,7 @@ class MemoryState:
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work that outlives the caller: a request under way survives its sender."""
         loop = asyncio.get_running_loop()
-        # Not in the caller's context: a simulator that stops a server by it must not stop the store.
+        # Not in the caller's context: a simulator stops servers by it, and must not stop the store.
         task = loop.create_task(work, context=self._context.copy())
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
