@@ -105,17 +105,17 @@ def global_options(*, top: bool) -> list[click.Parameter]:
         flag(["--ascii"], "CLUSTERCTL_ASCII", "ascii_only", "ASCII marks only."),
         flag(["--debug"], "CLUSTERCTL_DEBUG", "debug", "Show details of an internal error."),
     ]
-    if top:  # below, --timeout means how long a command waits for its result
-        options.append(
-            option(
-                ["--timeout"],
-                "CLUSTERCTL_TIMEOUT",
-                "timeout_s",
-                "How long to wait for an answer of the store (default 5s).",
-                type=SECONDS,
-                metavar="DURATION",
-            )
+    # A command with a --timeout of its own (how long it waits for a result) keeps that one.
+    options.append(
+        option(
+            ["--timeout"],
+            "CLUSTERCTL_TIMEOUT",
+            "timeout_s",
+            "How long to wait for an answer of the store (default 5s).",
+            type=SECONDS,
+            metavar="DURATION",
         )
+    )
     return options
 
 

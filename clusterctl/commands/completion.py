@@ -4,9 +4,10 @@ import click
 from click.shell_completion import get_completion_class
 
 from clusterctl.exit_codes import ExitCode
+from clusterctl.global_options import ClusterCommand
 
 
-@click.command()
+@click.command(cls=ClusterCommand)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> ExitCode:

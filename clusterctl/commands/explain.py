@@ -4,9 +4,10 @@ import click
 
 from clusterctl.connection import CliContext
 from clusterctl.exit_codes import ExitCode
+from clusterctl.global_options import ClusterCommand
 
 
-@click.command()
+@click.command(cls=ClusterCommand)
 @click.argument("path", metavar="KIND[.FIELD...]")
 @click.pass_obj
 def command(cli: CliContext, path: str) -> ExitCode:

@@ -6,9 +6,10 @@ import click
 
 from clusterctl.connection import CliContext
 from clusterctl.exit_codes import ExitCode
+from clusterctl.global_options import ClusterCommand
 
 
-@click.command()
+@click.command(cls=ClusterCommand)
 @click.argument("topic", required=False, metavar="[KIND|resource/TYPE|fence/TYPE]")
 @click.pass_obj
 def command(cli: CliContext, topic: str | None) -> ExitCode:

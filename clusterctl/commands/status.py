@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import click
 
@@ -10,7 +11,7 @@ from clusterctl.exit_codes import CheckCode, ExitCode
 from clusterctl.failure import explained
 from clusterctl.global_options import ClusterCommand, output_option
 from clusterctl.overview import WORDS, Overview, Severity, overview
-from clusterctl.picture import Picture, read_picture
+from clusterctl.picture import Picture, follow, read_picture
 from clusterctl.render.rows import fencing
 from clusterctl.render.style import Style
 from clusterctl.render.table import clean, since, table
@@ -27,12 +28,16 @@ _CHECK = {
 @click.option(
     "--check", is_flag=True, help="One line; exit 0 ok, 1 warning, 2 critical, 3 unknown."
 )
+@click.option("-w", "--watch", is_flag=True, help="Go on and show each change.")
 @output_option("text", "json")
 @click.pass_obj
-def command(cli: CliContext, check: bool, output: str) -> int:
+def command(cli: CliContext, check: bool, watch: bool, output: str) -> int:
     """Show the state of the cluster, its servers and groups, and what needs attention."""
     if check:
         return _check(cli)
+    if watch:
+        asyncio.run(_watch(cli, output))
+        return ExitCode.DONE
     cluster, picture, found = asyncio.run(_read(cli))
     if output == "json":
         click.echo(json.dumps(found.to_json(cluster), indent=2))
@@ -48,6 +53,22 @@ async def _read(cli: CliContext) -> tuple[str, Picture, Overview]:
             read_picture(connection), connection.store.members()
         )
     return connection.settings.cluster, picture, overview(picture, members)
+
+
+async def _watch(cli: CliContext, output: str) -> None:
+    """The screen again at each change; on a terminal in place of the last one."""
+    clear = sys.stdout.isatty() and output != "json"
+    async with connected(cli) as connection:
+        cluster = connection.settings.cluster
+        async for picture in follow(connection):
+            found = overview(picture, await connection.store.members())
+            if output == "json":
+                click.echo(json.dumps(found.to_json(cluster)))
+                continue
+            lines = status_lines(cluster, picture, found, cli.style)
+            end = "" if clear else "\n"
+            text = "\n".join(cli.style.plain(line) for line in lines)
+            click.echo(("\x1b[H\x1b[J" if clear else "") + text + end)
 
 
 def _check(cli: CliContext) -> int:

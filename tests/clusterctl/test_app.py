@@ -84,6 +84,8 @@ def test_options_may_stand_after_the_command(cluster: FakeCluster) -> None:
     cluster.applied()
     assert cluster.run("get", "groups", "-o", "name", "--cluster", "demo").out == "group/web\n"
     assert cluster.run("get", "groups", "-o", "name", "--cluster", "other").out == ""
+    assert cluster.run("status", "--timeout", "2s").code == 0
+    assert cluster.run("schema", "Group", "--no-color").code == 0
 
 
 def test_the_context_file_and_what_overrides_it(tmp_path: Path) -> None:

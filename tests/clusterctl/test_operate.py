@@ -276,3 +276,11 @@ def test_ctrl_c_while_waiting_says_that_the_wish_stands(cluster: FakeCluster) ->
     result = cluster.run_until_interrupted("move", "web")
     assert result.code == 130
     assert "goes on" in result.err
+
+
+def test_status_watches_too(cluster: FakeCluster) -> None:
+    result = cluster.online().run_until_interrupted(
+        "status", "-w", "-o", "json", then=lambda: cluster.remove(KEYS.session("n3"))
+    )
+    states = [json.loads(line)["state"] for line in result.out.splitlines()]
+    assert (result.code, states) == (130, ["ok", "degraded"])
