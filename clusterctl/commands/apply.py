@@ -3,12 +3,18 @@
 import asyncio
 import json
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
 from clusterctl.connection import CliContext, connected
 from clusterctl.exit_codes import ExitCode
 from clusterctl.global_options import ClusterCommand, output_option
+
+if TYPE_CHECKING:
+    from clusterctl.changes import Proposal
+    from specs.spec_set import ObjectRef
 
 
 @click.command(cls=ClusterCommand)
@@ -65,30 +71,39 @@ def command(
                     remove={str(ref) for ref in proposal.removed},
                     force=force_conflicts,
                 )
-        for warning in proposal.warnings:
-            click.echo(str(warning), err=True)
-        for line in proposal.timing:
-            click.echo(f"timing: {line}", err=True)
-        words = {ref: proposal.word(ref) for ref in given.objects}
-        words |= dict.fromkeys(sorted(proposal.removed), "pruned")
-        if output == "json":
-            shown = {
-                "revision": revision,
-                "dryRun": dry_run,
-                "changed": not proposal.nothing,
-                "objects": [
-                    {"object": f"{ref.kind.lower()}/{ref.name}", "change": word}
-                    for ref, word in words.items()
-                ],
-                "timing": list(proposal.timing),
-                "warnings": [str(warning) for warning in proposal.warnings],
-            }
-            click.echo(json.dumps(shown, indent=2))
-            return ExitCode.DONE
-        suffix = " (dry run)" if dry_run else ""
-        for ref, word in words.items():
-            click.echo(f"{ref.kind.lower()}/{ref.name} {word}{suffix}")
-        click.echo(f"r{revision}{suffix}")
+        _report(given.objects, proposal, revision, dry_run=dry_run, output=output)
         return ExitCode.DONE
 
     return asyncio.run(work())
+
+
+def _report(
+    given: Iterable["ObjectRef"],
+    proposal: "Proposal",
+    revision: int,
+    *,
+    dry_run: bool,
+    output: str,
+) -> None:
+    for warning in proposal.warnings:
+        click.echo(str(warning), err=True)
+    for line in proposal.timing:
+        click.echo(f"timing: {line}", err=True)
+    words = {ref: proposal.word(ref) for ref in given}
+    words |= dict.fromkeys(sorted(proposal.removed), "pruned")
+    named = [(f"{ref.kind.lower()}/{ref.name}", word) for ref, word in words.items()]
+    if output == "json":
+        shown = {
+            "revision": revision,
+            "dryRun": dry_run,
+            "changed": not proposal.nothing,
+            "objects": [{"object": name, "change": word} for name, word in named],
+            "timing": list(proposal.timing),
+            "warnings": [str(warning) for warning in proposal.warnings],
+        }
+        click.echo(json.dumps(shown, indent=2))
+        return
+    suffix = " (dry run)" if dry_run else ""
+    for name, word in named:
+        click.echo(f"{name} {word}{suffix}")
+    click.echo(f"r{revision}{suffix}")

@@ -175,7 +175,9 @@ def _phase_of_record(
     if ownership.releasing:
         target = "stop" if ownership.wanted is Wanted.OFFLINE else "hand it over"
         text = f"{ownership.owner} was asked to {target}"
-        return Phase.STOPPING, (_with_cause(text, ownership),)
+        reasons = (_with_cause(text, ownership), *(report.reasons if report else ()))
+        stuck = report is not None and report.phase in (Phase.FAILED, Phase.BLOCKED)
+        return report.phase if report and stuck else Phase.STOPPING, reasons
     if report is None:
         return Phase.STARTING, (
             f"given to {ownership.owner} at epoch {ownership.epoch}, no report of it yet",

@@ -141,6 +141,10 @@ def test_stopping_while_the_owner_is_asked_to_release() -> None:
     view = group_view("web", records(groups={"web": own}))
     assert view.phase is Phase.STOPPING
     assert view.reasons == ("n1 was asked to hand it over (move by alice)",)
+    stuck = ONLINE.model_copy(update={"phase": Phase.FAILED, "reasons": ("ip: cannot stop",)})
+    view = group_view("web", records(groups={"web": own}, group_status={("n1", "web"): stuck}))
+    assert view.phase is Phase.FAILED
+    assert view.reasons[-1] == "ip: cannot stop"
 
 
 def test_stopped_on_request_needs_a_person_to_come_back() -> None:
