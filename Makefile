@@ -1,0 +1,49 @@
+# Every target sets up what it needs (packaging/tools/setup.sh) and works offline once that is done.
+# Labs, demos and part of the tests make namespaces, so they need root.
+
+PYTHON := .venv/bin/python
+SEEDS ?= 0:200
+ARGS ?=
+export PATH := $(CURDIR)/.tools/usr/bin:$(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long lint format bench simulate docs clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
+
+setup: ## install what is missing, nothing else
+	@sh packaging/tools/setup.sh
+
+demo: setup ## three servers, a crash, a failover (ARGS=--keep leaves it up)
+	@$(PYTHON) -m clusterctl.app demo $(ARGS)
+
+test: setup ## all tests but the long ones
+	@$(PYTHON) -m pytest -m "not long" $(ARGS)
+
+test-long: setup ## all tests
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: setup ## style, types and import directions
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+
+format: setup ## apply the style
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+bench: setup ## how long outages last; JSON and a table
+	@$(PYTHON) -m tests.benchmarks $(ARGS)
+
+simulate: setup ## simulated clusters with faults (SEEDS=0:200)
+	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+docs: setup ## write the generated pages under docs/
+	@$(PYTHON) -m reconciler.reference
+	@$(PYTHON) -m clusterctl.reference > docs/cli.md
+
+clean: ## remove everything that setup and the tools made
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
