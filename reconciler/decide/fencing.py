@@ -41,6 +41,7 @@ from reconciler.decide.snapshot import LocalFence, Snapshot
 
 INTENT_VALID_S = 10.0
 CHALLENGE_RENEW_S = 5.0
+CHALLENGE_LEAD_S = 1.0
 MEMBERS_FRESH_S = 1.0
 MEMBERS_ASK_S = 0.3
 RETRY_FIRST_S = 5.0
@@ -134,18 +135,27 @@ def challenge_writes(snapshot: Snapshot, keys: Keys, suspects: Sequence[str]) ->
     """A new challenge for each suspect without one that belongs to this suspicion."""
     writes = []
     for server in suspects:
-        if _outstanding(snapshot, server):
+        if _outstanding(snapshot, server) or _rests(snapshot, server):
             continue
         stored = snapshot.challenges.get(server)
+        heard_at = snapshot.peers.peers[server].heard_at
+        again = stored is not None and (heard_at is None or stored.seen_at > heard_at)
+        reason = None if again else Reason.of("server_challenged", server=server)
         writes.append(
             Write(
                 key=keys.challenge(server),
                 record=Challenge(server=server, challenger=snapshot.me),
                 expected=stored.mod_revision if stored else 0,
-                reason=Reason.of("server_challenged", server=server),
+                reason=reason,
             )
         )
     return writes
+
+
+def _rests(snapshot: Snapshot, server: str) -> bool:
+    """The next attempt to fence it is not due yet; the challenge is renewed just before."""
+    ahead = snapshot.now + snapshot.specs.timing.challenge_timeout + CHALLENGE_LEAD_S
+    return server in snapshot.specs.servers and retry_at(snapshot, server) > ahead
 
 
 def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role) -> FencingPlan:
@@ -167,6 +177,8 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role) -> FencingPlan:
     wake = [snapshot.now + MEMBERS_ASK_S] if suspects else []
     for name in suspects:
         challenge = snapshot.challenges.get(name)
+        lead = snapshot.specs.timing.challenge_timeout + CHALLENGE_LEAD_S
+        wake.append(retry_at(snapshot, name) - lead + 0.001)
         if challenge is not None:
             wake.append(challenge.seen_at + snapshot.specs.timing.challenge_timeout)
             wake.append(challenge.seen_at + CHALLENGE_RENEW_S + 0.001)
@@ -401,6 +413,11 @@ def _result(
     return put, free
 
 
+def plain_guid(text: str) -> str:
+    """Devices and people write the same GUID with and without dashes."""
+    return "".join(c for c in text.lower() if c.isalnum())
+
+
 def judge_power_off(
     *,
     before_on: bool,
@@ -418,7 +435,8 @@ def judge_power_off(
     """
     if not after_off:
         return FenceOutcome.FAILED, "the power still reads on after the command"
-    if expected_guid is not None and guid is not None and guid.lower() != expected_guid.lower():
+    expected = plain_guid(expected_guid) if expected_guid else None
+    if expected is not None and guid is not None and plain_guid(guid) != expected:
         return FenceOutcome.FAILED, f"the device says it is {guid}, expected {expected_guid}"
     peer = peers.peers.get(victim)
     heard_at = peer.heard_at if peer else None

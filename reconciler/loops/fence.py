@@ -16,7 +16,7 @@ from reconciler.decide.actions import (
     PrepareFence,
     ProbeAddresses,
 )
-from reconciler.decide.fencing import judge_power_off
+from reconciler.decide.fencing import judge_power_off, plain_guid
 from reconciler.decide.records import FenceOutcome, FencingTest
 from reconciler.decide.snapshot import LocalFence, LocalProbe, StoreMember
 from reconciler.loops.state import AgentState
@@ -24,7 +24,7 @@ from reconciler.ports.power import FenceDevice, FenceError, Power, PowerState
 
 PREPARE_AGAIN_S = 3.0
 SELF_TEST_EVERY_S = 300.0
-SELF_TEST_FIRST_S = 5.0
+SELF_TEST_LOOK_S = 3.0
 POWER_ON_TRIES = 3
 
 
@@ -42,6 +42,7 @@ class FenceLoop:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._devices: dict[tuple[str, int], FenceDevice] = {}
         self._prepared: dict[str, float] = {}
+        self._tested_at: dict[tuple[str, int], float] = {}
         self.tests: dict[tuple[str, int], FencingTest] = {}
 
     def start(self, effects: Sequence[Effect]) -> None:
@@ -172,21 +173,25 @@ class FenceLoop:
     async def run_self_tests(self) -> None:
         """For ever: each fence device of every other server, from here; changes nothing."""
         state = self._state
-        pause = SELF_TEST_FIRST_S
         while True:
-            await state.clock.sleep(state.jitter(pause))
-            pause = SELF_TEST_EVERY_S
-            for server in sorted(state.specs.servers if state.specs else ()):
-                levels = self._levels(server) if server != state.me else ()
-                for level in range(len(levels)):
-                    await self._self_test(server, level)
-            for gone in set(self.tests) - self._known():
+            await state.clock.sleep(state.jitter(SELF_TEST_LOOK_S))
+            known = self._known()
+            for gone in set(self.tests) - known:
                 del self.tests[gone]
-            state.wake()
+            due = [where for where in sorted(known) if self._is_due(where)]
+            for server, level in due:
+                await self._self_test(server, level)
+            if due:
+                state.wake()
 
     def _known(self) -> set[tuple[str, int]]:
+        """Every device of every server; one's own too, for it must be right when others need it."""
         servers = self._state.specs.servers if self._state.specs else {}
         return {(name, i) for name in servers for i in range(len(self._levels(name)))}
+
+    def _is_due(self, where: tuple[str, int]) -> bool:
+        tested_at = self._tested_at.get(where, float("-inf"))
+        return self._state.clock.now() - tested_at >= SELF_TEST_EVERY_S
 
     async def _self_test(self, server: str, level: int) -> None:
         state = self._state
@@ -195,8 +200,9 @@ class FenceLoop:
             ok, detail, guid, ms = result.ok, result.detail, result.guid, result.duration_ms
         except FenceError as error:
             ok, detail, guid, ms = False, str(error), None, 0.0
+        self._tested_at[server, level] = state.clock.now()
         expected = self._levels(server)[level].get("guid")
-        if ok and expected and guid and guid.lower() != str(expected).lower():
+        if ok and expected and guid and plain_guid(guid) != plain_guid(str(expected)):
             ok, detail = False, f"the device says it is {guid}, expected {expected}"
         before = self.tests.get((server, level))
         self.tests[server, level] = FencingTest(
@@ -216,3 +222,4 @@ class FenceLoop:
         """The specs changed: build the devices anew at their next use."""
         self._devices.clear()
         self._prepared.clear()
+        self._tested_at.clear()

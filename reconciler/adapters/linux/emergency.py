@@ -18,7 +18,7 @@ async def kill_list(host: LinuxHost) -> list[KillEntry]:
     for record in host.runners.recorded():
         if record.cgroup:
             entries.append(kill_cgroup(record.cgroup))
-        if record.main is not None:
+        if record.main is not None and record.exit_code is None:
             entries.append(kill_process(record.main.pid, record.main.start))
     entries.extend(
         kill_address(f"{held.address}/{held.prefix}", held.interface)

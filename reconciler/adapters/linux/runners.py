@@ -55,9 +55,9 @@ class LinuxRunners:
         return tuple(sorted(path.parent.name for path in self._root.glob(f"*/{records.RECORD}")))
 
     def recorded(self) -> tuple[records.Record, ...]:
-        """What is recorded of every workload that may still run."""
+        """What is recorded of every workload; an exited one may have left processes behind."""
         found = (self._read(name) for name in self.names())
-        return tuple(r for r in found if r is not None and r.state != records.EXITED)
+        return tuple(r for r in found if r is not None)
 
     async def prepare(self) -> None:
         if self._spare is None:

@@ -94,7 +94,7 @@ class PulsePeers:
 
     def view(self) -> PeersView:
         """The newest view; `pulse_alive` is judged now."""
-        return replace(self._view, pulse_alive=self._is_alive())
+        return replace(self._view, pulse_alive=self._is_alive(), paused=self._status.paused)
 
     async def changed(self) -> None:
         """Returns at the next transition, at once if one came since it last returned."""
