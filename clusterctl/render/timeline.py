@@ -1,6 +1,6 @@
 """The failover timeline from the cluster's events: which step came when, in milliseconds.
 
-Called by `demo`, `events --timeline` and the benchmarks; pure text out.
+Called by `demo` and the benchmarks; pure text out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from reconciler.decide.records import EventRecord
 
 # Steps in their order; each with the events that mark it (first one seen counts).
 STEPS: Mapping[str, tuple[str, ...]] = {
-    "detected": ("server_suspected", "peer_suspected"),
+    "detected": ("server_suspected",),
     "challenged": ("server_challenged",),
     "condemned": ("fence_requested",),
     "fenced": ("fence_executed", "fence_confirmed"),

@@ -147,7 +147,7 @@ def _state(
         text = f"being fenced by {slot.executor}, attempt {slot.attempt}: {slot.reason}"
         return SUSPECT, (text,)
     if session is not None:
-        return _state_with_session(server, records)
+        return _state_with_session(server, records, heard_by)
     fence = records.fences.get(server)
     if fence is not None and fence.proves_off and not _seen_after(server, fence, records):
         return FENCED, (f"{fence.outcome} by {fence.executor}",)
@@ -167,13 +167,16 @@ def _state(
     return OFFLINE, ("no session: agent stopped or server away", *reasons)
 
 
-def _state_with_session(server: str, records: StoredRecords) -> tuple[str, tuple[str, ...]]:
+def _state_with_session(
+    server: str, records: StoredRecords, heard_by: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
     challenge = records.challenges.get(server)
     if challenge is not None:
         answer = records.answers.get(server)
         if answer is None or answer.nonce != challenge.nonce:
             return SUSPECT, (f"challenged by {challenge.challenger}, no answer yet",)
-        if not answer.pulse_alive:
+        # A challenge stays in the store when it is over: what is heard since then counts.
+        if not answer.pulse_alive and not heard_by:
             return SUSPECT, ("answers through the store, but its pulse process is dead",)
     return ONLINE, ()
 

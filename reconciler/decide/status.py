@@ -187,7 +187,7 @@ def _phase_of_record(
 
 def _unowned(ownership: Ownership, records: StoredRecords) -> tuple[Phase, tuple[str, ...]]:
     if ownership.wanted is Wanted.OFFLINE:
-        return Phase.OFFLINE, (_with_cause("stopped on request", ownership),)
+        return Phase.OFFLINE, (ownership.cause or "stopped on request",)
     text = _with_cause("no server owns it now, the coordinator is to choose one", ownership)
     return Phase.OFFLINE, (text, *_no_coordinator(records))
 

@@ -1,5 +1,7 @@
 """What people are told about a server."""
 
+from dataclasses import replace
+
 from reconciler.decide.records import (
     Answer,
     Challenge,
@@ -17,7 +19,11 @@ from reconciler.decide.stored import StoredRecords
 N1 = Session(server="n1", boot_id="b1", incarnation="i1", lease=1, version="0.1.0")
 N2 = Session(server="n2", boot_id="b2", incarnation="i2", lease=2)
 REPORT = ServerStatus(
-    server="n1", boot_id="b1", incarnation="i1", heartbeats={"n2": {"private": "heard"}}, at_wall=50.0
+    server="n1",
+    boot_id="b1",
+    incarnation="i1",
+    heartbeats={"n2": {"private": "heard"}},
+    at_wall=50.0,
 )
 HEARS_N1 = ServerStatus(
     server="n2",
@@ -61,6 +67,17 @@ def test_suspect_while_a_challenge_is_unanswered() -> None:
         answers={"n1": Answer(server="n1", boot_id="b1", nonce="x")},
     )
     assert server_view("n1", answered).state == "online"
+
+
+def test_a_dead_pulse_is_suspect_until_somebody_hears_it_again() -> None:
+    found = StoredRecords(
+        sessions={"n1": N1},
+        challenges={"n1": Challenge(server="n1", challenger="n2", nonce="x")},
+        answers={"n1": Answer(server="n1", boot_id="b1", nonce="x", pulse_alive=False)},
+    )
+    assert server_view("n1", found).state == "suspect"
+    heard = replace(found, sessions={"n1": N1, "n2": N2}, server_status={"n2": HEARS_N1})
+    assert server_view("n1", heard).state == "online"
 
 
 def test_suspect_while_a_fence_is_in_progress() -> None:
