@@ -6,8 +6,9 @@ from enum import IntEnum
 from typing import Any
 
 from clusterctl.picture import Picture
+from reconciler.decide.doubt import HEARD
 from reconciler.decide.records import Phase
-from reconciler.decide.server_status import HEARD, ServerView
+from reconciler.decide.server_status import ServerView
 from reconciler.decide.status import GroupView
 from reconciler.ports.store import MemberHealth
 

@@ -122,7 +122,11 @@ def _boot_to_confirm(server: str, records: StoredRecords) -> str:
     view = server_view(server, records)
     look = f"clusterctl describe server/{server}"
     if server in records.sessions:
-        raise Failure(f"refused: {server} has a session, so it lives", ExitCode.REFUSED, look)
+        text = (
+            f"refused: {server} has a session in the store. If its power is gone, the session ends"
+            " by itself within seconds: try again then"
+        )
+        raise Failure(text, ExitCode.REFUSED, look)
     if view.heard_by:
         text = f"refused: {', '.join(view.heard_by)} still hears {server}; it is not off"
         raise Failure(text, ExitCode.REFUSED, look)

@@ -15,7 +15,7 @@ from clusterctl.picture import Picture, follow, read_picture
 from clusterctl.render.rows import fencing
 from clusterctl.render.style import Style
 from clusterctl.render.table import clean, since, table
-from reconciler.decide.server_status import HEARD
+from reconciler.decide.doubt import HEARD
 
 _CHECK = {
     Severity.OK: CheckCode.OK,

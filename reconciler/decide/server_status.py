@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.decide.doubt import doubt, ears
 from reconciler.decide.records import FenceRecord, FencingTest, Session
 from reconciler.decide.status import iso
 from reconciler.decide.stored import StoredRecords
 
 ONLINE, SUSPECT, OFFLINE, FENCED, UNKNOWN = "online", "suspect", "offline", "fenced", "unknown"
-HEARD = "heard"  # a path's state in `ServerStatus.heartbeats`; anything else is not heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def server_view(
     session = records.sessions.get(server)
     status = records.server_status.get(server)
     fresh = status if session and status and status.boot_id == session.boot_id else None
-    heard_by = _heard_by(server, records)
+    heard_by, _ = ears(server, records)
     state, reasons = _state(server, records, session, heard_by)
     boot_id = session.boot_id if session else (status.boot_id if status else "")
     slot = records.fence_slot
@@ -142,12 +142,10 @@ def server_view(
 def _state(
     server: str, records: StoredRecords, session: Session | None, heard_by: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]]:
+    why = doubt(server, records)
     slot = records.fence_slot
-    if slot is not None and slot.victim == server:
-        text = f"being fenced by {slot.executor}, attempt {slot.attempt}: {slot.reason}"
-        return SUSPECT, (text,)
-    if session is not None:
-        return _state_with_session(server, records, heard_by)
+    if session is not None or (slot is not None and slot.victim == server):
+        return (SUSPECT, (why,)) if why else (ONLINE, ())
     fence = records.fences.get(server)
     if fence is not None and fence.proves_off and not _seen_after(server, fence, records):
         return FENCED, (f"{fence.outcome} by {fence.executor}",)
@@ -167,36 +165,10 @@ def _state(
     return OFFLINE, ("no session: agent stopped or server away", *reasons)
 
 
-def _state_with_session(
-    server: str, records: StoredRecords, heard_by: tuple[str, ...]
-) -> tuple[str, tuple[str, ...]]:
-    challenge = records.challenges.get(server)
-    if challenge is not None:
-        answer = records.answers.get(server)
-        if answer is None or answer.nonce != challenge.nonce:
-            return SUSPECT, (f"challenged by {challenge.challenger}, no answer yet",)
-        # A challenge stays in the store when it is over: what is heard since then counts.
-        if not answer.pulse_alive and not heard_by:
-            return SUSPECT, ("answers through the store, but its pulse process is dead",)
-    return ONLINE, ()
-
-
 def _seen_after(server: str, fence: FenceRecord, records: StoredRecords) -> bool:
     """Its last report is of another boot than the one that the fence ended."""
     status = records.server_status.get(server)
     return status is not None and status.boot_id not in fence.covers
-
-
-def _heard_by(server: str, records: StoredRecords) -> tuple[str, ...]:
-    found = []
-    for reporter, status in records.server_status.items():
-        session = records.sessions.get(reporter)
-        if reporter == server or session is None or session.boot_id != status.boot_id:
-            continue
-        paths = status.heartbeats.get(server, {})
-        if HEARD in paths.values():
-            found.append(reporter)
-    return tuple(sorted(found))
 
 
 def _tests(server: str, records: StoredRecords, now_wall: float) -> tuple[SelfTestView, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from reconciler.decide.doubt import doubt
 from reconciler.decide.records import (
     Candidate,
     Failure,
@@ -144,11 +145,12 @@ def group_view(
 
 
 def owner_lives(ownership: Ownership, records: StoredRecords) -> bool:
-    """The owner has a session, and it is still the boot to which the group was given."""
+    """The owner is still the boot to which the group was given, and there is no doubt about it."""
     if ownership.owner is None:
         return False
     session = records.sessions.get(ownership.owner)
-    return session is not None and session.boot_id == ownership.boot_id
+    same_boot = session is not None and session.boot_id == ownership.boot_id
+    return same_boot and not doubt(ownership.owner, records)
 
 
 def _current_report(
@@ -195,15 +197,15 @@ def _unowned(ownership: Ownership, records: StoredRecords) -> tuple[Phase, tuple
 def _owner_gone(group: str, ownership: Ownership, records: StoredRecords) -> tuple[str, ...]:
     owner = ownership.owner or ""
     session = records.sessions.get(owner)
-    if session is not None:
+    if session is not None and session.boot_id != ownership.boot_id:
         first = f"{owner} has been started again since it was given {group} (another boot)"
     else:
-        first = f"{owner} owns it but has no session: what runs there is not known"
+        first = f"{owner} owns it but {doubt(owner, records)}; what runs there is not known"
     reasons = [first]
     slot = records.fence_slot
     fence = records.fences.get(owner)
     if slot is not None and slot.victim == owner:
-        reasons.append(f"{slot.executor} is fencing {owner} (attempt {slot.attempt})")
+        pass  # said already; an older fence says nothing about this one
     elif fence is not None and ownership.boot_id in fence.covers:
         word = "is proven off" if fence.proves_off else "could not be proven off"
         reasons.append(f"{owner} {word}: {fence.outcome}" + _in_brackets(fence.detail))

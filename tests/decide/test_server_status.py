@@ -82,7 +82,8 @@ def test_a_dead_pulse_is_suspect_until_somebody_hears_it_again() -> None:
 
 def test_suspect_while_a_fence_is_in_progress() -> None:
     slot = FenceIntent(
-        victim="n1", covers=("b1",), executor="n2", executor_incarnation="i2", level=0, attempt=1, valid_for_s=5,
+        victim="n1", covers=("b1",), executor="n2", executor_incarnation="i2",
+        level=0, attempt=1, valid_for_s=5,
         requested_by="n2", reason="silent on all paths",
     )  # fmt: skip
     view = server_view("n1", StoredRecords(sessions={"n1": N1}, fence_slot=slot))

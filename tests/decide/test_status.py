@@ -2,6 +2,7 @@
 
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import (
+    Challenge,
     Coordinator,
     FenceIntent,
     FenceOutcome,
@@ -12,6 +13,7 @@ from reconciler.decide.records import (
     Ownership,
     Phase,
     ResourceStatus,
+    ServerStatus,
     Session,
     Verdict,
     Wanted,
@@ -81,6 +83,28 @@ def test_an_owner_that_was_rebooted_does_not_show_the_old_boots_report() -> None
     assert "another boot" in view.reasons[0]
 
 
+def test_a_session_alone_does_not_keep_an_old_report_green() -> None:
+    """A session outlives a crash by its whole TTL."""
+    slot = FenceIntent(
+        victim="n1", covers=("boot-1",), executor="n2", executor_incarnation="i2",
+        level=0, attempt=1, valid_for_s=5, requested_by="n2", reason="silent",
+    )  # fmt: skip
+    challenge = Challenge(server="n1", challenger="n2", nonce="x")
+    deaf = ServerStatus(
+        server="n2", boot_id="b2", incarnation="i2", heartbeats={"n1": {"private": "silent"}}
+    )
+    two = {"n1": LIVES, "n2": Session(server="n2", boot_id="b2", incarnation="i2", lease=2)}
+    for signs in (
+        {"fence_slot": slot},
+        {"challenges": {"n1": challenge}},
+        {"sessions": two, "server_status": {"n2": deaf}},
+    ):
+        view = group_view("web", records(**signs))
+        assert view.phase is Phase.BLOCKED, signs
+        assert not view.live
+        assert "last report of n1: online" in view.reasons[1]
+
+
 def test_a_restarted_agent_on_the_same_boot_still_counts() -> None:
     again = LIVES.model_copy(update={"incarnation": "i9"})
     assert group_view("web", records(sessions={"n1": again})).phase is Phase.ONLINE
@@ -88,11 +112,12 @@ def test_a_restarted_agent_on_the_same_boot_still_counts() -> None:
 
 def test_the_fence_in_progress_and_its_result_are_reasons() -> None:
     slot = FenceIntent(
-        victim="n1", covers=("boot-1",), executor="n2", executor_incarnation="i2", level=0, attempt=2, valid_for_s=5,
+        victim="n1", covers=("boot-1",), executor="n2", executor_incarnation="i2",
+        level=0, attempt=2, valid_for_s=5,
         requested_by="n2", reason="silent",
     )  # fmt: skip
     view = group_view("web", records(sessions={}, fence_slot=slot))
-    assert "n2 is fencing n1 (attempt 2)" in view.reasons
+    assert "n1 owns it but is being fenced by n2, attempt 2: silent" in view.reasons[0]
     failed = FenceRecord(
         server="n1",
         covers=("boot-1",),
