@@ -86,10 +86,13 @@ def _report(output: str, data: dict[str, Any], text: str) -> None:
 @click.option("--servers", type=click.IntRange(1, 32), default=3, show_default=True)
 @click.option("--name", default="demo", show_default=True, help="Name of the cluster.")
 @click.option("--detach", is_flag=True, help="Return when it is up, instead of staying.")
+@click.option("--bare", is_flag=True, help="Servers only: install the cluster yourself.")
 @_directory_option
 @output_option("text", "json")
 @_explained
-def lab_up(servers: int, name: str, detach: bool, directory: Path | None, output: str) -> None:
+def lab_up(
+    servers: int, name: str, detach: bool, bare: bool, directory: Path | None, output: str
+) -> None:
     """Build a lab, power its servers on and install a cluster on them."""
     from clusterctl.lab import down, handover, status, up
 
@@ -100,12 +103,14 @@ def lab_up(servers: int, name: str, detach: bool, directory: Path | None, output
     lab = up.make_plan(chosen, name, servers)
     try:
         up.bring_up(lab, say)
-        handover.hand_over(lab, say)
+        if not bare:
+            up.install(lab, say)
+            handover.hand_over(lab, say)
     except BaseException:
         # a half-built lab is of no use to anybody; its logs are what says why
         down.take_down(lab, up.INDEX_DIRECTORY, keep_files=True)
         raise
-    _report(output, status.lab_status(lab), handover.farewell(lab, detached=detach))
+    _report(output, status.lab_status(lab), handover.farewell(lab, detached=detach, bare=bare))
     if detach:
         return
     try:

@@ -89,9 +89,17 @@ spec:
 """
 
 
-def farewell(lab: plan.Plan, *, detached: bool) -> str:
+def farewell(lab: plan.Plan, *, detached: bool, bare: bool) -> str:
     """What a person can type now."""
     end = f"clusterctl lab down --dir {lab.directory}" if detached else "Ctrl-C"
+    if bare:
+        first = lab.servers[0]
+        return f"""servers of lab {lab.name} run: {", ".join(node.name for node in lab.servers)}
+  export CLUSTERCTL_LAB={lab.directory}
+  clusterctl lab exec {first.name} -- clusterctl cluster init {lab.name} --server {first.name} \\
+    --address {first.addresses["private"]} --address {first.addresses["public"]} \\
+    --private {lab.cidr("private")} --public {lab.cidr("public")}
+  end it: {end}"""
     return f"""lab {lab.name} is up: {", ".join(node.name for node in lab.servers)}
   export CLUSTERCTL_CONTEXT={lab.directory}/context.yaml
   export CLUSTERCTL_LAB={lab.directory}

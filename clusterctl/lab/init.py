@@ -26,12 +26,14 @@ BACKOFF_LAST_S = 5.0
 STABLE_S = 10.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYSRQ = Path("/proc/sysrq-trigger")
+DISABLED = Path("/etc/clusterctl/disabled")
 SYSRQ_KEYS = "/run/sysrq-trigger"
 
 
 @dataclass(slots=True)
 class Service:
-    """One supervised program. It starts as soon as every file of `needs` is there."""
+    """One supervised program. It starts as soon as every file of `needs` is there, and not while
+    /etc/clusterctl/disabled/NAME is, as with a disabled unit."""
 
     name: str
     argv: list[str]
@@ -208,6 +210,8 @@ def _start(service: Service, environ: dict[str, str]) -> bool:
     """Start a service whose time has come; False while it waits for that."""
     now = time.monotonic()
     if now < service.not_before or not all(path.exists() for path in service.needs):
+        return False
+    if (DISABLED / service.name).exists():
         return False
     log = Path(f"/var/log/clusterctl/{service.name}.log")
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -81,7 +81,7 @@ def make_plan(directory: Path, name: str, count: int) -> plan.Plan:
 
 
 def bring_up(lab: plan.Plan, report: Report) -> None:
-    """Everything until the store of the cluster answers with all its members."""
+    """Everything until the servers run; nothing is installed on them."""
     _write_files(lab)
     for name in ("lab", ROOT_CGROUP):
         (lab.cgroup / name).mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,6 @@ def bring_up(lab: plan.Plan, report: Report) -> None:
     report(f"networks {lab.cidr('private')}, {lab.cidr('public')}, {lab.cidr('management')}")
     inside.press(lab, lab.nodes, "on")
     report(f"power on: {', '.join(node.name for node in lab.servers)}")
-    _install(lab, report)
 
 
 def _write_files(lab: plan.Plan) -> None:
@@ -146,7 +145,7 @@ def _start_root(lab: plan.Plan) -> None:
             return
 
 
-def _install(lab: plan.Plan, report: Report) -> None:
+def install(lab: plan.Plan, report: Report) -> None:
     """What a person would type on each server; what may run at the same time does."""
     first, *others = lab.servers
     program = [lab.python, "-m", "clusterctl.app", "cluster"]
