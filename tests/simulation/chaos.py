@@ -6,13 +6,15 @@ import sys
 from dataclasses import dataclass
 
 from reconciler.decide.records import OperationKind
-from tests.simulation.checkers import check_converged
+from tests.simulation.checkers import why_not_converged
 from tests.simulation.cluster import RESOURCES_PER_GROUP, SimCluster
 from tests.simulation.virtual_time import SimLoop
 from tests.simulation.world import NETWORKS, Violation
 
 CHAOS_S = 60.0
 CALM_S = 90.0
+# Converged for this long is the end: longer than a session, a permit or an intent lasts.
+STABLE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,11 @@ def run_seed(seed: int, size: int = 3) -> Outcome:
     """Same seed, same trace."""
     # Killed servers' coroutines never run to their end; Python complains while it frees them.
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    gc.disable()
     try:
         return _run(seed, size)
     finally:
+        gc.enable()
         gc.collect()
         sys.unraisablehook = hook
 
@@ -54,14 +58,27 @@ async def _story(cluster: SimCluster) -> None:
     for name in cluster.names:
         loop.call_later(loop.rng.random() * 5, cluster.set_power, name, True)
     chaos = asyncio.create_task(_chaos(cluster))
-    end = CHAOS_S + CALM_S
+    end, stable_since = CHAOS_S + CALM_S, None
     while loop.now < end:
         await asyncio.sleep(0.25)
         if cluster.violation is not None:
             raise _as_violation(cluster.violation)
-        if chaos.done():
-            chaos.result()
-    check_converged(cluster.world, cluster.keys, cluster.groups, RESOURCES_PER_GROUP)
+        if not chaos.done():
+            continue
+        chaos.result()
+        if _obstacle(cluster) is not None:
+            stable_since = None
+        elif stable_since is None:
+            stable_since = loop.now
+        elif loop.now - stable_since >= STABLE_S:
+            return
+    obstacle = _obstacle(cluster)
+    if obstacle is not None:
+        raise Violation(obstacle)
+
+
+def _obstacle(cluster: SimCluster) -> str | None:
+    return why_not_converged(cluster.world, cluster.keys, cluster.groups, RESOURCES_PER_GROUP)
 
 
 def _as_violation(error: BaseException) -> Violation:

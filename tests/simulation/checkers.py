@@ -45,16 +45,17 @@ class ProofBeforeTakeover:
             )
 
 
-def check_converged(world: World, keys: Keys, groups: tuple[str, ...], per_group: int) -> None:
-    """Faults are over: every group runs whole, on exactly its owner, and nothing else runs."""
+def why_not_converged(
+    world: World, keys: Keys, groups: tuple[str, ...], per_group: int
+) -> str | None:
+    """None when every group runs whole, on exactly its owner, and nothing else runs."""
     wanted: dict[str, str] = {}
     for group in groups:
         item = world.state.get(keys.group(group))
         record = Ownership.from_bytes(item.value) if item else None
         if record is None or record.owner is None:
-            raise Violation(f"convergence: {group} has no owner: {record}")
+            return f"convergence: {group} has no owner: {record}"
         for number in range(per_group):
             wanted[f"{group}-{number}"] = record.owner
     found = {name: host.name for host in world.hosts.values() for name in host.active}
-    if found != wanted:
-        raise Violation(f"convergence: running {found}, owned {wanted}")
+    return None if found == wanted else f"convergence: running {found}, owned {wanted}"

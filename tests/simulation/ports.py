@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from typing import Any
 
 from reconciler.decide.hearing import PathView, PeersView, PeerView
@@ -12,6 +13,9 @@ from specs.resource import Resource
 from tests.simulation.virtual_time import SimClock
 from tests.simulation.world import NETWORKS, World
 
+_NEVER = 10_000
+_EVER = float("inf")
+
 
 class SimPeers:
     """The pulse as path state: what is heard follows from links and power, with miss times."""
@@ -19,44 +23,47 @@ class SimPeers:
     def __init__(self, world: World, me: str, clock: SimClock, timing: Timing) -> None:
         self._world, self._me, self._clock, self._timing = world, me, clock, timing
         self._event = asyncio.Event()
-        self._reports: dict[str, object] = {}
+        # Whoever cuts a link or the power, this server's own pulse notices.
+        self._context = copy_context()
+        self._view = PeersView(taken_at=float("-inf"))
+        self._viewed: tuple[float, int] | None = None
         world.hosts[me].memory.setdefault("store", "unknown")
-        world.listeners.append(self._on_change)
+        world.version += 1
+        world.listeners[me] = self._on_change
 
     def _on_change(self) -> None:
         h, k = self._timing.heartbeat_interval, self._timing.heartbeat_misses
         for delay in (0.001, 2.2 * h, (k + 0.2) * h, (k + 1.2) * h):
-            self._world.loop.call_later(delay, self._event.set)
+            self._world.loop.call_later(delay, self._event.set, context=self._context)
 
-    def _heard_at(self, sender: str, network: str) -> float | None:
+    def _heard_at(self, sender: str, hearer: str, network: str) -> float | None:
         """World time of the newest heartbeat on this path."""
         world, h = self._world, self._timing.heartbeat_interval
-        host = world.hosts[sender]
-        up_since = world.healed.get((sender, self._me, network), 0.0)
-        up_since = max(up_since, host.pulse_up_since)
-        ends = [world.loop.now]
-        if (sender, self._me, network) in world.broken:
-            ends.append(world.broken[sender, self._me, network])
+        host, path = world.hosts[sender], (sender, hearer, network)
+        up_since = max(world.healed.get(path, 0.0), host.pulse_up_since)
+        last = min(world.loop.now, world.broken.get(path, _EVER), world.frozen.get(sender, _EVER))
         if not host.powered:
-            ends.append(world.died_at.get(sender, 0.0))
-        if sender in world.frozen:
-            ends.append(world.frozen[sender])
-        last = min(ends)
+            last = min(last, world.died_at.get(sender, 0.0))
         return last - (last % h) if last >= up_since and host.boot else None
+
+    def _missed(self, sender: str, hearer: str) -> int:
+        """Heartbeats of `sender` that `hearer` misses by now on its best path."""
+        now, h = self._world.loop.now, self._timing.heartbeat_interval
+        heard = [self._heard_at(sender, hearer, network) for network in NETWORKS]
+        return min(_NEVER if at is None else int((now - at) / h) for at in heard)
 
     def _peer(self, sender: str) -> PeerView:
         now, h = self._world.loop.now, self._timing.heartbeat_interval
         paths = {}
         for network in NETWORKS:
-            heard = self._heard_at(sender, network)
-            missed = 10_000 if heard is None else max(0, int((now - heard) / h) - 0)
+            heard = self._heard_at(sender, self._me, network)
+            missed = _NEVER if heard is None else int((now - heard) / h)
             at = None if heard is None else self._clock.at(heard)
             paths[network] = PathView(at, missed)
         fewest = min(path.missed for path in paths.values())
         heard_at = max((p.heard_at for p in paths.values() if p.heard_at is not None), default=None)
         reachable = fewest < 2
         host = self._world.hosts[sender]
-        sees = self._seen_silent_by(sender) if reachable else frozenset()
         return PeerView(
             server=sender,
             paths=paths,
@@ -64,40 +71,35 @@ class SimPeers:
             suspect=fewest >= 2,
             silent=fewest >= self._timing.heartbeat_misses,
             boot_id=host.boot_id if heard_at is not None else None,
-            sees_silent=sees,
+            sees_silent=self._seen_silent_by(sender) if reachable else frozenset(),
             store=str(host.memory.get("store", "unknown")),
             agent_alive=True,
         )
 
     def _seen_silent_by(self, other: str) -> frozenset[str]:
-        twin = SimPeers.__new__(SimPeers)
-        twin._world, twin._me, twin._clock, twin._timing = (
-            self._world,
-            other,
-            self._clock,
-            self._timing,
+        return frozenset(
+            name
+            for name in self._world.names
+            if name != other and self._missed(name, other) >= self._timing.heartbeat_misses
         )
-        silent = set()
-        for name in self._world.names:
-            if name == other:
-                continue
-            now, h = self._world.loop.now, self._timing.heartbeat_interval
-            heard = [twin._heard_at(name, network) for network in NETWORKS]
-            known = [at for at in heard if at is not None]
-            if not known or now - max(known) >= self._timing.heartbeat_misses * h:
-                silent.add(name)
-        return frozenset(silent)
 
     def view(self) -> PeersView:
-        peers = {name: self._peer(name) for name in self._world.names if name != self._me}
-        return PeersView(taken_at=self._clock.now(), peers=peers, pulse_alive=True)
+        key = (self._world.loop.now, self._world.version)
+        if self._viewed != key:
+            peers = {name: self._peer(name) for name in self._world.names if name != self._me}
+            self._view = PeersView(taken_at=self._clock.now(), peers=peers, pulse_alive=True)
+            self._viewed = key
+        return self._view
 
     async def changed(self) -> None:
         await self._event.wait()
         self._event.clear()
 
     def report(self, *, store: str, proof_until: float | None) -> None:
-        self._world.hosts[self._me].memory["store"] = store
+        memory = self._world.hosts[self._me].memory
+        if memory.get("store") != store:
+            memory["store"] = store
+            self._world.version += 1
 
 
 class SimDriver:

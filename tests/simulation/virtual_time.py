@@ -1,35 +1,32 @@
 """An event loop whose time jumps from timer to timer, and whose servers can stand still or die.
 
 Every task runs in the context of an incarnation ("n1#2"): a paused one keeps its callbacks until it
-resumes, a dead one never runs again. `_run_once` is private CPython API; a test pins it.
+resumes, a dead one never runs again. `_run_once` is private CPython API: ours replaces it, because
+nothing here ever waits for a file descriptor; a test pins what it relies on.
 """
 
 import asyncio
 import random
-import selectors
-from asyncio import Handle
+from asyncio import Handle, TimerHandle
+from collections import deque
 from collections.abc import Coroutine
 from contextvars import ContextVar, copy_context
+from heapq import heapify, heappop
 from typing import Any
 
 INCARNATION: ContextVar[str] = ContextVar("incarnation", default="")
 
-
-class _Jump(selectors.SelectSelector):
-    """Never blocks: time jumps to the next timer."""
-
-    loop: "SimLoop"
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
-            raise RuntimeError("deadlock: nothing is scheduled")
-        if timeout > 0:
-            self.loop.now += timeout
-        return super().select(0)
+# Cancelled timers are swept out when there are more of them than this, and than of living ones.
+SWEEP_AT = 200
 
 
 class SimLoop(asyncio.SelectorEventLoop):
     """`now` is virtual seconds; the order of ready callbacks comes from the seed."""
+
+    _ready: deque[Handle]
+    _scheduled: list[TimerHandle]
+    _timer_cancelled_count: int
+    _stopping: bool
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -37,41 +34,73 @@ class SimLoop(asyncio.SelectorEventLoop):
         self.paused: set[str] = set()
         self.dead: set[str] = set()
         self._held: dict[str, list[Handle]] = {}
-        selector = _Jump()
-        super().__init__(selector)
-        selector.loop = self
-        self._clock_resolution = 1e-9
+        super().__init__()
 
     def time(self) -> float:
         return self.now
 
     def _run_once(self) -> None:
+        """One round: jump to the next timer if nothing is ready, then run all that is, shuffled."""
+        self._take_due()
         if self.paused or self.dead:
             self._hold_back()
-        if len(self._ready) > 1:  # type: ignore[attr-defined]
-            handles = list(self._ready)  # type: ignore[attr-defined]
+        ready = self._ready
+        count = len(ready)
+        if count > 1:
+            handles = list(ready)
             self.rng.shuffle(handles)
-            self._ready.clear()  # type: ignore[attr-defined]
-            self._ready.extend(handles)  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
+            ready.clear()
+            ready.extend(handles)
+        for _ in range(count):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _take_due(self) -> None:
+        if self._timer_cancelled_count > SWEEP_AT:
+            self._sweep()
+        scheduled, ready = self._scheduled, self._ready
+        while scheduled and scheduled[0]._cancelled:
+            self._drop_first()
+        if not ready and not self._stopping:
+            if not scheduled:
+                raise RuntimeError("deadlock: nothing is scheduled")
+            self.now = max(self.now, scheduled[0]._when)
+        while scheduled and scheduled[0]._when <= self.now:
+            ready.append(self._drop_first())
+
+    def _drop_first(self) -> TimerHandle:
+        timer = heappop(self._scheduled)
+        timer._scheduled = False
+        self._timer_cancelled_count -= timer._cancelled
+        return timer
+
+    def _sweep(self) -> None:
+        living = [timer for timer in self._scheduled if not timer._cancelled]
+        if len(living) * 2 > len(self._scheduled):
+            return
+        for timer in self._scheduled:
+            timer._scheduled = not timer._cancelled
+        heapify(living)
+        self._scheduled = living
+        self._timer_cancelled_count = 0
 
     def _hold_back(self) -> None:
-        ready = self._ready  # type: ignore[attr-defined]
         kept = []
-        for handle in ready:
-            where = handle._context.get(INCARNATION, "") if handle._context else ""
+        for handle in self._ready:
+            where = handle._context.get(INCARNATION, "")
             if where in self.dead:
                 continue
             if where in self.paused:
                 self._held.setdefault(where, []).append(handle)
             else:
                 kept.append(handle)
-        ready.clear()
-        ready.extend(kept)
+        self._ready.clear()
+        self._ready.extend(kept)
 
     def resume(self, incarnation: str) -> None:
         self.paused.discard(incarnation)
-        self._ready.extend(self._held.pop(incarnation, []))  # type: ignore[attr-defined]
+        self._ready.extend(self._held.pop(incarnation, []))
 
     def kill(self, incarnation: str) -> None:
         self.dead.add(incarnation)

@@ -78,7 +78,8 @@ class World:
         self.trace: list[str] = []
         self.commit_checks: list[Callable[[Transaction], None]] = []
         self.state = SimState(self)
-        self.listeners: list[Callable[[], None]] = []
+        self.listeners: dict[str, Callable[[], None]] = {}
+        self.version = 0  # of everything that a pulse can hear, but for the time
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -136,7 +137,8 @@ class World:
 
     def changed(self) -> None:
         """Links or power changed: every pulse looks again when a threshold may be passed."""
-        for listener in list(self.listeners):
+        self.version += 1
+        for listener in list(self.listeners.values()):
             listener()
 
     # -- store faults ------------------------------------------------------------------------
