@@ -42,6 +42,7 @@ simulate: setup ## simulated clusters with faults (SEEDS=0:200)
 
 docs: setup ## write the generated pages under docs/
 	@$(PYTHON) -m reconciler.reference
+	@$(PYTHON) -m reconciler.events
 	@$(PYTHON) -m clusterctl.reference > docs/cli.md
 
 clean: ## remove everything that setup and the tools made

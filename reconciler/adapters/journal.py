@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from collections import deque
 from pathlib import Path
@@ -15,6 +16,7 @@ import structlog
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import EventRecord
 from reconciler.decide.ulid import RANDOM_BYTES, ulid
+from reconciler.events import Severity, severity_of
 from reconciler.ports.clock import Clock
 from reconciler.ports.store import Put, Store, StoreError, Transaction
 
@@ -23,6 +25,11 @@ LEASE_FOR_S = 3600.0
 QUEUE_LIMIT = 2000
 BATCH = 50
 FILE_LIMIT_BYTES = 16 * 1024 * 1024
+LOG_LEVELS = {
+    Severity.INFO: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.ERROR: logging.ERROR,
+}
 SECRET_WORDS = ("password", "secret", "token", "cluster_key")
 
 
@@ -40,7 +47,7 @@ class Journal:
         safe = {k: v for k, v in fields.items() if not any(w in k.lower() for w in SECRET_WORDS)}
         # The log line itself already says which server speaks.
         about = {("about" if k == "server" else k): v for k, v in safe.items()}
-        self._log.info(name, **about)
+        self._log.log(LOG_LEVELS[severity_of(name)], name, **about)
         wall = self._clock.wall()
         record = EventRecord(
             id=ulid(wall, os.urandom(RANDOM_BYTES)),
