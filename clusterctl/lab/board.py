@@ -37,6 +37,7 @@ def boot(lab: plan.Plan, node: plan.Node) -> int:
     _remove_cgroups(cgroup)
     cgroup.mkdir(exist_ok=True)
     links.remove_cables(node)
+    links.unmute(node)
     from_init, to_board = os.pipe()
     from_board, to_init = os.pipe()
     stage = os.fork()

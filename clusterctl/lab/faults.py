@@ -6,10 +6,9 @@ import signal
 import time
 from dataclasses import dataclass
 
-from clusterctl.lab import inside, plan, power
+from clusterctl.lab import inside, links, plan, power
 
 CUT_TABLE = "clusterctl-cut"
-PAUSE_TABLE = "clusterctl-pause"
 FREEZE_TIMEOUT_S = 5.0
 PROGRAMS = ("agent", "pulse", "etcd", "enrolment")
 
@@ -77,9 +76,10 @@ def _rules(lab: plan.Plan, table: str, each: Cut) -> list[str]:
 
 def pause(lab: plan.Plan, node: plan.Node) -> None:
     """Freeze a whole server as a hypervisor does: no process runs, its network is deaf and mute."""
-    rules = _table(PAUSE_TABLE)
+    table = links.pause_table(node)
+    rules = _table(table)
     for network in node.addresses:
-        rules += _rules(lab, PAUSE_TABLE, Cut(node.name, network))
+        rules += _rules(lab, table, Cut(node.name, network))
     inside.run_in_lab(lab, ["nft", "-f", "-"], "\n".join(rules) + "\n")
     _freeze(lab, node, frozen=True)
 
@@ -87,11 +87,8 @@ def pause(lab: plan.Plan, node: plan.Node) -> None:
 def resume(lab: plan.Plan, node: plan.Node) -> None:
     """Let a frozen server run on; it does not know that time has passed."""
     _freeze(lab, node, frozen=False)
-    rules = [*_table(PAUSE_TABLE), f"delete table bridge {PAUSE_TABLE}", *_table(PAUSE_TABLE)]
-    for other in lab.servers:
-        if other.name != node.name and is_paused(lab, other):
-            for network in other.addresses:
-                rules += _rules(lab, PAUSE_TABLE, Cut(other.name, network))
+    table = links.pause_table(node)
+    rules = [*_table(table), f"delete table bridge {table}"]
     inside.run_in_lab(lab, ["nft", "-f", "-"], "\n".join(rules) + "\n")
 
 

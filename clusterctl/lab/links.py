@@ -47,6 +47,21 @@ def host_port(network: str) -> str:
     return f"host-{network[:4]}"
 
 
+def pause_table(node: plan.Node) -> str:
+    """The nftables table that makes a paused server deaf and mute."""
+    return f"clusterctl-pause-{node.name}"
+
+
+def unmute(node: plan.Node) -> None:
+    """A server that was switched off while it was paused is not paused when it boots."""
+    subprocess.run(
+        ["nft", "delete", "table", "bridge", pause_table(node)],
+        capture_output=True,  # as a rule there is no such table
+        timeout=SETUP_TIMEOUT_S,
+        check=False,
+    )
+
+
 def plug_cables(lab: plan.Plan, node: plan.Node, pid: int) -> None:
     """A virtual cable for each network: one end in the server, one in the bridge."""
     lines = []

@@ -74,7 +74,17 @@ def test_all_three_etcd_members_have_a_vote_and_every_agent_knows_them(lab: LabU
 
 def test_secrets_are_readable_by_root_only(lab: LabUnderTest) -> None:
     _, out, _ = lab.run(
-        "n2", "find", "/etc/clusterctl", "-type", "f", "-perm", "/077", "-printf", "%p\n"
+        "n2",
+        "find",
+        "/etc/clusterctl",
+        "-type",
+        "f",
+        "-size",
+        "+0",
+        "-perm",
+        "/077",
+        "-printf",
+        "%p\n",
     )
     assert out == ""
 
