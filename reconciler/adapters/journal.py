@@ -30,6 +30,8 @@ LOG_LEVELS = {
     Severity.WARNING: logging.WARNING,
     Severity.ERROR: logging.ERROR,
 }
+# Names that a log line has already, and what an event's own field is called there instead.
+LINE_NAMES = {"server": "about", "level": "fence_level", "event": "about_event"}
 SECRET_WORDS = ("password", "secret", "token", "cluster_key")
 
 
@@ -45,8 +47,7 @@ class Journal:
 
     def emit(self, name: str, /, **fields: Any) -> None:
         safe = {k: v for k, v in fields.items() if not any(w in k.lower() for w in SECRET_WORDS)}
-        # The log line itself already says which server speaks.
-        about = {("about" if k == "server" else k): v for k, v in safe.items()}
+        about = {LINE_NAMES.get(k, k): v for k, v in safe.items()}
         self._log.log(LOG_LEVELS[severity_of(name)], name, **about)
         wall = self._clock.wall()
         record = EventRecord(
