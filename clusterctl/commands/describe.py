@@ -68,7 +68,7 @@ def _lines(
         lines += ["", "Operations under way"]
         lines += [f"  {op.id} {op.kind} by {clean(op.who)}: {op.phase}" for op in waiting]
     if events:
-        lines += ["", "Last events", *(f"  {event_line(event)}" for event in events)]
+        lines += ["", "Last events", *(f"  {event_line(event, cli.style)}" for event in events)]
     return lines
 
 

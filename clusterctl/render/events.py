@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from clusterctl.connection import Connection
+from clusterctl.render.style import Style
 from clusterctl.render.table import clean
 from reconciler.decide.records import EventRecord
+from reconciler.events import severity_of
 from reconciler.ports.store import KeyValue
+
+_MARKS = {"warning": "warning", "error": "failed"}  # severity -> state whose mark it gets
 
 
 async def read_events(connection: Connection) -> list[EventRecord]:
@@ -42,11 +46,19 @@ def concerns(event: EventRecord, kind: str, name: str) -> bool:
     return kind == "Operation" and fields.get("operation") == name
 
 
-def event_line(event: EventRecord) -> str:
-    """`2026-11-22 09:14:02.113Z n1 group_granted group=web server=n2`."""
+def severity(event: EventRecord) -> str:
+    """ "info", "warning" or "error", from the catalogue."""
+    return str(severity_of(event.name))
+
+
+def event_line(event: EventRecord, style: Style) -> str:
+    """`2026-11-22 09:14:02.113Z n1 ▲ group_parked group=web reason="…"`; info has no mark."""
+    mark = _MARKS.get(severity(event), "")
     at = datetime.fromtimestamp(event.at_wall, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     fields = " ".join(f"{key}={_value(value)}" for key, value in event.fields.items())
-    return clean(f"{at}Z {event.server} {event.name} {fields}".rstrip())
+    name = clean(event.name)
+    shown = style.mark(mark, name) if mark else name
+    return f"{at}Z {clean(event.server)} {shown} {clean(fields)}".rstrip()
 
 
 def _value(value: object) -> str:

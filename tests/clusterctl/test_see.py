@@ -184,7 +184,7 @@ def test_events_are_sorted_and_filtered(cluster: FakeCluster) -> None:
     cluster.put(KEYS.event("a"), event(10, "server_challenged", server="n1"))
     cluster.put(KEYS.event("c"), b"{broken")
     lines = cluster.run("events").out.splitlines()
-    assert lines[0].endswith("Z n2 server_challenged server=n1")
+    assert lines[0].endswith("Z n2 ▲ server_challenged server=n1")
     assert lines[1].endswith("Z n2 group_online group=web")
     assert len(cluster.run("events", "--since", "2m").out.splitlines()) == 1
     assert "group_online" in cluster.run("events", "--group", "web").out
@@ -192,6 +192,10 @@ def test_events_are_sorted_and_filtered(cluster: FakeCluster) -> None:
     shown = json.loads(cluster.run("events", "-o", "json").out)
     assert [item["name"] for item in shown] == ["server_challenged", "group_online"]
     assert cluster.run("events", "--since", "soon").code == 2
+    cluster.put(KEYS.event("d"), event(501, "group_parked", group="web", reason="failed 3 times"))
+    lines = cluster.run("events", "--severe").out.splitlines()
+    assert lines[-1].endswith('Z n2 ▲ group_parked group=web reason="failed 3 times"')
+    assert not any("group_online" in line for line in lines)
 
 
 def test_schema_and_explain_come_from_the_models(cluster: FakeCluster) -> None:
