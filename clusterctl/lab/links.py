@@ -25,9 +25,9 @@ def build_networks(lab: plan.Plan) -> None:
 
 
 def plug_host(lab: plan.Plan, lab_pid: int) -> None:
-    """Cables from this machine into every network of the lab, so that its client programs reach
-    the store, the services and the BMCs. Called in the machine's own network namespace."""
-    for network in plan.NETWORKS:
+    """Cables from this machine into the lab, but not its public network, so that programs reach
+    the store and the BMCs. Called in the machine's own network namespace."""
+    for network in ("private", "management"):
         name = plan.host_interface(lab.lab_id, network)
         inside = plan.mac(lab.index, network, 254, 1)
         outside = plan.mac(lab.index, network, 254, 0)

@@ -1,0 +1,161 @@
+"""What `clusterctl demo` does, step by step, against a real lab; every step is a user's command.
+
+Called by `commands/demo.py` and by the benchmarks, which use `Lab` and `Client` alone.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clusterctl.demo import client as client_program
+from clusterctl.exit_codes import ExitCode
+from clusterctl.failure import Failure
+
+ADDRESS, PORT = "10.77.2.100", 8080
+STEP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Time without an answer, as the client saw it; `began` and `ended` are wall seconds."""
+
+    ms: float
+    began: float
+    ended: float
+    before: str
+    after: str
+
+
+@dataclass(slots=True)
+class Lab:
+    """A lab in a directory, driven by its commands."""
+
+    directory: Path
+    say: bool = True
+
+    def clusterctl(self, *words: str, timeout_s: float = 180.0, check: bool = True) -> str:
+        """Run one command and return its output. Raises `Failure` with its last line."""
+        environment = {**os.environ, "CLUSTERCTL_CONTEXT": str(self.directory / "context.yaml")}
+        done = subprocess.run(
+            [sys.executable, "-m", "clusterctl", *words],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        if check and done.returncode:
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+            said = "\n".join(lines[-3:])
+            raise Failure(f"clusterctl {' '.join(words)}: {said}", ExitCode.FAILED)
+        return done.stdout
+
+    def lab(self, *words: str, timeout_s: float = 180.0) -> str:
+        return self.clusterctl("lab", *words, "--dir", str(self.directory), timeout_s=timeout_s)
+
+    def owner(self, group: str = "web") -> str:
+        found = json.loads(self.clusterctl("get", f"group/{group}", "-o", "json"))
+        return str(found[0]["status"].get("owner") or "")
+
+    def wait_servers(self, count: int, timeout_s: float = STEP_S) -> None:
+        """Until so many servers are online."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = json.loads(self.clusterctl("get", "server", "-o", "json"))
+            online = sum(server["status"].get("state") == "online" for server in found)
+            if online >= count:
+                return
+            if time.monotonic() > deadline:
+                raise Failure(f"only {online} of {count} servers are online", ExitCode.TIMEOUT)
+            time.sleep(0.2)
+
+
+@dataclass(slots=True)
+class Client:
+    """The client program inside the lab; `outages` grows as it reports them."""
+
+    lab: Lab
+    outages: list[Outage] = field(default_factory=list)
+    _process: asyncio.subprocess.Process | None = None
+    _reader: "asyncio.Task[None] | None" = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self) -> None:
+        """Returns at the first answer."""
+        program = [sys.executable, "-S", client_program.__file__, ADDRESS, str(PORT)]
+        directory = ["--dir", str(self.lab.directory)]
+        self._process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "clusterctl", "lab", "exec", *directory, "client", "--"],
+            *program,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._reader = asyncio.create_task(self._read())
+        await asyncio.wait_for(self._ready.wait(), STEP_S)
+
+    async def _read(self) -> None:
+        if self._process is None or self._process.stdout is None:
+            return
+        async for line in self._process.stdout:
+            said: dict[str, Any] = json.loads(line)
+            if said.pop("event") == "ready":
+                self._ready.set()
+                continue
+            self.outages.append(Outage(**said))
+            self._news.set()
+
+    async def next_outage(self, seen: int, timeout_s: float = STEP_S) -> Outage:
+        """The first outage after the `seen` ones; raises `Failure` when none ends in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while len(self.outages) <= seen:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            text = f"the client was not answered again within {timeout_s:.0f} s"
+            raise Failure(text, ExitCode.TIMEOUT) from None
+        return self.outages[seen]
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            await self._process.wait()
+        if self._reader is not None:
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running_client(lab: Lab) -> AsyncIterator[Client]:
+    client = Client(lab)
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.stop()
+
+
+def example_files() -> Sequence[str]:
+    """The specs of the example beside the code; raises `Failure` in an installation without."""
+    folder = Path(__file__).resolve().parents[2] / "examples" / "01-web"
+    if not (folder / "web.yaml").exists():
+        raise Failure(f"{folder} is missing: run the demo from a checkout", ExitCode.FAILED)
+    return ("-f", str(folder / "web.yaml"))
+
+
+def events_since(lab: Lab, wall: float) -> list[dict[str, Any]]:
+    """Events of the cluster from this wall time on."""
+    seconds = max(1, int(time.time() - wall) + 2)
+    found = json.loads(lab.clusterctl("events", "--since", f"{seconds}s", "-o", "json"))
+    return [event for event in found if event["at_wall"] >= wall - 1] if found else []
