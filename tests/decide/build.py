@@ -1,0 +1,454 @@
+"""A cluster in a sentence: `Scene` builds the frozen snapshots that the tests of `decide` look at.
+
+Default: three servers n1..n3 in session that hear each other, n1 looks and is coordinator, group
+`web` on all of them was never owned. Every method changes the scene and returns it.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from reconciler.decide.actions import Decision, Write
+from reconciler.decide.decide import decide
+from reconciler.decide.hearing import PathView, PeersView, PeerView
+from reconciler.decide.keys import Keys
+from reconciler.decide.records import (
+    Answer,
+    Challenge,
+    Coordinator,
+    Failure,
+    FenceIntent,
+    FenceOutcome,
+    FenceRecord,
+    GroupStatus,
+    Operation,
+    OperationKind,
+    OperationPhase,
+    Ownership,
+    Phase,
+    Record,
+    Release,
+    ResourceStatus,
+    Session,
+    Verdict,
+)
+from reconciler.decide.snapshot import (
+    LocalFence,
+    LocalGroup,
+    LocalProbe,
+    OwnSession,
+    Snapshot,
+    Specs,
+    Stored,
+    StoreMember,
+)
+from specs.cluster import Cluster
+from specs.group import Group
+from specs.resource import Resource, ResourceSpec
+from specs.server import Server
+from specs.server_group import ServerGroup
+
+NOW = 1000.0
+WALL = 1_700_000_000.0
+CLUSTER = "demo"
+KEYS = Keys(CLUSTER)
+
+# run/<area>/<name> -> where the scene keeps it.
+AREAS = {
+    "sessions": "sessions",
+    "groups": "ownerships",
+    "releases": "releases",
+    "fences": "fences",
+    "verdicts": "verdicts",
+    "operations": "operations",
+    "challenges": "challenges",
+    "answers": "answers",
+}
+
+
+class Plain(ResourceSpec):
+    """A resource that is only an address."""
+
+    type: Literal["plain"] = "plain"
+    address: str = ""
+
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address,) if self.address else ()
+
+
+def boot(server: str, number: int = 1) -> str:
+    return f"{server}-boot-{number}"
+
+
+def agent(server: str, number: int = 1) -> str:
+    return f"{server}-agent-{number}"
+
+
+class Scene:
+    def __init__(self, me: str = "n1", servers: Iterable[str] = ("n1", "n2", "n3")) -> None:
+        self.me = me
+        self.now, self.wall = NOW, WALL
+        self.revision = 100
+        self.cluster: dict[str, Any] = {}
+        self.servers: dict[str, Server] = {}
+        self.server_groups: dict[str, ServerGroup] = {}
+        self.groups: dict[str, Group] = {}
+        self.resources: dict[str, Resource] = {}
+        self.tables: dict[str, dict[str, Stored[Any]]] = {area: {} for area in AREAS.values()}
+        self.coordinator: Stored[Coordinator] | None = None
+        self.fence_slot: Stored[FenceIntent] | None = None
+        self.own_session: OwnSession | None = None
+        self.peers: dict[str, PeerView] = {}
+        self.pulse: dict[str, Any] = {"pulse_alive": True}
+        self.members: tuple[StoreMember, ...] = ()
+        self.local_groups: dict[str, LocalGroup] = {}
+        self.dropped: dict[str, int] = {}
+        self.local_fences: dict[str, LocalFence] = {}
+        self.local_probes: dict[str, LocalProbe] = {}
+        self.group_status: dict[tuple[str, str], GroupStatus] = {}
+        self.proof_at = NOW - 0.5
+        for name in servers:
+            self.server(name).session(name)
+            if name != me:
+                self.hear(name)
+        self.members_answer(*servers)
+        self.lead("n1")
+        self.group("web")
+
+    # -- specs -------------------------------------------------------------------------------
+
+    def server(self, name: str, levels: int = 1, after: str = "on") -> "Scene":
+        number = len(self.servers) + 1
+        fencing = {
+            "levels": [{"type": "plain", "guid": f"guid-{name}"}] * levels,
+            "afterFence": after,
+        }
+        spec = {
+            "addresses": {"private": f"10.0.0.{number}"},
+            **({"fencing": fencing} if levels else {}),
+        }
+        self.servers[name] = Server.model_validate({"metadata": {"name": name}, "spec": spec})
+        return self
+
+    def group(self, name: str, **spec: Any) -> "Scene":
+        self.groups[name] = Group.model_validate({"metadata": {"name": name}, "spec": spec})
+        return self
+
+    def server_group(self, name: str, *servers: str) -> "Scene":
+        self.server_groups[name] = ServerGroup.model_validate(
+            {"metadata": {"name": name}, "spec": {"servers": list(servers)}}
+        )
+        return self
+
+    def resource(self, name: str, group: str = "web", address: str = "") -> "Scene":
+        self.resources[name] = Resource.model_validate(
+            {"metadata": {"name": name}, "spec": Plain(group=group, address=address)}
+        )
+        return self
+
+    # -- what is heard -----------------------------------------------------------------------
+
+    def hear(self, name: str, *, boot_id: str | None = None, sees: Iterable[str] = ()) -> "Scene":
+        at = self.now - 0.02
+        self.peers[name] = PeerView(
+            name,
+            {"private": PathView(at, 0)},
+            at,
+            suspect=False,
+            silent=False,
+            boot_id=boot_id or boot(name),
+            sees_silent=frozenset(sees),
+            store="quorum",
+            agent_alive=True,
+        )
+        return self
+
+    def suspect(self, name: str, missed: int = 2) -> "Scene":
+        at = self.now - 0.05 * missed
+        silent = missed >= 4
+        path = {"private": PathView(at, missed)}
+        self.peers[name] = PeerView(name, path, at, True, silent, boot(name))
+        return self
+
+    def silence(self, name: str, since: float = 1.0, agreed: bool = True) -> "Scene":
+        """All servers that are heard miss it too, unless not `agreed`."""
+        at = self.now - since
+        path = {"private": PathView(at, 1000)}
+        self.peers[name] = PeerView(name, path, at, True, True, boot(name))
+        for other, peer in list(self.peers.items()):
+            if other != name and not peer.suspect:
+                sees = set(peer.sees_silent) | ({name} if agreed else set())
+                self.hear(other, boot_id=peer.boot_id, sees=sees)
+        return self
+
+    # -- what is stored ----------------------------------------------------------------------
+
+    def put(self, area: str, name: str, record: Record, age: float = 5.0) -> "Scene":
+        self.revision += 1
+        self.tables[area][name] = Stored(record, self.revision, self.now - age)
+        return self
+
+    def session(self, name: str, boot_id: str | None = None, age: float = 100.0) -> "Scene":
+        record = Session(
+            nonce=agent(name),
+            server=name,
+            boot_id=boot_id or boot(name),
+            incarnation=agent(name),
+            lease=1,
+        )
+        self.put("sessions", name, record, age)
+        if name == self.me:
+            self.own_session = OwnSession(agent(name), 1, self.revision, self.now + 9)
+        return self
+
+    def no_session(self, name: str) -> "Scene":
+        del self.tables["sessions"][name]
+        if name == self.me:
+            self.own_session = None
+        return self
+
+    def lead(self, name: str | None, incarnation: str | None = None) -> "Scene":
+        """`name` is coordinator; None: nobody is."""
+        self.revision += 1
+        record = Coordinator(server=name or "", incarnation=incarnation or agent(name or ""))
+        self.coordinator = Stored(record, self.revision, self.now - 100) if name else None
+        return self
+
+    def own(self, server: str | None, group: str = "web", epoch: int = 1, **more: Any) -> "Scene":
+        more = {
+            "boot_id": boot(server) if server else "",
+            "incarnation": agent(server) if server else "",
+            **more,
+        }
+        return self.put(
+            "ownerships", group, Ownership(group=group, epoch=epoch, owner=server, **more)
+        )
+
+    def release(
+        self, server: str, group: str = "web", epoch: int = 1, cause: str = "released"
+    ) -> "Scene":
+        record = Release(group=group, epoch=epoch, server=server, boot_id=boot(server), cause=cause)
+        return self.put("releases", group, record)
+
+    def fenced(
+        self,
+        server: str,
+        outcome: FenceOutcome = FenceOutcome.CONFIRMED_OFF,
+        covers: Iterable[str] | None = None,
+        age: float = 1.0,
+        **more: Any,
+    ) -> "Scene":
+        record = FenceRecord(
+            server=server,
+            covers=tuple(covers) if covers is not None else (boot(server),),
+            outcome=outcome,
+            executor="n1",
+            **more,
+        )
+        return self.put("fences", server, record, age)
+
+    def slot(self, victim: str, executor: str = "n1", age: float = 0.1, **more: Any) -> "Scene":
+        values: dict[str, Any] = {
+            "nonce": "intent",
+            "victim": victim,
+            "covers": (boot(victim),),
+            "executor": executor,
+            "executor_incarnation": agent(executor),
+            "level": 0,
+            "attempt": 1,
+            "valid_for_s": 10.0,
+            "requested_by": "n1",
+            "reason": "silent",
+        }
+        self.revision += 1
+        record = FenceIntent(**(values | more))
+        self.fence_slot = Stored(record, self.revision, self.now - age)
+        return self
+
+    def challenge(self, server: str, age: float = 0.2, nonce: str = "c1") -> "Scene":
+        record = Challenge(nonce=nonce, server=server, challenger="n1")
+        return self.put("challenges", server, record, age)
+
+    def answer(self, server: str, nonce: str = "c1", age: float = 0.0) -> "Scene":
+        record = Answer(nonce=nonce, server=server, boot_id=boot(server))
+        return self.put("answers", server, record, age)
+
+    def operation(
+        self,
+        kind: OperationKind,
+        target: str,
+        id: str = "01",  # noqa: A002
+        phase: OperationPhase = OperationPhase.PENDING,
+        **more: Any,
+    ) -> "Scene":
+        record = Operation(id=id, kind=kind, target=target, phase=phase, who="alice", **more)
+        return self.put("operations", id, record)
+
+    def failed(self, server: str, group: str = "web", epoch: int = 1, ago: float = 10) -> "Scene":
+        """The group's verdict remembers one more failure."""
+        old = self.tables["verdicts"].get(group)
+        known = old.record.failures if old else ()
+        failure = Failure(server=server, epoch=epoch, reason="it broke", at_wall=self.wall - ago)
+        record = Verdict(group=group, phase=Phase.ONLINE, failures=(*known, failure))
+        return self.put("verdicts", group, record)
+
+    def members_answer(self, *answering: str) -> "Scene":
+        """Voting members are on all servers; these answered just now."""
+        self.members = tuple(
+            StoreMember(name, self.now - 0.01 if name in answering else None)
+            for name in self.servers
+        )
+        return self
+
+    def status(
+        self,
+        server: str,
+        epoch: int,
+        group: str = "web",
+        phase: Phase = Phase.ONLINE,
+        **states: str,
+    ) -> "Scene":
+        resources = tuple(
+            ResourceStatus(name=n.replace("_", "-"), type="plain", state=s)
+            for n, s in states.items()
+        )
+        self.group_status[server, group] = GroupStatus(
+            group=group, server=server, epoch=epoch, phase=phase, resources=resources
+        )
+        return self
+
+    # -- what is local -----------------------------------------------------------------------
+
+    def local(self, group: str, phase: Phase, epoch: int = 1, **more: str) -> "Scene":
+        self.local_groups[group] = LocalGroup(group, epoch, phase, **more)
+        return self
+
+    # -- results -----------------------------------------------------------------------------
+
+    def at(self, seconds: float) -> "Scene":
+        """Let time pass; sessions, members and the healthy peers stay fresh."""
+        self.now += seconds
+        self.wall += seconds
+        self.proof_at += seconds
+        if self.own_session is not None:
+            own = self.own_session
+            self.own_session = OwnSession(
+                own.incarnation, own.lease, own.mod_revision, own.valid_until + seconds
+            )
+        self.members_answer(*(m.server for m in self.members if m.answered_at is not None))
+        for name, peer in list(self.peers.items()):
+            if not peer.suspect and not peer.silent:
+                self.hear(name, boot_id=peer.boot_id, sees=peer.sees_silent)
+        return self
+
+    def snapshot(self) -> Snapshot:
+        cluster = Cluster.model_validate(
+            {
+                "metadata": {"name": CLUSTER},
+                "spec": {
+                    "networks": [{"name": "private", "cidr": "10.0.0.0/24"}],
+                    **self.cluster,
+                },
+            }
+        )
+        specs = Specs(
+            1,
+            cluster,
+            dict(self.servers),
+            dict(self.server_groups),
+            dict(self.groups),
+            dict(self.resources),
+        )
+        return Snapshot(
+            now=self.now,
+            wall=self.wall,
+            me=self.me,
+            boot_id=boot(self.me),
+            specs=specs,
+            peers=PeersView(taken_at=self.now, peers=dict(self.peers), **self.pulse),
+            own_session=self.own_session,
+            fresh_at=self.now,
+            proof_at=self.proof_at,
+            revision=self.revision,
+            coordinator=self.coordinator,
+            fence_slot=self.fence_slot,
+            group_status=dict(self.group_status),
+            store_members=self.members,
+            local_groups=dict(self.local_groups),
+            dropped_epochs=dict(self.dropped),
+            local_fences=dict(self.local_fences),
+            local_probes=dict(self.local_probes),
+            **{name: dict(table) for name, table in self.tables.items()},
+        )
+
+    def decide(self) -> Decision:
+        return decide(self.snapshot())
+
+    def store(self, decision: Decision) -> "Scene":
+        """What the act loop does with a decision, if every compare holds (else AssertionError)."""
+        self.revision += 1
+        if decision.take_coordinator:
+            record = Coordinator(nonce="new", server=self.me, incarnation=agent(self.me))
+            self.coordinator = Stored(record, self.revision, self.now)
+        for write in (*decision.own_writes, *decision.writes):
+            self._store(write)
+        return self
+
+    def _store(self, write: Write) -> None:
+        current = self.stored(write.key)
+        assert (current.mod_revision if current else 0) == write.expected, write.key
+        record = write.record
+        if record is not None and not record.nonce:
+            record = record.model_copy(update={"nonce": f"nonce-{self.revision}"})
+        stored = None if record is None else Stored(record, self.revision, self.now)
+        path = KEYS.parse(write.key)
+        if path[1] == "fence-slot":
+            self.fence_slot = stored
+        elif stored is None:
+            del self.tables[AREAS[path[1]]][path[2]]
+        else:
+            self.tables[AREAS[path[1]]][path[2]] = stored
+
+    def stored(self, key: str) -> Stored[Any] | None:
+        path = KEYS.parse(key)
+        if path[1] == "fence-slot":
+            return self.fence_slot
+        return self.tables[AREAS[path[1]]].get(path[2])
+
+    def settle(self, rounds: int = 6) -> Decision:
+        """Decide and store until nothing more is written; the last decision."""
+        for _ in range(rounds):
+            decision = self.decide()
+            if not decision.writes and not decision.own_writes:
+                return decision
+            self.store(decision)
+        raise AssertionError(f"never settles: {decision.writes} {decision.own_writes}")
+
+
+def written(decision: Decision, key: str) -> Any:
+    """The record that the decision stores under this key, or None."""
+    for write in (*decision.writes, *decision.own_writes):
+        if write.key == key:
+            return write.record
+    return None
+
+
+def granted(decision: Decision, group: str = "web") -> Ownership | None:
+    """The new ownership, if this decision changes it."""
+    record = written(decision, KEYS.group(group))
+    return record if isinstance(record, Ownership) else None
+
+
+def verdict(decision: Decision, group: str = "web") -> Verdict | None:
+    record = written(decision, KEYS.verdict(group))
+    return record if isinstance(record, Verdict) else None
+
+
+def intent(decision: Decision) -> FenceIntent | None:
+    record = written(decision, KEYS.fence_slot)
+    return record if isinstance(record, FenceIntent) and not record.closed else None
+
+
+def result(decision: Decision, id: str = "01") -> tuple[OperationPhase, str] | None:  # noqa: A002
+    """Phase and sentence that the decision stores for an operation."""
+    record = written(decision, KEYS.operation(id))
+    return (record.phase, record.result) if isinstance(record, Operation) else None

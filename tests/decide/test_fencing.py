@@ -1,0 +1,329 @@
+"""From suspicion to proof: nobody is fenced without silence, an unanswered challenge and quorum."""
+
+from typing import Any
+
+import pytest
+
+from reconciler.decide.actions import AskMembers, ExecuteFence, PowerOn, PrepareFence
+from reconciler.decide.fencing import (
+    RETRY_FIRST_S,
+    RETRY_LAST_S,
+    Suspicion,
+    judge_power_off,
+    retry_at,
+    suspicion,
+)
+from reconciler.decide.hearing import PathView, PeersView, PeerView
+from reconciler.decide.records import FenceOutcome, OperationKind, OperationPhase
+from reconciler.decide.snapshot import LocalFence
+from tests.decide.build import KEYS, Scene, agent, boot, intent, written
+
+
+def dying(**spec: Any) -> Scene:
+    """n3 owns web and went silent a second ago."""
+    return Scene().own("n3").silence("n3")
+
+
+# -- detection -------------------------------------------------------------------------------
+
+
+def test_a_suspect_is_challenged_at_two_missed_heartbeats() -> None:
+    decision = Scene().own("n3").suspect("n3").decide()
+    assert written(decision, KEYS.challenge("n3")).challenger == "n1"
+    assert intent(decision) is None
+    assert PrepareFence("n3") in decision.effects
+
+
+def test_no_intent_before_the_challenge_had_its_time() -> None:
+    assert intent(dying().challenge("n3", age=0.14).decide()) is None
+    assert intent(dying().challenge("n3", age=0.16).decide()) is not None
+
+
+def test_a_challenge_from_before_the_silence_is_no_challenge() -> None:
+    scene = Scene().own("n3").silence("n3", since=0.3).challenge("n3", age=1.0)
+    decision = scene.decide()
+    assert intent(decision) is None
+    assert written(decision, KEYS.challenge("n3")) is not None
+
+
+def test_an_answer_through_the_store_saves_from_the_fence() -> None:
+    scene = dying().challenge("n3").answer("n3")
+    assert suspicion(scene.snapshot(), "n3") is Suspicion.ANSWERS_THROUGH_STORE
+    assert intent(scene.decide()) is None
+
+
+def test_an_answer_to_another_challenge_saves_nobody() -> None:
+    scene = dying().challenge("n3", nonce="c2").answer("n3", nonce="c1")
+    assert intent(scene.decide()) is not None
+
+
+def test_who_answered_is_challenged_again_after_a_while() -> None:
+    scene = Scene().own("n3").silence("n3", since=8).challenge("n3", age=5.1).answer("n3")
+    assert written(scene.decide(), KEYS.challenge("n3")) is not None
+
+
+def test_a_server_that_any_reachable_server_hears_is_not_fenced() -> None:
+    scene = Scene().own("n3").silence("n3", agreed=False).challenge("n3")
+    assert intent(scene.decide()) is None
+
+
+def test_a_server_on_which_nothing_depends_is_left_alone() -> None:
+    scene = Scene().own("n1").silence("n3").no_session("n3").challenge("n3")
+    decision = scene.decide()
+    assert not decision.writes
+    assert not decision.own_writes
+
+
+def test_a_heard_server_without_session_is_not_fenced_under_keep() -> None:
+    scene = Scene().own("n3").no_session("n3").challenge("n3")
+    assert intent(scene.decide()) is None
+
+
+# -- obstacles -------------------------------------------------------------------------------
+
+
+def reasons(scene: Scene) -> str:
+    verdict = written(scene.decide(), KEYS.verdict("web"))
+    return " ".join(verdict.reasons) if verdict else ""
+
+
+def test_no_fence_that_would_lose_the_stores_quorum() -> None:
+    scene = dying().challenge("n3").members_answer("n1", "n3")
+    assert intent(scene.decide()) is None
+    assert "would lose the store's quorum" in reasons(scene)
+
+
+def test_the_victims_own_member_never_counts() -> None:
+    scene = dying().challenge("n3").members_answer("n1", "n2")
+    assert intent(scene.decide()) is not None
+
+
+def test_answers_of_members_must_be_fresh() -> None:
+    scene = dying().challenge("n3")
+    scene.at(0)
+    scene.now += 1.5
+    scene.challenge("n3").silence("n3")
+    decision = scene.decide()
+    assert intent(decision) is None
+    assert AskMembers() in decision.effects
+
+
+def test_without_a_fence_device_the_group_is_blocked_with_the_reason() -> None:
+    scene = dying().server("n3", levels=0).challenge("n3")
+    assert intent(scene.decide()) is None
+    assert "n3 has no fence device" in reasons(scene)
+
+
+def test_one_fence_at_a_time() -> None:
+    servers = ("n1", "n2", "n3", "n4", "n5")
+    scene = Scene(servers=servers).own("n3").silence("n3").silence("n4")
+    scene.challenge("n3").challenge("n4").group("db").own("n4", "db")
+    assert intent(scene.decide()).victim == "n3"  # type: ignore[union-attr]
+    scene.slot("n3")
+    assert intent(scene.decide()) is None
+    verdict = written(scene.decide(), KEYS.verdict("db"))
+    assert "a fence of n3 is in progress" in verdict.reasons
+
+
+def test_a_closed_or_long_expired_slot_is_free() -> None:
+    assert intent(dying().challenge("n3").slot("n2", closed=True).decide()) is not None
+    assert intent(dying().challenge("n3").slot("n2", age=12).decide()) is None
+    assert intent(dying().challenge("n3").slot("n2", age=13).decide()) is not None
+
+
+def test_the_intent_compares_the_slot_as_it_was_seen() -> None:
+    scene = dying().challenge("n3").slot("n2", closed=True)
+    write = next(w for w in scene.decide().writes if w.key == KEYS.fence_slot)
+    assert scene.fence_slot is not None
+    assert write.expected == scene.fence_slot.mod_revision
+
+
+def test_the_intent_covers_every_boot_that_something_depends_on() -> None:
+    scene = dying().group("db").own("n3", "db", boot_id=boot("n3", 0)).challenge("n3")
+    assert intent(scene.decide()).covers == (boot("n3", 0), boot("n3", 1))  # type: ignore[union-attr]
+
+
+# -- attempts --------------------------------------------------------------------------------
+
+
+def failing(attempts: int, age: float, levels: int = 2) -> Scene:
+    scene = dying().server("n3", levels=levels).challenge("n3")
+    return scene.fenced("n3", FenceOutcome.FAILED, attempt=attempts, age=age, detail="no answer")
+
+
+@pytest.mark.parametrize(
+    ("failed", "executor", "level"),
+    [(1, "n2", 0), (2, "n1", 1), (3, "n2", 1), (4, "n1", 0), (5, "n2", 0)],
+)
+def test_attempts_go_through_the_executors_then_through_the_levels(
+    failed: int, executor: str, level: int
+) -> None:
+    found = intent(failing(failed, age=RETRY_LAST_S).decide())
+    assert found is not None
+    assert (found.executor, found.level, found.attempt) == (executor, level, failed + 1)
+    assert found.executor_incarnation == agent(executor)
+
+
+def test_a_round_goes_on_at_once_and_a_full_round_pauses() -> None:
+    assert intent(failing(1, age=0.0).decide()) is not None
+    assert intent(failing(4, age=RETRY_FIRST_S - 0.1).decide()) is None
+    assert intent(failing(4, age=RETRY_FIRST_S).decide()) is not None
+
+
+def test_pauses_double_up_to_a_bound() -> None:
+    def pause(failed: int) -> float:
+        scene = failing(failed, age=0.0)
+        return retry_at(scene.snapshot(), "n3") - scene.now
+
+    assert [pause(n) for n in (4, 8, 12)] == [5.0, 10.0, 20.0]
+    assert pause(4 * 40) == RETRY_LAST_S
+
+
+def test_while_it_pauses_the_group_is_blocked_and_says_why() -> None:
+    assert "fencing n3 failed 4 times: no answer" in reasons(failing(4, age=1.0))
+
+
+def test_failures_of_an_earlier_boot_do_not_count() -> None:
+    scene = dying().challenge("n3")
+    scene.fenced("n3", FenceOutcome.FAILED, covers=(boot("n3", 0),), attempt=9, age=0.0)
+    assert intent(scene.decide()).attempt == 1  # type: ignore[union-attr]
+
+
+# -- execution -------------------------------------------------------------------------------
+
+
+def test_the_named_executor_executes_whatever_its_role() -> None:
+    scene = Scene(me="n2").own("n3").silence("n3").slot("n3", executor="n2")
+    effect = next(e for e in scene.decide().effects if isinstance(e, ExecuteFence))
+    assert effect.intent.victim == "n3"
+    assert not Scene(me="n2").slot("n3").decide().effects
+
+
+def test_a_restarted_executor_does_not_execute() -> None:
+    """It does not know when the intent was stored."""
+    scene = Scene(me="n2").slot("n3", "n2", executor_incarnation=agent("n2", 0))
+    assert not scene.decide().effects
+
+
+def test_another_executor_has_half_of_the_time() -> None:
+    """It saw the intent later than its requester; the requester's clock rules."""
+    near = Scene(me="n2").slot("n3", executor="n2", age=4.9)
+    late = Scene(me="n2").slot("n3", executor="n2", age=5.1)
+    assert near.decide().effects
+    assert not late.decide().effects
+    assert [e for e in Scene().slot("n3", age=9.9).decide().effects if isinstance(e, ExecuteFence)]
+    late = Scene().slot("n3", age=10.1)
+    assert not [e for e in late.decide().effects if isinstance(e, ExecuteFence)]
+
+
+def test_a_closed_slot_is_not_executed() -> None:
+    assert not Scene().slot("n3", closed=True).decide().effects
+
+
+def test_the_executor_probes_the_addresses_of_the_victims_groups() -> None:
+    scene = Scene().own("n3").silence("n3").slot("n3")
+    scene.resource("ip", address="10.0.0.100").group("db").own("n1", "db")
+    scene.resource("other", group="db", address="10.0.0.101")
+    effect = next(e for e in scene.decide().effects if isinstance(e, ExecuteFence))
+    assert effect.probe_addresses == ("10.0.0.100",)
+
+
+def executed(outcome: FenceOutcome, after: str = "on") -> Scene:
+    scene = dying().server("n3", after=after).slot("n3")
+    scene.local_fences["intent"] = LocalFence(outcome, "it said so", "guid-n3")
+    return scene
+
+
+def test_the_result_is_stored_and_the_slot_closed_together() -> None:
+    decision = executed(FenceOutcome.CONFIRMED_OFF).decide()
+    keys = [w.key for w in decision.writes]
+    assert keys[:2] == [KEYS.fence("n3"), KEYS.fence_slot]
+    record = decision.writes[0].record
+    assert (record.outcome, record.covers) == ("confirmed-off", (boot("n3"),))  # type: ignore[union-attr]
+    assert decision.writes[1].record.closed  # type: ignore[union-attr]
+
+
+def test_a_confirmed_fence_moves_the_group_in_the_same_transaction() -> None:
+    found = written(executed(FenceOutcome.CONFIRMED_OFF).decide(), KEYS.group("web"))
+    assert (found.owner, found.epoch, found.proof) == ("n1", 2, "fenced")
+
+
+@pytest.mark.parametrize("outcome", [FenceOutcome.FAILED, FenceOutcome.CONTRADICTED])
+def test_a_failed_or_contradicted_fence_moves_nothing(outcome: FenceOutcome) -> None:
+    scene = executed(outcome)
+    decision = scene.decide()
+    assert written(decision, KEYS.group("web")) is None
+    assert not written(decision, KEYS.fence("n3")).proves_off
+    assert written(scene.store(decision).decide(), KEYS.group("web")) is None
+
+
+def test_a_fenced_server_is_powered_on_once_and_only_if_its_spec_says_so() -> None:
+    scene = executed(FenceOutcome.CONFIRMED_OFF)
+    scene.store(scene.decide())
+    decision = scene.decide()
+    assert decision.after_commit == (PowerOn("n3"),)
+    assert scene.store(decision).decide().after_commit == ()
+    stay_off = executed(FenceOutcome.CONFIRMED_OFF, after="stay-off")
+    assert stay_off.store(stay_off.decide()).decide().after_commit == ()
+
+
+def test_an_operators_fence_needs_no_suspicion_but_quorum() -> None:
+    scene = (
+        Scene().own("n3").operation(OperationKind.FENCE, "server/n3", phase=OperationPhase.RUNNING)
+    )
+    assert intent(scene.decide()).reason == "asked by an operator"  # type: ignore[union-attr]
+    assert intent(scene.members_answer("n3").decide()) is None
+
+
+# -- what a report is worth ------------------------------------------------------------------
+
+CONFIRMED_AT = 500.0
+
+
+def judge(**changes: Any) -> tuple[FenceOutcome, str]:
+    """n3 read on before and off after, on the right device, and nothing of it is heard."""
+    heard_at = changes.pop("heard_at", CONFIRMED_AT - 5)
+    silent = changes.pop("silent", True)
+    peer = PeerView("n3", {"private": PathView(heard_at, 9)}, heard_at, silent, silent)
+    values: dict[str, Any] = {
+        "before_on": True,
+        "after_off": True,
+        "guid": "AA-BB",
+        "expected_guid": "aabb",
+        "peers": PeersView(taken_at=CONFIRMED_AT, peers={"n3": peer}, pulse_alive=True),
+        "victim": "n3",
+        "confirmed_at": CONFIRMED_AT,
+        "answered": {},
+    }
+    return judge_power_off(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("report", "outcome"),
+    [
+        ({}, FenceOutcome.CONFIRMED_OFF),
+        ({"guid": None}, FenceOutcome.CONFIRMED_OFF),
+        ({"expected_guid": None}, FenceOutcome.CONFIRMED_OFF),
+        ({"after_off": False}, FenceOutcome.FAILED),
+        ({"guid": "CC-DD"}, FenceOutcome.FAILED),
+        ({"heard_at": CONFIRMED_AT + 0.01}, FenceOutcome.CONTRADICTED),
+        ({"answered": {"10.0.0.100": "02:00:00:00:00:03"}}, FenceOutcome.CONTRADICTED),
+        ({"before_on": False}, FenceOutcome.CONFIRMED_OFF),
+        ({"before_on": False, "guid": None}, FenceOutcome.FAILED),
+        ({"before_on": False, "expected_guid": None}, FenceOutcome.FAILED),
+        ({"before_on": False, "guid": "CC-DD"}, FenceOutcome.FAILED),
+        ({"before_on": False, "silent": False}, FenceOutcome.CONTRADICTED),
+        ({"before_on": False, "answered": {"a": "m"}}, FenceOutcome.CONTRADICTED),
+        ({"before_on": False, "peers": PeersView(taken_at=0.0)}, FenceOutcome.CONTRADICTED),
+    ],
+)
+def test_what_a_report_is_worth(report: dict[str, Any], outcome: FenceOutcome) -> None:
+    assert judge(**report)[0] is outcome
+
+
+def test_a_lying_bmc_is_named_with_what_contradicts_it() -> None:
+    assert (
+        judge(heard_at=CONFIRMED_AT + 1)[1] == "the device says off, but n3 still sends heartbeats"
+    )
+    answered = {"10.0.0.100": "02:00:00:00:00:03"}
+    assert "10.0.0.100 still answers from 02:00:00:00:00:03" in judge(answered=answered)[1]
