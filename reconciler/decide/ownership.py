@@ -140,6 +140,14 @@ def _write(snapshot: Snapshot, keys: Keys, name: str, record: Ownership, reason:
     if record.owner is not None and (stored is None or record.epoch != stored.record.epoch):
         session = snapshot.sessions.get(record.owner)
         depends.append((keys.session(record.owner), session.mod_revision if session else 0))
+    former = stored.record.owner if stored else None
+    if (
+        stored is not None
+        and former
+        and (record.owner, record.epoch) != (former, stored.record.epoch)
+    ):
+        fence = snapshot.fences.get(former)
+        depends.append((keys.fence(former), fence.mod_revision if fence else 0))
     return Write(
         key=keys.group(name),
         record=record,
