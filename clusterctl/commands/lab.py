@@ -176,10 +176,12 @@ def lab_status(directory: Path | None, output: str) -> None:
 @_explained
 def lab_crash(server: str, directory: Path | None, output: str) -> None:
     """Stop a server dead, as a kernel panic does; its BMC still says on."""
-    from clusterctl.lab import inside
+    from clusterctl.lab import faults, inside
 
     lab = _lab(directory)
-    inside.press(lab, [lab.server(server)], "crash")
+    node = lab.server(server)
+    faults.require_running(lab, node)
+    inside.press(lab, [node], "crash")
     _report(output, {"server": server, "state": "crashed"}, f"{server} has crashed")
 
 
@@ -219,6 +221,7 @@ def _signal_command(name: str, text: str) -> None:
         lab = _lab(directory)
         server, _, program = target.partition("/")
         node = lab.server(server)
+        faults.require_running(lab, node)
         if program:
             numbers = {
                 "kill": signal.SIGKILL,

@@ -74,6 +74,14 @@ def _rules(lab: plan.Plan, table: str, each: Cut) -> list[str]:
     ]
 
 
+def require_running(lab: plan.Plan, node: plan.Node) -> None:
+    """Raise `LabError` where there is nothing to break."""
+    state = power.read(lab.node_directory(node.name))
+    if not state.running:
+        word = "has crashed already" if state.on else "is off"
+        raise plan.LabError(f"{node.name} {word}: clusterctl lab power {node.name} on")
+
+
 def pause(lab: plan.Plan, node: plan.Node) -> None:
     """Freeze a whole server as a hypervisor does: no process runs, its network is deaf and mute."""
     table = links.pause_table(node)

@@ -26,6 +26,8 @@ BACKOFF_LAST_S = 5.0
 STABLE_S = 10.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYSRQ = Path("/proc/sysrq-trigger")
+# PID 1 acts on the first and must not end by the others
+CHANGED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 DISABLED = Path("/etc/clusterctl/disabled")
 SYSRQ_KEYS = "/run/sysrq-trigger"
 
@@ -178,7 +180,8 @@ def _supervise(services: list[Service], environ: dict[str, str]) -> NoReturn:
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in CHANGED_SIGNALS[1:]:
+        signal.signal(number, signal.SIG_IGN)
     # read-write, so that it never reports end of file and writers never block
     sysrq = os.open(SYSRQ_KEYS, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     while True:
@@ -227,8 +230,9 @@ def _become(service: Service, log: int, environ: dict[str, str]) -> NoReturn:
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # an ignored signal stays ignored over exec: programs expect none to be
+        for number in (*CHANGED_SIGNALS, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log, 1)
         os.dup2(log, 2)

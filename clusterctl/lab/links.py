@@ -27,7 +27,7 @@ def build_networks(lab: plan.Plan) -> None:
 def plug_host(lab: plan.Plan, lab_pid: int) -> None:
     """Cables from this machine into the lab, but not its public network, so that programs reach
     the store and the BMCs. Called in the machine's own network namespace."""
-    for network in ("private", "management"):
+    for network in plan.HOST_NETWORKS:
         name = plan.host_interface(lab.lab_id, network)
         inside = plan.mac(lab.index, network, 254, 1)
         outside = plan.mac(lab.index, network, 254, 0)

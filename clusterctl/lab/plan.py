@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 NETWORKS = ("private", "public", "management")
+# This machine is in these too; the public one is the same in every lab, so it stays inside.
+HOST_NETWORKS = ("private", "management")
 # the interface inside a server that is plugged into each network
 INTERFACES = {"private": "eth0", "public": "eth1", "management": "eth2"}
 CLIENT = "client"

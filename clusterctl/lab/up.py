@@ -87,7 +87,7 @@ def bring_up(lab: plan.Plan, report: Report) -> None:
         (lab.cgroup / name).mkdir(parents=True, exist_ok=True)
     _start_root(lab)
     links.plug_host(lab, inside.root_pid(lab))
-    host_ports = [f"link set {links.host_port(n)} master {n} up" for n in plan.NETWORKS]
+    host_ports = [f"link set {links.host_port(n)} master {n} up" for n in plan.HOST_NETWORKS]
     inside.run_in_lab(lab, ["ip", "-batch", "-"], "\n".join(host_ports) + "\n")
     report(f"networks {lab.cidr('private')}, {lab.cidr('public')}, {lab.cidr('management')}")
     inside.press(lab, lab.nodes, "on")
@@ -221,7 +221,7 @@ def _take_index(directory: Path, cgroup_root: Path) -> int:
                 continue
             entry.write_text(str(directory))
             return index
-    raise plan.LabError("too many labs are up: clusterctl lab list")
+    raise plan.LabError(f"too many labs are up, see {INDEX_DIRECTORY}: clusterctl lab down")
 
 
 def _in_use(index: int) -> bool:
