@@ -204,9 +204,9 @@ def _owner_gone(group: str, ownership: Ownership, records: StoredRecords) -> tup
     reasons = [first]
     slot = records.fence_slot
     fence = records.fences.get(owner)
-    if slot is not None and slot.victim == owner:
-        pass  # said already; an older fence says nothing about this one
-    elif fence is not None and ownership.boot_id in fence.covers:
+    being_fenced = slot is not None and slot.victim == owner
+    told = being_fenced or group in records.verdicts  # a verdict names the fence that failed
+    if not told and fence is not None and ownership.boot_id in fence.covers:
         word = "is proven off" if fence.proves_off else "could not be proven off"
         reasons.append(f"{owner} {word}: {fence.outcome}" + _in_brackets(fence.detail))
     last = records.group_status.get((owner, group))
