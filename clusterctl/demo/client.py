@@ -26,7 +26,8 @@ class Client:
         self._last: tuple[float, str] | None = None
 
     def run(self) -> None:
-        """For ever."""
+        """Until standard input ends: a signal would not reach it through the lab's namespaces."""
+        self._selector.register(sys.stdin, selectors.EVENT_READ, "end")
         due = time.monotonic()
         while True:
             now = time.monotonic()
@@ -34,6 +35,8 @@ class Client:
                 self._ask(now)
                 due = max(due + EVERY_S, now)
             for key, _ in self._selector.select(max(0.0, due - time.monotonic())):
+                if key.data == "end":
+                    return
                 self._advance(key.fileobj, key.data)
             self._give_up(time.monotonic())
 

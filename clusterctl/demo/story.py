@@ -6,7 +6,6 @@ Called by `commands/demo.py` and by the benchmarks, which use `Lab` and `Client`
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -98,7 +97,7 @@ class Client:
         self._process = await asyncio.create_subprocess_exec(
             *[sys.executable, "-m", "clusterctl", "lab", "exec", *directory, "client", "--"],
             *program,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
@@ -129,9 +128,9 @@ class Client:
         return self.outages[seen]
 
     async def stop(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-            await self._process.wait()
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await asyncio.wait_for(self._process.wait(), STEP_S)
         if self._reader is not None:
             await asyncio.gather(self._reader, return_exceptions=True)
 

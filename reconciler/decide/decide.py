@@ -12,6 +12,7 @@ from reconciler.decide.keys import Keys
 from reconciler.decide.leases import plan_local
 from reconciler.decide.membership import Role, Standing, role, session_of, standing
 from reconciler.decide.operations import (
+    OperationsPlan,
     operation_for,
     plan_operations,
     stopped_resources,
@@ -81,7 +82,7 @@ def _as_coordinator(
     # A slot that is freed right here leaves nothing to say about what is blocked until next time.
     blocked = None if fencing.results else dict(fencing.blocked)
     for name in sorted(known.specs.groups):
-        plan, case = _group(known, keys, name, blocked, barrier, operations.cleared)
+        plan, case = _group(known, keys, name, blocked, barrier, operations)
         writes.extend(_writes_of(known, keys, plan, case))
         if plan.wake_at is not None:
             wake.append(plan.wake_at)
@@ -120,11 +121,11 @@ def _group(
     name: str,
     blocked: dict[str, str] | None,
     barrier: str | None,
-    cleared: frozenset[str],
+    operations: OperationsPlan,
 ) -> tuple[GroupPlan, GroupCase]:
     stored = snapshot.ownerships.get(name)
     record = stored.record if stored else None
-    failures = () if name in cleared else new_failures(snapshot, record, name)
+    failures = () if name in operations.cleared else new_failures(snapshot, record, name)
     case = GroupCase(
         snapshot=snapshot,
         keys=keys,
@@ -132,7 +133,7 @@ def _group(
         spec=snapshot.specs.groups[name].spec,
         record=record,
         failures=failures,
-        operation=operation_for(snapshot, name),
+        operation=operation_for(snapshot, name, operations.ended),
         blocked=blocked,
         barrier=barrier,
     )

@@ -3,7 +3,7 @@
 Every wish ends as done or failed with a sentence; none is forgotten, none outlives its purpose.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
@@ -23,15 +23,19 @@ from reconciler.decide.records import (
 from reconciler.decide.snapshot import Snapshot, Stored
 
 KEEP_FINISHED_S = 3600.0
+CLOSED = (OperationPhase.DONE, OperationPhase.FAILED)
 GROUP_KINDS = (OperationKind.MOVE, OperationKind.START, OperationKind.STOP)
 
 
 @dataclass(frozen=True, slots=True)
 class OperationsPlan:
+    """`ended` are the ids that this very plan finishes or refuses: they move nothing any more."""
+
     writes: tuple[Write, ...] = ()
     effects: tuple[Effect, ...] = ()
     bypass: str | None = None
     cleared: frozenset[str] = frozenset()
+    ended: frozenset[str] = frozenset()
 
 
 def in_order(snapshot: Snapshot) -> list[Stored[Operation]]:
@@ -40,15 +44,14 @@ def in_order(snapshot: Snapshot) -> list[Stored[Operation]]:
 
 
 def open_operations(snapshot: Snapshot) -> list[Stored[Operation]]:
-    closed = (OperationPhase.DONE, OperationPhase.FAILED)
-    return [stored for stored in in_order(snapshot) if stored.record.phase not in closed]
+    return [stored for stored in in_order(snapshot) if stored.record.phase not in CLOSED]
 
 
-def operation_for(snapshot: Snapshot, group: str) -> Operation | None:
-    """The oldest open wish for this group; the others wait for it."""
+def operation_for(snapshot: Snapshot, group: str, ended: Set[str]) -> Operation | None:
+    """The oldest open wish for this group, unless it ends now; the others wait for it."""
     for stored in open_operations(snapshot):
         if stored.record.target == f"group/{group}" and stored.record.kind in GROUP_KINDS:
-            return stored.record
+            return None if stored.record.id in ended else stored.record
     return None
 
 
@@ -59,6 +62,7 @@ def plan_operations(snapshot: Snapshot, keys: Keys) -> OperationsPlan:
     bypass: str | None = None
     cleared: set[str] = set()
     started: set[str] = set()
+    ended: set[str] = set()
     for stored in open_operations(snapshot):
         operation = stored.record
         if operation.kind in GROUP_KINDS:
@@ -78,8 +82,12 @@ def plan_operations(snapshot: Snapshot, keys: Keys) -> OperationsPlan:
             step = finish(snapshot, keys, stored, True, "failures cleared")
         if step is not None:
             writes.append(step)
+            if isinstance(step.record, Operation) and step.record.phase in CLOSED:
+                ended.add(operation.id)
     writes.extend(_forget_old(snapshot, keys))
-    return OperationsPlan(tuple(writes), tuple(effects), bypass, frozenset(cleared))
+    return OperationsPlan(
+        tuple(writes), tuple(effects), bypass, frozenset(cleared), frozenset(ended)
+    )
 
 
 def finish(
