@@ -1,0 +1,354 @@
+"""Operators' wishes: each ends as done or failed with a sentence, and does nothing else."""
+
+from typing import Any
+
+import pytest
+
+from reconciler.decide.actions import ProbeAddresses
+from reconciler.decide.operations import KEEP_FINISHED_S
+from reconciler.decide.records import FenceOutcome, OperationKind, OperationPhase, Phase, Wanted
+from reconciler.decide.snapshot import LocalProbe
+from tests.decide.build import KEYS, Scene, boot, granted, result, verdict, written
+
+MOVE, START, STOP = OperationKind.MOVE, OperationKind.START, OperationKind.STOP
+FENCE, CONFIRM = OperationKind.FENCE, OperationKind.CONFIRM_FENCE
+RUNNING, DONE, FAILED = OperationPhase.RUNNING, OperationPhase.DONE, OperationPhase.FAILED
+
+
+def released(scene: Scene, cause: str = "moved by alice") -> Scene:
+    """The owner has done what it was asked: dropped its epoch, stopped, released."""
+    record = scene.tables["ownerships"]["web"].record
+    return scene.release(record.owner, epoch=record.epoch, cause=cause)
+
+
+# -- move ------------------------------------------------------------------------------------
+
+
+def test_a_move_asks_the_owner_to_release_then_grants_then_is_done_when_online() -> None:
+    scene = Scene().own("n1").operation(MOVE, "group/web", to="n3")
+    decision = scene.decide()
+    assert result(decision) == (RUNNING, "")
+    assert granted(decision).releasing  # type: ignore[union-attr]
+    scene.store(decision)
+    assert not scene.decide().writes
+    decision = released(scene).decide()
+    assert (granted(decision).owner, granted(decision).epoch) == ("n3", 2)  # type: ignore[union-attr]
+    scene.store(decision)
+    assert not scene.decide().writes
+    scene.status("n3", epoch=2)
+    assert result(scene.decide()) == (DONE, "group web is online on n3")
+
+
+def test_a_move_without_a_wish_goes_anywhere_else() -> None:
+    scene = Scene().own("n1").operation(MOVE, "group/web")
+    scene.store(scene.decide())
+    assert granted(released(scene).decide()).owner == "n2"  # type: ignore[union-attr]
+
+
+def test_a_move_whose_target_died_meanwhile_ends_on_the_best_other_server_and_says_so() -> None:
+    scene = Scene().own("n1").operation(MOVE, "group/web", to="n3")
+    scene.store(scene.decide())
+    scene.silence("n3")
+    decision = released(scene).decide()
+    assert granted(decision).owner == "n1"  # type: ignore[union-attr]
+    scene.store(decision).status("n1", epoch=2)
+    assert result(scene.decide()) == (FAILED, "group web is online on n1")
+
+
+def test_a_move_that_fails_on_the_new_server_says_why() -> None:
+    scene = Scene().own("n1").operation(MOVE, "group/web", to="n3")
+    scene.store(scene.decide())
+    scene.store(released(scene).decide())
+    released(scene, "failed: web-ip: no route")
+    assert result(scene.decide()) == (FAILED, "failed: web-ip: no route")
+
+
+REFUSED: dict[str, tuple[Any, tuple[OperationPhase, str]]] = {
+    "to where it is": (
+        lambda: Scene().own("n1").operation(MOVE, "group/web", to="n1"),
+        (DONE, "group web is on n1 already"),
+    ),
+    "to a server that is silent": (
+        lambda: Scene().own("n1").silence("n3").operation(MOVE, "group/web", to="n3"),
+        (FAILED, "n3 cannot run it (n2: preference 2; n3: it is silent)"),
+    ),
+    "to a server that is not listed": (
+        lambda: (
+            Scene()
+            .group("web", servers=["n1", "n2"])
+            .own("n1")
+            .operation(MOVE, "group/web", to="n3")
+        ),
+        (FAILED, "n3 cannot run it (n2: preference 2)"),
+    ),
+    "with no other server": (
+        lambda: Scene().group("web", servers=["n1"]).own("n1").operation(MOVE, "group/web"),
+        (FAILED, "no other server can run it (the group lists no other server)"),
+    ),
+    "of a group that runs nowhere": (
+        lambda: Scene().own(None, wanted=Wanted.OFFLINE).operation(MOVE, "group/web", to="n2"),
+        (FAILED, "group web runs nowhere; clusterctl start group/web"),
+    ),
+    "of nothing": (
+        lambda: Scene().own("n1").operation(MOVE, "group/none", to="n2"),
+        (FAILED, "there is no group none"),
+    ),
+    "start of what runs": (
+        lambda: Scene().own("n1").operation(START, "group/web"),
+        (DONE, "group web is owned by n1 already"),
+    ),
+    "start where it cannot run": (
+        lambda: (
+            Scene()
+            .own(None, wanted=Wanted.OFFLINE)
+            .silence("n3")
+            .operation(START, "group/web", to="n3")
+        ),
+        (FAILED, "n3 cannot run it (n1: preference 1; n2: preference 2; n3: it is silent)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED))
+def test_what_cannot_be_is_refused_with_a_sentence_and_changes_nothing(case: str) -> None:
+    build, expected = REFUSED[case]
+    decision = build().decide()
+    assert result(decision) == expected
+    assert granted(decision) is None
+
+
+# -- start and stop --------------------------------------------------------------------------
+
+
+def test_a_stop_takes_the_group_from_its_owner_and_leaves_it_offline() -> None:
+    scene = Scene().own("n1", epoch=7).operation(STOP, "group/web")
+    decision = scene.decide()
+    asked = granted(decision)
+    assert asked is not None
+    assert (asked.releasing, asked.wanted) == (True, Wanted.OFFLINE)
+    scene.store(decision)
+    assert not scene.decide().writes
+    decision = released(scene, "stopped by an operator").decide()
+    parked = granted(decision)
+    assert parked is not None
+    assert (parked.owner, parked.wanted, parked.epoch) == (None, Wanted.OFFLINE, 7)
+    assert verdict(decision).phase is Phase.OFFLINE  # type: ignore[union-attr]
+    scene.store(decision)
+    decision = scene.decide()
+    assert result(decision) == (DONE, "group web is stopped")
+    assert granted(decision) is None
+    assert not scene.store(decision).decide().writes
+
+
+def test_a_group_that_never_ran_can_be_stopped_before_it_starts() -> None:
+    scene = Scene().operation(STOP, "group/web")
+    scene.settle()
+    assert scene.tables["operations"]["01"].record.phase is DONE
+    assert scene.tables["ownerships"]["web"].record.owner is None
+
+
+def test_a_stop_of_a_silent_owner_waits_for_a_proof() -> None:
+    scene = Scene().server("n3", levels=0).own("n3").silence("n3").challenge("n3")
+    scene.operation(STOP, "group/web")
+    scene.store(scene.decide())
+    assert granted(scene.decide()) is None
+    assert scene.tables["operations"]["01"].record.phase is RUNNING
+    assert granted(scene.fenced("n3").decide()).owner is None  # type: ignore[union-attr]
+
+
+def test_a_start_brings_a_stopped_group_back_at_the_next_epoch() -> None:
+    scene = Scene().own(None, epoch=7, wanted=Wanted.OFFLINE).operation(START, "group/web")
+    new = granted(scene.decide())
+    assert new is not None
+    assert (new.owner, new.epoch, new.wanted) == ("n1", 8, Wanted.ONLINE)
+    scene.store(scene.decide()).status("n1", epoch=8)
+    assert result(scene.decide()) == (DONE, "group web is online on n1")
+
+
+def test_a_start_goes_exactly_where_it_was_wished() -> None:
+    scene = Scene().own(None, wanted=Wanted.OFFLINE).operation(START, "group/web", to="n3")
+    assert granted(scene.decide()).owner == "n3"  # type: ignore[union-attr]
+
+
+def test_a_status_of_another_epoch_ends_no_operation() -> None:
+    scene = Scene().own(None, epoch=7, wanted=Wanted.OFFLINE).operation(START, "group/web")
+    scene.store(scene.decide()).status("n1", epoch=7)
+    assert result(scene.decide()) is None
+
+
+# -- one at a time ---------------------------------------------------------------------------
+
+
+def test_one_operation_at_a_time_for_a_group_the_oldest_first() -> None:
+    scene = Scene().own("n1")
+    scene.operation(MOVE, "group/web", id="02", to="n3").operation(STOP, "group/web", id="01")
+    decision = scene.decide()
+    assert result(decision, "01") == (RUNNING, "")
+    assert result(decision, "02") is None
+    assert granted(decision).wanted is Wanted.OFFLINE  # type: ignore[union-attr]
+
+
+def test_operations_of_different_groups_go_on_together() -> None:
+    scene = Scene().own("n1").group("db").own("n1", "db")
+    scene.operation(STOP, "group/web", id="01").operation(STOP, "group/db", id="02")
+    decision = scene.decide()
+    assert granted(decision, "web") is not None
+    assert granted(decision, "db") is not None
+
+
+def test_a_running_operation_is_asked_for_once() -> None:
+    scene = Scene().own("n1").operation(MOVE, "group/web", to="n3")
+    scene.store(scene.decide())
+    revision = scene.tables["ownerships"]["web"].mod_revision
+    for _ in range(3):
+        scene.store(scene.decide()).at(1)
+    assert scene.tables["ownerships"]["web"].mod_revision == revision
+
+
+def test_finished_operations_are_kept_for_a_while_and_then_forgotten() -> None:
+    scene = Scene().own("n1")
+    scene.operation(STOP, "group/web", phase=DONE, finished_wall=scene.wall)
+    assert not scene.at(KEEP_FINISHED_S - 1).decide().writes
+    gone = scene.at(2).decide().writes
+    assert [(w.key, w.record) for w in gone] == [(KEYS.operation("01"), None)]
+
+
+# -- single resources ------------------------------------------------------------------------
+
+
+def test_a_single_resource_is_stopped_and_started_within_its_group() -> None:
+    scene = Scene().own("n1").resource("ip").resource("app")
+    scene.status("n1", epoch=1, ip="active", app="active").operation(STOP, "resource/app")
+    decision = scene.decide()
+    assert granted(decision).stopped_resources == ("app",)  # type: ignore[union-attr]
+    scene.store(decision)
+    assert result(scene.decide()) is None
+    scene.status("n1", epoch=1, ip="active", app="inactive")
+    assert result(scene.decide()) == (DONE, "resource app is inactive on n1")
+    scene.store(scene.decide()).operation(START, "resource/app", id="02")
+    assert granted(scene.decide()).stopped_resources == ()  # type: ignore[union-attr]
+
+
+def test_a_resource_of_a_group_that_does_not_run_is_refused() -> None:
+    scene = Scene().own(None, wanted=Wanted.OFFLINE).resource("ip")
+    decision = scene.operation(STOP, "resource/ip").decide()
+    assert result(decision) == (FAILED, "its group web is not running")
+    decision = Scene().own("n1").operation(STOP, "resource/none").decide()
+    assert result(decision) == (FAILED, "there is no resource none")
+
+
+# -- fence and confirm -----------------------------------------------------------------------
+
+
+def test_an_operators_fence_runs_once_and_reports_what_came_of_it() -> None:
+    scene = Scene().own("n1").operation(FENCE, "server/n3")
+    assert result(scene.decide()) == (RUNNING, "")
+    scene.store(scene.decide())
+    scene.fenced("n3", FenceOutcome.FAILED, detail="no answer")
+    assert result(scene.decide()) == (FAILED, "n3: no answer")
+
+
+def test_an_older_fence_is_not_the_result_of_a_newer_wish() -> None:
+    scene = Scene().own("n1").fenced("n3", FenceOutcome.FAILED, covers=())
+    scene.operation(FENCE, "server/n3", phase=RUNNING)
+    assert result(scene.decide()) is None
+
+
+@pytest.mark.parametrize(
+    ("scene", "sentence"),
+    [
+        (Scene().server("n3", levels=0), "n3 has no fence device"),
+        (Scene(), None),
+    ],
+)
+def test_a_fence_that_cannot_be_is_refused(scene: Scene, sentence: str | None) -> None:
+    decision = scene.own("n1").operation(FENCE, "server/n3").decide()
+    assert result(decision) == ((FAILED, sentence) if sentence else (RUNNING, ""))
+
+
+def test_a_fence_of_oneself_or_of_nothing_is_refused() -> None:
+    decision = Scene().own("n1").operation(FENCE, "server/n1").decide()
+    assert result(decision) == (FAILED, "n1 cannot fence itself")
+    decision = Scene().own("n1").operation(FENCE, "server/n9").decide()
+    assert result(decision) == (FAILED, "there is no server n9")
+
+
+def dead(**more: Any) -> Scene:
+    """n3 is dead, its session over, its BMC too; a person has looked at it."""
+    scene = Scene().resource("ip", address="10.0.0.100").own("n3", epoch=7)
+    scene.no_session("n3").silence("n3").server("n3", levels=0)
+    return scene.operation(CONFIRM, "server/n3", **{"boot_id": boot("n3"), **more})
+
+
+def test_a_confirmation_probes_the_addresses_first_and_then_is_a_proof() -> None:
+    scene = dead()
+    decision = scene.decide()
+    assert ProbeAddresses("01", ("10.0.0.100",)) in decision.effects
+    assert result(decision) is None
+    assert written(decision, KEYS.fence("n3")) is None
+    scene.local_probes["01"] = LocalProbe()
+    decision = scene.decide()
+    assert result(decision) == (DONE, "n3 counts as off")
+    proof = written(decision, KEYS.fence("n3"))
+    assert (proof.outcome, proof.covers) == (FenceOutcome.CONFIRMED_BY_PERSON, (boot("n3"),))
+    assert "alice" in proof.detail
+    new = granted(scene.store(decision).decide())
+    assert new is not None
+    assert (new.owner, new.epoch, new.proof) == ("n1", 8, "confirmed")
+
+
+def test_a_confirmation_is_refused_while_anything_still_hears_the_server() -> None:
+    heard = dead().hear("n3")
+    assert result(heard.decide()) == (FAILED, "n3 is still heard; it is not off")
+    by_another = dead().hear("n2", sees=())
+    assert result(by_another.decide()) == (FAILED, "n3 is still heard; it is not off")
+    in_session = dead().session("n3")
+    assert result(in_session.decide())[0] is FAILED  # type: ignore[index]
+    assert "still has a session" in result(in_session.decide())[1]  # type: ignore[index]
+    answers = dead()
+    answers.local_probes["01"] = LocalProbe({"10.0.0.100": "02:00:00:00:00:03"})
+    assert result(answers.decide()) == (
+        FAILED,
+        "10.0.0.100 still answers from 02:00:00:00:00:03; n3 is not off",
+    )
+    for scene in (heard, by_another, in_session, answers):
+        assert written(scene.decide(), KEYS.fence("n3")) is None
+
+
+def test_a_confirmation_is_for_the_boot_that_the_person_saw() -> None:
+    assert "started again since" in result(dead(boot_id=boot("n3", 0)).decide())[1]  # type: ignore[index]
+    assert "started again since" in result(dead(boot_id=None).decide())[1]  # type: ignore[index]
+
+
+def test_a_confirmation_that_nothing_waits_for_is_refused() -> None:
+    scene = dead().own("n1")
+    assert "nothing waits for a proof" in result(scene.decide())[1]  # type: ignore[index]
+    assert "nothing waits" in result(dead().fenced("n3").decide())[1]  # type: ignore[index]
+
+
+def test_a_slow_coordinator_takes_no_confirmation() -> None:
+    scene = dead()
+    scene.pulse = {"pulse_alive": True, "paused": True}
+    assert result(scene.decide())[0] is FAILED  # type: ignore[index]
+
+
+# -- clear and bypass ------------------------------------------------------------------------
+
+
+def test_clear_forgets_failures_and_ends() -> None:
+    scene = Scene().own("n1").failed("n1").failed("n2")
+    decision = scene.operation(OperationKind.CLEAR, "group/web").decide()
+    assert result(decision) == (DONE, "failures cleared")
+    assert [w.record for w in decision.writes if w.key == KEYS.verdict("web")] == [None]
+
+
+def test_bypass_ends_at_once() -> None:
+    scene = Scene().own("n1").operation(OperationKind.BYPASS_BARRIER, "cluster")
+    assert result(scene.decide()) == (DONE, "barrier bypassed")
+
+
+def test_every_operation_says_who_asked_for_it() -> None:
+    scene = Scene().own("n1").operation(STOP, "group/web")
+    write = next(w for w in scene.decide().writes if w.key == KEYS.operation("01"))
+    assert write.reason is not None
+    assert ("who", "alice") in write.reason.fields
