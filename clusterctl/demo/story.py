@@ -116,16 +116,19 @@ class Client:
             self._news.set()
 
     async def next_outage(self, seen: int, timeout_s: float = STEP_S) -> Outage:
-        """The first outage after the `seen` ones; raises `Failure` when none ends in time."""
+        """The first outage after the `seen` ones at whose end another server answers; raises
+        `Failure` when there is none in time."""
         try:
             async with asyncio.timeout(timeout_s):
-                while len(self.outages) <= seen:
+                while True:
+                    for outage in self.outages[seen:]:
+                        if outage.before != outage.after:
+                            return outage
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
             text = f"the client was not answered again within {timeout_s:.0f} s"
             raise Failure(text, ExitCode.TIMEOUT) from None
-        return self.outages[seen]
 
     async def stop(self) -> None:
         if self._process is not None and self._process.stdin is not None:

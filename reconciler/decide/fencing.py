@@ -373,7 +373,6 @@ def _result(
     snapshot: Snapshot, keys: Keys, intent: FenceIntent, done: LocalFence
 ) -> tuple[Write, ...]:
     stored = snapshot.fences.get(intent.victim)
-    slot = snapshot.fence_slot
     spec = snapshot.specs.servers.get(intent.victim)
     after = spec.spec.fencing.after_fence if spec and spec.spec.fencing else "stay-off"
     confirmed = done.outcome is FenceOutcome.CONFIRMED_OFF
@@ -399,18 +398,26 @@ def _result(
         attempt=intent.attempt,
         duration_ms=round(done.duration_ms, 1),
     )
+    known = stored.record if stored else None
+    proven = known is not None and known.proves_off and set(intent.covers) <= set(known.covers)
+    if proven and not confirmed:
+        # A late failure must not take away what was proven meanwhile, by a person or a device.
+        return (_closed(snapshot, keys, intent, reason),)
     put = Write(
         key=keys.fence(intent.victim),
         record=record,
         expected=stored.mod_revision if stored else 0,
         reason=reason,
     )
-    free = Write(
-        key=keys.fence_slot,
-        record=intent.model_copy(update={"closed": True, "nonce": ""}),
-        expected=slot.mod_revision if slot else 0,
-    )
-    return put, free
+    return put, _closed(snapshot, keys, intent)
+
+
+def _closed(
+    snapshot: Snapshot, keys: Keys, intent: FenceIntent, reason: Reason | None = None
+) -> Write:
+    slot = snapshot.fence_slot
+    record = intent.model_copy(update={"closed": True, "nonce": ""})
+    return Write(keys.fence_slot, record, slot.mod_revision if slot else 0, reason)
 
 
 def plain_guid(text: str) -> str:

@@ -303,7 +303,8 @@ def _grant(
         by_operator=operation is not None,
     )
     # A move without a wish goes anywhere else, and stays only if nobody else can.
-    elsewhere = tuple(c for c in found if operation is None or c.server != previous)
+    moving = operation is not None and operation.kind is OperationKind.MOVE
+    elsewhere = tuple(c for c in found if not moving or c.server != previous)
     chosen = choose(found, wished) if wished else choose(elsewhere)
     chosen = chosen or choose(found)
     manual = case.spec.failover.mode == "manual" and operation is None and previous is not None

@@ -164,7 +164,10 @@ class FenceLoop:
             await self._state.clock.sleep(self._state.jitter(2.0))
 
     async def _ask_members(self) -> None:
-        members = await self._state.store.members()
+        # A member that is away would use up the whole time: the others' answers are what counts.
+        specs = self._state.specs
+        timeout_s = specs.timing.challenge_timeout if specs else 0.15
+        members = await self._state.store.members(timeout_s=timeout_s)
         self._state.store_members = tuple(
             StoreMember(m.server, m.answered_at if m.reachable else None, m.is_leader)
             for m in members
