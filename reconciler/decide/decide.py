@@ -91,6 +91,9 @@ def _as_coordinator(
         writes.extend([gone] if gone else [])
     writes.extend(operations.writes)
     power_on, cleared = ((), []) if fencing.results else _power_on(snapshot, keys)
+    taken = {write.key for write in writes}
+    if len(writes) + len(cleared) > WRITES_PER_DECISION or any(w.key in taken for w in cleared):
+        power_on, cleared = (), []  # next time: all of it together, or nothing
     writes.extend(cleared)
     return replace(
         base,
@@ -99,7 +102,7 @@ def _as_coordinator(
         writes=tuple(writes[:WRITES_PER_DECISION]),
         take_coordinator=vacant,
         effects=base.effects + operations.effects,
-        after_commit=power_on if len(writes) <= WRITES_PER_DECISION else (),
+        after_commit=power_on,
         reasons=(Reason.of("coordinator_taken", server=snapshot.me),) if vacant else (),
         wake_at=_earliest(snapshot, tuple(wake)),
     )

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from reconciler.decide.actions import AskMembers, ExecuteFence, PowerOn, PrepareFence
+from reconciler.decide.decide import WRITES_PER_DECISION
 from reconciler.decide.fencing import (
     RETRY_FIRST_S,
     RETRY_LAST_S,
@@ -15,7 +16,7 @@ from reconciler.decide.fencing import (
 )
 from reconciler.decide.hearing import PathView, PeersView, PeerView
 from reconciler.decide.records import FenceOutcome, OperationKind, OperationPhase
-from reconciler.decide.snapshot import LocalFence
+from reconciler.decide.snapshot import LocalFence, LocalProbe
 from tests.decide.build import KEYS, Scene, agent, boot, intent, written
 
 
@@ -265,6 +266,29 @@ def test_a_fenced_server_is_powered_on_once_and_only_if_its_spec_says_so() -> No
     assert scene.store(decision).decide().after_commit == ()
     stay_off = executed(FenceOutcome.CONFIRMED_OFF, after="stay-off")
     assert stay_off.store(stay_off.decide()).decide().after_commit == ()
+
+
+def test_power_on_is_not_forgotten_when_a_decision_is_full() -> None:
+    scene = Scene(servers=("n1", "n2", "n3", "n4")).silence("n3").silence("n4")
+    scene.fenced("n3", power_on_due=True).fenced("n4", power_on_due=True)
+    for number in range(WRITES_PER_DECISION - 2):
+        scene.group(f"g{number:02d}")
+    switched: list[str] = []
+    for _ in range(3):
+        decision = scene.decide()
+        switched += [e.server for e in decision.after_commit if isinstance(e, PowerOn)]
+        scene.store(decision)
+    assert sorted(switched) == ["n3", "n4"]
+
+
+def test_power_on_waits_for_a_confirmation_that_writes_the_same_record() -> None:
+    """A store takes no transaction that writes one key twice."""
+    scene = Scene().own("n3", boot_id=boot("n3", 0)).no_session("n3").silence("n3")
+    scene.fenced("n3", power_on_due=True)
+    scene.operation(OperationKind.CONFIRM_FENCE, "server/n3", boot_id=boot("n3", 0))
+    scene.local_probes["01"] = LocalProbe()
+    keys = [write.key for write in scene.decide().writes]
+    assert len(keys) == len(set(keys))
 
 
 def test_an_operators_fence_needs_no_suspicion_but_quorum() -> None:
