@@ -150,6 +150,7 @@ def install(lab: plan.Plan, report: Report) -> None:
     first, *others = lab.servers
     program = [lab.python, "-m", "clusterctl.app", "cluster"]
     private, public = lab.cidr("private"), lab.cidr("public")
+    _hold_agents(lab, hold=True)
     init = [
         *(*program, "init", lab.name, "--server", first.name, *_addresses(first)),
         *("--private", private, "--public", public, "-o", "json"),
@@ -166,6 +167,18 @@ def install(lab: plan.Plan, report: Report) -> None:
     report(f"joined: {', '.join(node.name for node in others)}")
     refresh = [*program, "refresh", "-o", "json"]
     _together(lab, "cluster refresh", [(node, refresh, "") for node in lab.servers])
+    _hold_agents(lab, hold=False)
+
+
+def _hold_agents(lab: plan.Plan, *, hold: bool) -> None:
+    """Agents start when their configuration names every member of the store, not before."""
+    for node in lab.servers:
+        switch = lab.node_directory(node.name) / "clusterctl" / "disabled" / "agent"
+        if hold:
+            switch.parent.mkdir(exist_ok=True, mode=0o700)
+            switch.touch()
+        else:
+            switch.unlink()
 
 
 def _together(

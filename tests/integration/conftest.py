@@ -13,10 +13,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
     crashes. A test leaves it as it found it."""
     made = LabUnderTest.start(tmp_path_factory.mktemp("lab") / "d")
     try:
+        disable = "mkdir -p /etc/clusterctl/disabled; touch /etc/clusterctl/disabled/agent"
         for server in made.plan.servers:
-            made.run(server.name, "mkdir", "-p", "/etc/clusterctl/disabled")
-            made.run(server.name, "touch", "/etc/clusterctl/disabled/agent")
-        for server in made.plan.servers:
+            made.run(server.name, "sh", "-c", disable)
             for program in ("agent", "pulse"):
                 if made.server(server.name)["processes"][program]:
                     made.lab("kill", f"{server.name}/{program}")

@@ -208,4 +208,4 @@ def test_a_bmc_that_lies(lab: LabUnderTest) -> None:
 
 
 def test_exec_passes_output_and_exit_status_through(lab: LabUnderTest) -> None:
-    assert lab.run("client", "sh", "-c", "echo out; echo err >&2; exit 3") == (3, "out\n", "err\n")
+    assert lab.exec("client", "sh", "-c", "echo out; echo err >&2; exit 3") == (3, "out\n", "err\n")
