@@ -5,7 +5,8 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.chaos import Outcome, run_seed
+from tests.simulation.chaos import run_seed
+from tests.simulation.play import Outcome
 
 
 def _short(seed: int) -> Outcome:

@@ -1,14 +1,11 @@
 """One seed: a cold start, chaos for a while, then calm in which the cluster must converge."""
 
 import asyncio
-import gc
-import sys
-from dataclasses import dataclass
 
 from reconciler.decide.records import OperationKind
 from tests.simulation.checkers import why_not_converged
 from tests.simulation.cluster import RESOURCES_PER_GROUP, SimCluster
-from tests.simulation.virtual_time import SimLoop
+from tests.simulation.play import Outcome, play
 from tests.simulation.world import NETWORKS, Violation
 
 CHAOS_S = 60.0
@@ -17,40 +14,9 @@ CALM_S = 90.0
 STABLE_S = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    seed: int
-    violation: str | None
-    trace: tuple[str, ...]
-
-
 def run_seed(seed: int, size: int = 3) -> Outcome:
     """Same seed, same trace."""
-    # Killed servers' coroutines never run to their end; Python complains while it frees them.
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    gc.disable()
-    try:
-        return _run(seed, size)
-    finally:
-        gc.enable()
-        gc.collect()
-        sys.unraisablehook = hook
-
-
-def _run(seed: int, size: int) -> Outcome:
-    loop = SimLoop(seed)
-    asyncio.set_event_loop(loop)
-    loop.set_exception_handler(lambda *_: None)
-    cluster = SimCluster(loop, size)
-    violation: str | None = None
-    try:
-        loop.run_until_complete(_story(cluster))
-    except Violation as error:
-        violation = str(error)
-    trace = tuple(cluster.world.trace)
-    asyncio.set_event_loop(None)
-    loop.close()
-    return Outcome(seed, violation, trace)
+    return play(seed, _story, size)
 
 
 async def _story(cluster: SimCluster) -> None:
@@ -61,8 +27,7 @@ async def _story(cluster: SimCluster) -> None:
     end, stable_since = CHAOS_S + CALM_S, None
     while loop.now < end:
         await asyncio.sleep(0.25)
-        if cluster.violation is not None:
-            raise _as_violation(cluster.violation)
+        cluster.check()
         if not chaos.done():
             continue
         chaos.result()
@@ -79,10 +44,6 @@ async def _story(cluster: SimCluster) -> None:
 
 def _obstacle(cluster: SimCluster) -> str | None:
     return why_not_converged(cluster.world, cluster.keys, cluster.groups, RESOURCES_PER_GROUP)
-
-
-def _as_violation(error: BaseException) -> Violation:
-    return error if isinstance(error, Violation) else Violation(f"agent failed: {error!r}")
 
 
 async def _chaos(cluster: SimCluster) -> None:

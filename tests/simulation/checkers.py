@@ -6,7 +6,7 @@
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import Ownership
 from reconciler.ports.store import Put, Transaction
-from tests.simulation.world import Violation, World
+from tests.simulation.world import World
 
 
 class ProofBeforeTakeover:
@@ -31,7 +31,9 @@ class ProofBeforeTakeover:
 
     def _check_change(self, old: Ownership, new: Ownership) -> None:
         if new.epoch < old.epoch:
-            raise Violation(f"epoch_monotonic: {new.group} fell from {old.epoch} to {new.epoch}")
+            self._world.violate(
+                f"epoch_monotonic: {new.group} fell from {old.epoch} to {new.epoch}"
+            )
         moved = old.owner is not None and (new.owner != old.owner or new.epoch != old.epoch)
         if not moved or old.owner is None:
             return
@@ -39,7 +41,7 @@ class ProofBeforeTakeover:
         prefix = f"{new.group}-"
         running = sorted(name for name in host.active if name.startswith(prefix))
         if running:
-            raise Violation(
+            self._world.violate(
                 f"proof_before_takeover: {new.group} goes from {old.owner} to {new.owner} "
                 f"({new.proof.value}) while {running} run there"
             )

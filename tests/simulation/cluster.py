@@ -140,6 +140,13 @@ class SimCluster:
         self.agents: dict[str, AgentLoops] = {}
         self._operations = 0
 
+    def check(self) -> None:
+        """Raises the first `Violation`; an agent that failed is one too."""
+        if self.world.violations:
+            raise Violation(self.world.violations[0])
+        if self.violation is not None:
+            raise Violation(f"agent failed: {self.violation!r}")
+
     # -- machines ----------------------------------------------------------------------------
 
     def set_power(self, server: str, on: bool) -> None:

@@ -151,10 +151,12 @@ class SimDriver:
 
 
 class SimDevice:
-    """A BMC: ok, dead, slow, says-on (works, never confirms)."""
+    """A BMC: ok, dead, slow, says-on (works, never confirms), says-off (reads off whatever is, and
+    does nothing), lies (takes the command, reads off from then on, does nothing)."""
 
     def __init__(self, world: World, server: str, clock: SimClock, power: Any) -> None:
         self._world, self._server, self._clock, self._power = world, server, clock, power
+        self._lied = False
 
     async def _answer(self) -> str:
         mode = self._world.hosts[self._server].bmc
@@ -166,6 +168,7 @@ class SimDevice:
 
     def _reads(self, mode: str) -> PowerState:
         on = self._world.hosts[self._server].powered or mode == "says-on"
+        on = on and mode != "says-off" and not (mode == "lies" and self._lied)
         return PowerState.ON if on else PowerState.OFF
 
     async def power_off(self, valid_until: float) -> PowerOffReport:
@@ -174,7 +177,9 @@ class SimDevice:
         if self._clock.now() >= valid_until:
             raise FenceError("too late to send the command")
         if before is PowerState.ON:
-            self._power(self._server, False)
+            self._lied = mode == "lies"
+            if not self._lied:
+                self._power(self._server, False)
             mode = await self._answer()
         return PowerOffReport(before, self._reads(mode), f"guid-{self._server}", 10.0)
 

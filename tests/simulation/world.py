@@ -6,7 +6,7 @@ Checkers look only at this module's facts, never at what an agent believes.
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from reconciler.adapters.memory import FINE, Fate, MemoryState
 from reconciler.ports.store import CommitResult, Transaction
@@ -76,6 +76,7 @@ class World:
         self.store_stall_until = 0.0
         self.store_trouble = 0.0
         self.trace: list[str] = []
+        self.violations: list[str] = []
         self.commit_checks: list[Callable[[Transaction], None]] = []
         self.state = SimState(self)
         self.listeners: dict[str, Callable[[], None]] = {}
@@ -87,18 +88,23 @@ class World:
         text = " ".join(f"{k}={v}" for k, v in fields.items())
         self.trace.append(f"{self.loop.now:10.4f} {what} {text}".rstrip())
 
+    def violate(self, what: str) -> NoReturn:
+        """Write it down before it is raised: whoever is running may swallow an exception."""
+        self.note("VIOLATION", what=what)
+        self.violations.append(what)
+        raise Violation(what)
+
     def start_resource(self, server: str, group: str, resource: str, epoch: int) -> None:
         host = self.hosts[server]
         for other in self.hosts.values():
             if other is not host and resource in other.active:
-                self.note("VIOLATION", resource=resource, on=server, also=other.name)
-                raise Violation(
+                self.violate(
                     f"no_double_active: {resource} starts on {server} at epoch {epoch} while "
                     f"{other.name} runs it at epoch {other.active[resource]}"
                 )
         high = self.hosts[server].disk.setdefault(("high", resource), 0)
         if epoch < high:
-            raise Violation(f"epoch_monotonic: {resource} starts at {epoch} after {high}")
+            self.violate(f"epoch_monotonic: {resource} starts at {epoch} after {high}")
         for each in self.hosts.values():
             each.disk[("high", resource)] = max(each.disk.get(("high", resource), 0), epoch)
         host.active[resource] = epoch
