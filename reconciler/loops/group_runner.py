@@ -153,7 +153,8 @@ class GroupRunner:
             await self._deactivate(self._with_dependents(gone), want.epoch)
         began = self._state.clock.now()
         missing = [name for name in resources if not self._is_up(name)]
-        if missing and self.phase is Phase.ONLINE and not self.slots:
+        if missing and (self.phase is not Phase.ONLINE or not self.slots):
+            # Also at an epoch that was stopped here before: what may run is never called offline.
             self._set_phase(Phase.STARTING)
         if missing:
             self._remember({**self._running(), **resources}, want.epoch)

@@ -1,0 +1,100 @@
+"""What a group runner says of itself while it goes from one wish to the next."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from reconciler.adapters.clock import MonotonicClock
+from reconciler.decide.actions import LocalWant, Want
+from reconciler.decide.records import Phase
+from reconciler.loops.group_runner import GroupRunner
+from reconciler.loops.state import AgentState
+from reconciler.ports.driver import Observation, Permit, ResourceState
+from tests.decide.build import KEYS, Scene
+from tests.resources.places import Recorder
+from tests.simulation.ports import SimLocalState
+
+DEADLINE_S = 10.0
+RUN = LocalWant(Want.RUN, 1, "first start")
+ISOLATED = LocalWant(Want.STOP, 1, "this server is isolated")
+
+
+class GatedDriver:
+    """Its start waits until `gate` is set."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_starting, self.is_active = False, False
+
+    async def observe(self) -> Observation:
+        state = ResourceState.ACTIVE if self.is_active else ResourceState.INACTIVE
+        return Observation(state)
+
+    async def activate(self, permit: Permit) -> None:
+        self.is_starting = True
+        await self.gate.wait()
+        self.is_active, self.is_starting = True, False
+
+    async def deactivate(self, epoch: int) -> None:
+        self.is_active = False
+
+    async def changed(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Nothing is kept up."""
+
+
+class Machine:
+    def boot_id(self) -> str:
+        return "n1-boot-1"
+
+
+@asynccontextmanager
+async def running(driver: GatedDriver) -> AsyncIterator[GroupRunner]:
+    """A runner of group web, which has one resource."""
+    clock = MonotonicClock()
+    state = AgentState(
+        me="n1",
+        keys=KEYS,
+        clock=clock,
+        store=None,
+        peers=None,
+        machine=Machine(),
+        events=Recorder(),
+        local_state=SimLocalState({}, {}),
+        rng=random.Random(1),
+    )
+    state.specs = Scene().resource("address").snapshot().specs
+    runner = GroupRunner("web", state, lambda _resource: driver)
+    task = asyncio.create_task(runner.run())
+    try:
+        yield runner
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for is the runner's own state
+            await asyncio.sleep(0.001)
+
+
+async def test_a_group_that_starts_again_at_the_same_epoch_is_not_called_stopped() -> None:
+    """An isolated server stops its groups and starts them again when it is back. What may run must
+    not be called offline meanwhile: nobody would stop it if the group has a new owner by then."""
+    driver = GatedDriver()
+    async with running(driver) as runner:
+        runner.want(RUN)
+        await until(lambda: runner.phase is Phase.ONLINE)
+        runner.want(ISOLATED)
+        await until(lambda: runner.phase is Phase.OFFLINE)
+        driver.gate.clear()
+        runner.want(RUN)
+        await until(lambda: driver.is_starting)
+        assert runner.phase is Phase.STARTING
+        driver.gate.set()
+        await until(lambda: runner.phase is Phase.ONLINE)
