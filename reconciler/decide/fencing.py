@@ -171,10 +171,12 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role) -> FencingPlan:
         and matters(snapshot, name)
         and _is_suspect(snapshot, name)
     ]
-    effects = effects + tuple(PrepareFence(name) for name in suspects)
-    if suspects and not _members_asked(snapshot):
+    asked_for = wished(snapshot)
+    near = [name for name in suspects if not _rests(snapshot, name)]
+    effects = effects + tuple(PrepareFence(name) for name in near)
+    if (suspects or asked_for) and not _members_asked(snapshot):
         effects = (*effects, AskMembers())
-    wake = [snapshot.now + MEMBERS_ASK_S] if suspects else []
+    wake = [snapshot.now + MEMBERS_ASK_S] if suspects or asked_for else []
     for name in suspects:
         challenge = snapshot.challenges.get(name)
         lead = snapshot.specs.timing.challenge_timeout + CHALLENGE_LEAD_S
@@ -184,7 +186,7 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role) -> FencingPlan:
             wake.append(challenge.seen_at + CHALLENGE_RENEW_S + 0.001)
     challenges = challenge_writes(snapshot, keys, suspects)
     victims = [n for n in suspects if suspicion(snapshot, n) is Suspicion.DEAD_OR_ISOLATED]
-    victims += [n for n in wished(snapshot) if n not in victims]
+    victims += [n for n in asked_for if n not in victims]
     if results:  # the slot is being freed in this very decision; the next one may open it again
         return FencingPlan(tuple(challenges), None, results, effects, (), tuple(wake))
     intent, blocked, retries = _choose_intent(snapshot, keys, victims)
@@ -203,13 +205,17 @@ def _is_suspect(snapshot: Snapshot, server: str) -> bool:
 
 
 def wished(snapshot: Snapshot) -> list[str]:
-    """Servers that an operator asked to fence."""
-    return sorted(
-        stored.record.target.removeprefix("server/")
-        for stored in snapshot.operations.values()
-        if stored.record.kind is OperationKind.FENCE
-        and stored.record.phase is OperationPhase.RUNNING
-    )
+    """Servers that an operator asked to fence, until an attempt has given its result."""
+    found = set()
+    for stored in snapshot.operations.values():
+        operation = stored.record
+        victim = operation.target.removeprefix("server/")
+        fence = snapshot.fences.get(victim)
+        tried = fence is not None and fence.mod_revision > stored.mod_revision
+        running = operation.phase is OperationPhase.RUNNING
+        if operation.kind is OperationKind.FENCE and running and not tried:
+            found.add(victim)
+    return sorted(found)
 
 
 def _choose_intent(

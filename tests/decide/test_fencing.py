@@ -268,6 +268,30 @@ def test_a_fenced_server_is_powered_on_once_and_only_if_its_spec_says_so() -> No
     assert stay_off.store(stay_off.decide()).decide().after_commit == ()
 
 
+@pytest.mark.parametrize("outcome", [FenceOutcome.CONFIRMED_OFF, FenceOutcome.FAILED])
+def test_an_operators_fence_is_tried_once_whatever_comes_of_it(outcome: FenceOutcome) -> None:
+    """Else the server would be powered off once more after the command had ended."""
+    scene = (
+        Scene().own("n1").operation(OperationKind.FENCE, "server/n3", phase=OperationPhase.RUNNING)
+    )
+    scene.fenced("n3", outcome)
+    assert intent(scene.decide()) is None
+
+
+def test_members_are_asked_for_an_operators_fence_too() -> None:
+    """In a healthy cluster nobody else asks them, and a fence needs to know the quorum."""
+    scene = Scene().own("n3").members_answer()
+    scene.operation(OperationKind.FENCE, "server/n3", phase=OperationPhase.RUNNING)
+    decision = scene.decide()
+    assert AskMembers() in decision.effects
+    assert decision.wake_at is not None
+
+
+def test_a_device_that_failed_is_prepared_again_only_when_an_attempt_is_near() -> None:
+    assert PrepareFence("n3") not in failing(8, age=1.0).decide().effects
+    assert PrepareFence("n3") in failing(8, age=9.5).decide().effects
+
+
 def test_power_on_is_not_forgotten_when_a_decision_is_full() -> None:
     scene = Scene(servers=("n1", "n2", "n3", "n4")).silence("n3").silence("n4")
     scene.fenced("n3", power_on_due=True).fenced("n4", power_on_due=True)
