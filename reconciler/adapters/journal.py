@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import structlog
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import EventRecord
 from reconciler.decide.ulid import RANDOM_BYTES, ulid
-from reconciler.events import Severity, severity_of
+from reconciler.events import Severity, is_retried, severity_of
 from reconciler.ports.clock import Clock
 from reconciler.ports.store import Put, Store, StoreError, Transaction
 
@@ -32,6 +33,8 @@ LOG_LEVELS = {
 }
 # Names that a log line has already, and what an event's own field is called there instead.
 LINE_NAMES = {"server": "about", "level": "fence_level", "event": "about_event"}
+RETRIED_EVERY_S = 30.0
+WHOM = ("group", "resource", "server", "key")
 SECRET_WORDS = ("password", "secret", "token", "cluster_key")
 
 
@@ -44,8 +47,15 @@ class Journal:
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("reconciler").bind(server=server)
         self._lease, self._lease_until = 0, float("-inf")
+        # Per retried event and whom it is about: when it was told last, how often left out since.
+        self._told: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def emit(self, name: str, /, **fields: Any) -> None:
+        if is_retried(name):
+            left_out = self._left_out(name, fields)
+            if left_out is None:
+                return
+            fields |= {"repeated": left_out} if left_out else {}
         safe = {k: v for k, v in fields.items() if not any(w in k.lower() for w in SECRET_WORDS)}
         about = {LINE_NAMES.get(k, k): v for k, v in safe.items()}
         self._log.log(LOG_LEVELS[severity_of(name)], name, **about)
@@ -60,6 +70,18 @@ class Journal:
         self._append(record)
         self._queue.append(record)
         self._wake.set()
+
+    def _left_out(self, name: str, fields: Mapping[str, Any]) -> int | None:
+        """How many like it were left out since the last that was told; None: leave it out too. A
+        store that is away for an hour must not push what it began with out of the queue."""
+        like = (name, *(fields.get(word) for word in WHOM))
+        now = self._clock.now()
+        told_at, left_out = self._told.get(like, (float("-inf"), 0))
+        if now - told_at < RETRIED_EVERY_S:
+            self._told[like] = (told_at, left_out + 1)
+            return None
+        self._told[like] = (now, 0)
+        return left_out
 
     def _append(self, record: EventRecord) -> None:
         line = record.to_bytes() + b"\n"

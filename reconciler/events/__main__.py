@@ -25,6 +25,9 @@ below.
 
 Severity: **info** is as it should be, **warning** wants a look today, **error** says that something
 does not run or could not be protected.
+
+What a loop tries again and again is told at once, and then at most every 30 s (marked "retried"
+below); `repeated` says how many were left out since.
 """
 
 
@@ -42,10 +45,8 @@ def page() -> str:
 
 def _row(entry: EventType) -> str:
     fields = ", ".join(f"`{name}`" for name in entry.fields)
-    return (
-        f"| `{entry.name}` | {entry.severity.value} | {fields} | {entry.meaning} "
-        f"| {entry.advice} |\n"
-    )
+    severity = entry.severity.value + (", retried" if entry.retried else "")
+    return f"| `{entry.name}` | {severity} | {fields} | {entry.meaning} | {entry.advice} |\n"
 
 
 def main(arguments: list[str] | None = None) -> int:

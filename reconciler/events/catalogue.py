@@ -69,6 +69,7 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "activation_waits",
             "group epoch reason",
             "A start was held back because this server may not start the group right now.",
+            retried=True,
         ),
     ),
     "Resources": (
@@ -108,6 +109,7 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "resource reason",
             "A floating address could not be announced; clients may stay with the old server.",
             "Look at the interface on its owner. It is tried again.",
+            retried=True,
         ),
     ),
     "Servers as others hear them": (
@@ -136,6 +138,7 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "error",
             "This server could not write its answer to a challenge; it tries again.",
             "If it does not succeed in time, this server may be fenced. Look at etcd.",
+            retried=True,
         ),
         error(
             "server_not_in_specs",
@@ -180,6 +183,7 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "server error",
             "The session to the fence device could not be opened early; only time is lost.",
             "Read the error; `clusterctl fence test SERVER` shows whether the device works.",
+            retried=True,
         ),
         info("fence_test_passed", "server level detail", "The fence device answers as it should."),
         error(
@@ -236,23 +240,32 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "error",
             "The session could not be created or renewed; it is tried again.",
             _STORE_AWAY,
+            retried=True,
         ),
-        warning("store_watch_stale", "reason", "The store is silent.", _STORE_AWAY),
-        warning("store_read_failed", "error", "A read of the store failed.", _STORE_AWAY),
+        warning("store_watch_stale", "reason", "The store is silent.", _STORE_AWAY, retried=True),
+        warning(
+            "store_read_failed", "error", "A read of the store failed.", _STORE_AWAY, retried=True
+        ),
         warning(
             "store_write_failed",
             "error",
             "A write did not happen; it is decided anew.",
             _STORE_AWAY,
+            retried=True,
         ),
         warning(
             "store_write_unknown",
             "error",
             "A write had no answer. The store is read again before anything else is decided.",
             _STORE_AWAY,
+            retried=True,
         ),
         warning(
-            "status_write_failed", "error", "This server's status was not stored.", _STORE_AWAY
+            "status_write_failed",
+            "error",
+            "This server's status was not stored.",
+            _STORE_AWAY,
+            retried=True,
         ),
         error(
             "record_unreadable",
@@ -261,7 +274,9 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "Look whether all servers run versions that understand each other.",
         ),
         info("specs_read", "revision", "This server works with a new revision of the specs."),
-        warning("specs_read_failed", "error", "The specs could not be read.", _STORE_AWAY),
+        warning(
+            "specs_read_failed", "error", "The specs could not be read.", _STORE_AWAY, retried=True
+        ),
         error(
             "specs_refused",
             "error",
@@ -286,7 +301,13 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "The pulse does not report. Nothing is started here until it does.",
             "It is started again by itself. If not, read the agent's log.",
         ),
-        warning("pulse_unreachable", "reason", "No connection to the pulse.", "See `pulse_lost`."),
+        warning(
+            "pulse_unreachable",
+            "reason",
+            "No connection to the pulse.",
+            "See `pulse_lost`.",
+            retried=True,
+        ),
         error(
             "pulse_hung",
             "pid killed",

@@ -15,22 +15,28 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One name. `fields` are those that it may carry; `advice` is empty when nothing is to do."""
+    """One name. `fields` are those that it may carry; `advice` is empty when nothing is to do.
+    `retried` marks what a loop would tell again with each try: told once in a while only."""
 
     name: str
     severity: Severity
     fields: tuple[str, ...]
     meaning: str
     advice: str = ""
+    retried: bool = False
 
 
-def info(name: str, fields: str, meaning: str, advice: str = "") -> EventType:
-    return EventType(name, Severity.INFO, tuple(fields.split()), meaning, advice)
+def info(
+    name: str, fields: str, meaning: str, advice: str = "", *, retried: bool = False
+) -> EventType:
+    return EventType(name, Severity.INFO, tuple(fields.split()), meaning, advice, retried)
 
 
-def warning(name: str, fields: str, meaning: str, advice: str) -> EventType:
-    return EventType(name, Severity.WARNING, tuple(fields.split()), meaning, advice)
+def warning(
+    name: str, fields: str, meaning: str, advice: str, *, retried: bool = False
+) -> EventType:
+    return EventType(name, Severity.WARNING, tuple(fields.split()), meaning, advice, retried)
 
 
-def error(name: str, fields: str, meaning: str, advice: str) -> EventType:
-    return EventType(name, Severity.ERROR, tuple(fields.split()), meaning, advice)
+def error(name: str, fields: str, meaning: str, advice: str, *, retried: bool = False) -> EventType:
+    return EventType(name, Severity.ERROR, tuple(fields.split()), meaning, advice, retried)
