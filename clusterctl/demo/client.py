@@ -23,6 +23,7 @@ class Client:
         self._target = (address, port)
         self._selector = selectors.DefaultSelector()
         self._open: dict[socket.socket, float] = {}
+        self._read: dict[socket.socket, bytes] = {}
         self._last: tuple[float, str] | None = None
 
     def run(self) -> None:
@@ -56,18 +57,19 @@ class Client:
                 self._selector.modify(sock, selectors.EVENT_READ, "asked")
                 return
             data = sock.recv(4096)
-            if b"200" in data.split(b"\r\n", 1)[0]:
-                self._answered(data)
-            if data and b"\r\n\r\n" not in data:
-                return
         except OSError:
-            pass
+            data = b""
+        answer = self._read.pop(sock, b"") + data
+        name = answer.partition(b"\r\n\r\n")[2].strip()
+        if data and not name:
+            self._read[sock] = answer
+            return
+        if name and b"200" in answer.split(b"\r\n", 1)[0]:
+            self._answered(name.decode(errors="replace"))
         self._close(sock)
 
-    def _answered(self, data: bytes) -> None:
+    def _answered(self, by: str) -> None:
         now = time.monotonic()
-        words = data.partition(b"\r\n\r\n")[2].split()
-        by = words[0].decode(errors="replace") if words else (self._last[1] if self._last else "")
         if self._last is None:
             self._say(event="ready", by=by)
         elif now - self._last[0] > GAP_S:
@@ -93,6 +95,7 @@ class Client:
 
     def _close(self, sock: socket.socket) -> None:
         self._open.pop(sock, None)
+        self._read.pop(sock, None)
         self._selector.unregister(sock)
         sock.close()
 

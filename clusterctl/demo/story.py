@@ -115,14 +115,16 @@ class Client:
             self.outages.append(Outage(**said))
             self._news.set()
 
-    async def next_outage(self, seen: int, timeout_s: float = STEP_S) -> Outage:
-        """The first outage after the `seen` ones at whose end another server answers; raises
-        `Failure` when there is none in time."""
+    async def next_outage(
+        self, seen: int, *, same_server: bool = False, timeout_s: float = STEP_S
+    ) -> Outage:
+        """The first outage after the `seen` ones at whose end another server answers, or with
+        `same_server` the same one again; raises `Failure` when there is none in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     for outage in self.outages[seen:]:
-                        if outage.before != outage.after:
+                        if (outage.before == outage.after) is same_server:
                             return outage
                     self._news.clear()
                     await self._news.wait()

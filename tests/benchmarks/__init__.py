@@ -1,0 +1,1 @@
+"""Timings, measured and reported, never asserted (`make bench`)."""
