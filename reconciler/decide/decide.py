@@ -36,7 +36,7 @@ def decide(snapshot: Snapshot) -> Decision:
     """Everything this server should do now, and when to look again at the latest."""
     keys = Keys(snapshot.specs.cluster.metadata.name)
     mine = role(snapshot)
-    fencing = plan_fencing(snapshot, keys, mine)
+    fencing = plan_fencing(snapshot, keys, mine, cold=barrier_reason(snapshot) is not None)
     local = plan_local(snapshot, keys)
     base = Decision(
         own_writes=local.releases,

@@ -158,8 +158,12 @@ def _rests(snapshot: Snapshot, server: str) -> bool:
     return server in snapshot.specs.servers and retry_at(snapshot, server) > ahead
 
 
-def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role) -> FencingPlan:
-    """What to do about silent servers; called for every role, an executor may have none."""
+def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> FencingPlan:
+    """What to do about silent servers; called for every role, an executor may have none.
+
+    `cold`: the startup barrier stands. Who was never heard yet may still be booting, and is waited
+    for like by everything else.
+    """
     results, effects = execution(snapshot, keys)
     if role not in (Role.COORDINATOR, Role.VACANT, Role.DEPUTY):
         return FencingPlan(results=results, effects=effects)
@@ -170,6 +174,7 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role) -> FencingPlan:
         and standing(snapshot, name) in (Standing.SUSPECT, Standing.SILENT, Standing.OFFLINE)
         and matters(snapshot, name)
         and _is_suspect(snapshot, name)
+        and not (cold and snapshot.peers.peers[name].heard_at is None)
     ]
     asked_for = wished(snapshot)
     near = [name for name in suspects if not _rests(snapshot, name)]

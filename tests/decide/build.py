@@ -180,6 +180,12 @@ class Scene:
                 self.hear(other, boot_id=peer.boot_id, sees=sees)
         return self
 
+    def never_heard(self, name: str) -> "Scene":
+        """Silent since this server's pulse began; the others do not hear it either."""
+        self.silence(name)
+        self.peers[name] = PeerView(name, {"private": PathView(None, 10_000)}, None, True, True)
+        return self
+
     # -- what is stored ----------------------------------------------------------------------
 
     def put(self, area: str, name: str, record: Record, age: float = 5.0) -> "Scene":

@@ -80,6 +80,28 @@ def test_a_heard_server_without_session_is_not_fenced_under_keep() -> None:
     assert intent(scene.decide()) is None
 
 
+def cold(elapsed: float) -> Scene:
+    """n1 and n2 are back from a power loss; n3 owned web, and nothing was heard of it yet."""
+    scene = Scene().own("n3", boot_id=boot("n3", 0)).no_session("n3").never_heard("n3")
+    scene.cluster["startupBarrier"] = f"{100 + 60 - elapsed}s"  # n1 has led for 100 s
+    return scene.challenge("n3")
+
+
+def test_at_a_cold_start_who_was_not_heard_yet_is_waited_for() -> None:
+    assert intent(cold(elapsed=30).decide()) is None
+    assert intent(cold(elapsed=61).decide()) is not None
+
+
+def test_at_a_cold_start_who_was_heard_and_fell_silent_is_fenced() -> None:
+    assert intent(cold(elapsed=30).silence("n3").challenge("n3").decide()) is not None
+
+
+def test_in_a_running_cluster_who_was_never_heard_is_fenced() -> None:
+    """The looker was restarted; the others run groups, so this is no cold start."""
+    scene = cold(elapsed=30).group("db").own("n1", "db")
+    assert intent(scene.decide()) is not None
+
+
 # -- obstacles -------------------------------------------------------------------------------
 
 

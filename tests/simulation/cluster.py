@@ -278,17 +278,26 @@ class SimCluster:
             self.world.healed[a, b, network] = self.loop.now
             self.world.changed()
 
-    def operate(self, kind: OperationKind, target: str, to: str | None = None) -> None:
-        """What an operator's command stores."""
+    def operate(
+        self, kind: OperationKind, target: str, to: str | None = None, boot_id: str | None = None
+    ) -> str:
+        """What an operator's command stores; the operation's id."""
         self._operations += 1
         name = f"{self._operations:026d}"
         record = Operation(
-            id=name, kind=kind, target=target, to=to, who="sim", created_wall=self.loop.now
+            id=name,
+            kind=kind,
+            target=target,
+            to=to,
+            boot_id=boot_id,
+            who="sim",
+            created_wall=self.loop.now,
         )
         self.world.note("operation", kind=kind.value, target=target, to=to)
         self.world.state.commit(
             Transaction((), (Put(self.keys.operation(name), record.to_bytes()),))
         )
+        return name
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -44,7 +44,9 @@ class SimPeers:
         last = min(world.loop.now, world.broken.get(path, _EVER), world.frozen.get(sender, _EVER))
         if not host.powered:
             last = min(last, world.died_at.get(sender, 0.0))
-        return last - (last % h) if last >= up_since and host.boot else None
+        # A pulse knows nothing from before its own start.
+        known = last >= max(up_since, world.hosts[hearer].pulse_up_since)
+        return last - (last % h) if known and host.boot else None
 
     def _missed(self, sender: str, hearer: str) -> int:
         """Heartbeats of `sender` that `hearer` misses by now on its best path."""
@@ -125,7 +127,7 @@ class SimDriver:
             host.active[self._name] = permit.epoch
             return
         await self._take_time()
-        if host.failing_drivers and rng.random() < 0.5:
+        if host.failing_starts or (host.failing_drivers and rng.random() < 0.5):
             raise ResourceError("simulated failure before the start")
         permit.check()
         self._world.start_resource(self._server, self._group, self._name, permit.epoch)
@@ -223,7 +225,7 @@ class SimProber:
     async def probe(self, addresses: Sequence[str]) -> Mapping[str, str]:
         await self._clock.sleep(0.03)
         found = {}
-        for address in addresses:
+        for address in addresses if self._world.answering else ():
             for host in self._world.hosts.values():
                 runs = address in host.active and host.powered and host.name != self._me
                 if runs and self._world.link_up(host.name, self._me, "public"):

@@ -35,6 +35,7 @@ class Host:
     bmc: str = "ok"
     slow_drivers_s: float = 0.0
     failing_drivers: bool = False
+    failing_starts: bool = False
 
     @property
     def boot_id(self) -> str:
@@ -77,6 +78,9 @@ class World:
         self.store_trouble = 0.0
         self.trace: list[str] = []
         self.violations: list[str] = []
+        self.on_note: Callable[[str], None] = lambda _: None
+        self.answering = True  # whether addresses of running resources answer a probe
+        self.slow_keys: dict[str, float] = {}  # commits guarded by these keys travel so long
         self.commit_checks: list[Callable[[Transaction], None]] = []
         self.state = SimState(self)
         self.listeners: dict[str, Callable[[], None]] = {}
@@ -87,6 +91,7 @@ class World:
     def note(self, what: str, **fields: object) -> None:
         text = " ".join(f"{k}={v}" for k, v in fields.items())
         self.trace.append(f"{self.loop.now:10.4f} {what} {text}".rstrip())
+        self.on_note(self.trace[-1])
 
     def violate(self, what: str) -> NoReturn:
         """Write it down before it is raised: whoever is running may swallow an exception."""
@@ -164,6 +169,9 @@ class ClientFaults:
 
     def fate(self, operation: str, key: str) -> Fate:
         world, rng = self._world, self._world.rng
+        if key in world.slow_keys:
+            world.note("slow request", key=key)
+            return Fate(request_s=world.slow_keys[key])
         if not world.store_reachable(self._server):
             return Fate(lost=rng.random() < 0.7, request_s=rng.random() * 5, reply_lost=True)
         if rng.random() >= world.store_trouble:
