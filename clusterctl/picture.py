@@ -4,7 +4,7 @@ Specs are parsed only when a command asks for their fields: names come from the 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,12 +118,20 @@ def parse_kinds(stored: "StoredSet", kinds: Iterable[str], types: "TypeCatalogue
     )
 
 
+def tell_silence(reason: str) -> None:
+    """What a person who watches is told while nothing new can come."""
+    click.echo(f"the store is silent: {reason}", err=True)
+
+
 async def follow(
-    connection: Connection, kinds: Iterable[str] = (), types: "TypeCatalogue | None" = None
+    connection: Connection,
+    kinds: Iterable[str] = (),
+    types: "TypeCatalogue | None" = None,
+    on_silence: Callable[[str], None] = tell_silence,
 ) -> AsyncGenerator[Picture, None]:
     """A picture now and after each change under spec/head, run/ or status/, for ever.
 
-    While the store is silent nothing new comes; a note on stderr says so. Ends by raising the
+    While the store is silent nothing new comes; `on_silence` hears why. Ends by raising the
     store's error only.
     """
     wanted = tuple(kinds)
@@ -135,7 +143,7 @@ async def follow(
     try:
         async for batch in batches:
             if batch.stale_reason:
-                click.echo(f"the store is silent: {batch.stale_reason}", err=True)
+                on_silence(batch.stale_reason)
             if batch.stale_reason and stored is None:
                 continue
             changed = [change for change in batch.changes if change[0].startswith(prefixes)]

@@ -111,7 +111,11 @@ def _report(lab: Lab, crash: tuple[Outage, float, str], move: Outage) -> None:
     outage, began, victim = crash
     events = [EventRecord.model_validate(event) for event in events_since(lab, began)]
     answered = EventRecord(
-        id="client", name="client_answered", server="client", at_wall=outage.ended, fields={}
+        id="client",
+        name="client_answered",
+        server="client",
+        at_wall=outage.ended,
+        fields={"group": "web"},
     )
     steps = failover_steps([*events, answered], group="web", victim=victim, start_wall=outage.began)
     click.echo(f"\nThe failover, in milliseconds after the last answer of {victim}:")

@@ -33,7 +33,8 @@ async def _show(cli: CliContext) -> None:
         while True:
             try:
                 async with connected(cli) as connection:
-                    async for picture in follow(connection):
+                    # A member dies in this story: its silence is no news here.
+                    async for picture in follow(connection, on_silence=lambda _: None):
                         screen.update(picture, cli.style, time.monotonic() - began)
             except StoreError as error:
                 # The table must outlive the store's bad moments: that is what is being shown.
