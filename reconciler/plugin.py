@@ -22,9 +22,10 @@ from reconciler.ports.driver import Observation, Permit
 from reconciler.ports.events import Events
 from reconciler.ports.host import Host
 from reconciler.ports.power import FenceDevice
+from reconciler.ports.probes import Probes, Sample
 from specs.document import Model
 from specs.monitor import MonitorSpec
-from specs.resource import ResourceSpec
+from specs.resource import Resource, ResourceSpec
 from specs.scalars import impact
 
 TypeKind = Literal["resource", "monitor", "fence"]
@@ -132,8 +133,24 @@ class FenceType(_Typed):
         """The device; nothing is opened before its first call."""
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where one monitor probes: its name, this server, and the resources of the specs."""
+
+    name: str
+    server: str
+    host: Host
+    probes: Probes
+    resources: Mapping[str, Resource]
+
+
 class MonitorType(_Typed, MonitorSpec):
-    """Base of monitor types: `sample` only, thresholds and reactions are common."""
+    """Base of monitor types: `sample` only; thresholds, timing and recovery are common."""
+
+    @abstractmethod
+    async def sample(self, site: Site) -> Sample:
+        """One look, within `timeout`; changes nothing. What can hang goes through `site.probes`.
+        Raises `ProbeUnavailable` or `HostError` when it could not look."""
 
 
 _Base = TypeVar("_Base", bound=_Typed)
@@ -158,7 +175,7 @@ class Registry:
         # mypy wants concrete classes here; the abstract bases only filter what is found.
         return cls(
             resources=_found("resource", ResourceType),  # type: ignore[type-abstract]
-            monitors=_found("monitor", MonitorType),
+            monitors=_found("monitor", MonitorType),  # type: ignore[type-abstract]
             fences=_found("fence", FenceType),  # type: ignore[type-abstract]
         )
 

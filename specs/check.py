@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from specs.address_rules import check_addresses
 from specs.catalogue import TypeCatalogue
 from specs.errors import Severity, SpecProblem
+from specs.monitor_rules import check_monitors
 from specs.reference_rules import check_cycles, check_eligible, check_references
 from specs.spec_set import ObjectRef, SpecSet
 from specs.timing_rules import check_timing
@@ -29,6 +30,7 @@ def check(specs: SpecSet, types: TypeCatalogue) -> list[SpecProblem]:
         *check_references(specs),
         *check_cycles(specs),
         *check_addresses(specs),
+        *check_monitors(specs),
     ]
     if not any(problem.code == "E0201" for problem in found):
         # A dangling name explains a group without servers better than this rule does.

@@ -95,6 +95,7 @@ CODES: dict[str, str] = {
     "E0203": "a resource depends on a resource of another group",
     "E0204": "not exactly one Cluster",
     "E0205": "no server may run the group",
+    "E0206": "a monitor would never probe",
     "E0301": "an address is used twice",
     "E0302": "an address is outside the network it is declared in",
     "E0303": "a server has an address in a network that the Cluster does not have",
@@ -109,5 +110,6 @@ CODES: dict[str, str] = {
     "W0602": "a server cannot be fenced",
     "W0603": "a group has no resources",
     "W0604": "heartbeats travel on one network only",
+    "W0606": "a probe may take much longer than its interval",
 }
 """What each code means; a code never changes its meaning. `W` codes are warnings."""

@@ -24,11 +24,6 @@ def check_references(specs: SpecSet) -> Iterator[SpecProblem]:
         item = specs.objects[ObjectRef("Resource", name)]
         yield from _one(item, ("spec", "group"), resource.spec.group, specs, "Group")
         yield from _dependencies(item, resource.spec.group, resource.spec.depends_on or (), specs)
-    for name, monitor in specs.monitors.items():
-        item = specs.objects[ObjectRef("Monitor", name)]
-        kind, slash, target = monitor.spec.target.partition("/")
-        if slash:
-            yield from _one(item, ("spec", "target"), target, specs, kind.capitalize())
 
 
 def check_eligible(specs: SpecSet) -> Iterator[SpecProblem]:

@@ -87,6 +87,9 @@ class Keys:
     def group_status(self, server: str, group: str) -> str:
         return f"{self.root}status/{server}/groups/{group}"
 
+    def monitor_status(self, server: str, monitor: str) -> str:
+        return f"{self.root}status/{server}/monitors/{monitor}"
+
     # events/ and tokens/
     @property
     def events(self) -> str:

@@ -291,6 +291,48 @@ class ServerStatus(Record):
     at_wall: float = 0.0
 
 
+class MonitorState(StrEnum):
+    """OFFLINE: it does not probe now, because its target is not online here. PARKED: everything
+    that it may do was done, and it is faulty still."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"
+    FAULTY = "faulty"
+    PARKED = "parked"
+    OFFLINE = "offline"
+    UNKNOWN = "unknown"
+
+
+class MonitorStatus(Record):
+    """status/<server>/monitors/<monitor>: state, and the counters of its ladder on this server.
+
+    `failures` and `healthy` count probes in a row. `spec` is a digest of the monitor's spec: the
+    counters belong to it, and begin anew with another one. `waiting` is why the next step of the
+    recovery is not taken now. `output` is the end of what the last probe wrote.
+    """
+
+    monitor: str
+    server: str
+    type: str = ""
+    target: str = ""
+    state: MonitorState = MonitorState.UNKNOWN
+    reason: str = ""
+    output: str = ""
+    waiting: str = ""
+    failures: int = 0
+    healthy: int = 0
+    restarts: int = 0
+    failovers: int = 0
+    parked: bool = False
+    spec: str = ""
+    revision: int = 0
+    since_wall: float = 0.0
+    probed_wall: float = 0.0
+    took_ms: float | None = None
+    last_step: str = ""
+    last_step_wall: float | None = None
+
+
 class EventRecord(Record):
     """events/<ulid> and a line of the local file."""
 

@@ -27,6 +27,7 @@ from reconciler.decide.records import (
 )
 from specs.cluster import Cluster, Timing
 from specs.group import Group
+from specs.monitor import Monitor
 from specs.resource import Resource
 from specs.server import Server
 from specs.server_group import ServerGroup
@@ -53,6 +54,7 @@ class Specs:
     server_groups: Mapping[str, ServerGroup] = field(default_factory=dict)
     groups: Mapping[str, Group] = field(default_factory=dict)
     resources: Mapping[str, Resource] = field(default_factory=dict)
+    monitors: Mapping[str, Monitor] = field(default_factory=dict)
 
     @property
     def timing(self) -> Timing:

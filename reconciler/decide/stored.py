@@ -14,6 +14,7 @@ from reconciler.decide.records import (
     FenceIntent,
     FenceRecord,
     GroupStatus,
+    MonitorStatus,
     Operation,
     Ownership,
     Record,
@@ -28,9 +29,9 @@ _R = TypeVar("_R", bound=Record)
 
 @dataclass(frozen=True, slots=True)
 class StoredRecords:
-    """Mappings are keyed by server or group name, `group_status` by (server, group), `operations`
-    by id. `unreadable` lists keys whose value no reader of this version understands: they are
-    shown, never guessed."""
+    """Mappings are keyed by server or group name, `group_status` by (server, group),
+    `monitor_status` by (server, monitor), `operations` by id. `unreadable` lists keys whose value
+    no reader of this version understands: they are shown, never guessed."""
 
     coordinator: Coordinator | None = None
     fence_slot: FenceIntent | None = None
@@ -44,6 +45,7 @@ class StoredRecords:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     server_status: Mapping[str, ServerStatus] = field(default_factory=dict)
     group_status: Mapping[tuple[str, str], GroupStatus] = field(default_factory=dict)
+    monitor_status: Mapping[tuple[str, str], MonitorStatus] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
 
     def pending_operations(self, *targets: str) -> tuple[Operation, ...]:
@@ -92,11 +94,12 @@ class _Reader:
                     found[path[1]] = record
         return found
 
-    def group_status(self) -> dict[tuple[str, str], GroupStatus]:
+    def status_of(self, area: str, model: type[_R]) -> dict[tuple[str, str], _R]:
+        """status/<server>/<area>/<name>."""
         found = {}
         for path in self._items:
-            if len(path) == 4 and path[0] == "status" and path[2] == "groups":
-                record = self.one(path, GroupStatus)
+            if len(path) == 4 and path[0] == "status" and path[2] == area:
+                record = self.one(path, model)
                 if record is not None:
                     found[path[1], path[3]] = record
         return found
@@ -118,7 +121,8 @@ def read_records(keys: Keys, items: Iterable[tuple[str, bytes]]) -> StoredRecord
         challenges=reader.named("challenges", Challenge),
         answers=reader.named("answers", Answer),
         server_status=reader.server_status(),
-        group_status=reader.group_status(),
+        group_status=reader.status_of("groups", GroupStatus),
+        monitor_status=reader.status_of("monitors", MonitorStatus),
         unreadable=tuple(sorted(set(reader.unreadable))),
     )
 

@@ -15,6 +15,7 @@ from reconciler.decide.records import (
     FenceIntent,
     FenceRecord,
     GroupStatus,
+    MonitorStatus,
     Operation,
     Ownership,
     Record,
@@ -58,9 +59,11 @@ class Mirror:
         self.maps: dict[str, dict[str, Stored[Any]]] = {name: {} for name in MAPS}
         self.singles: dict[str, Stored[Any] | None] = dict.fromkeys(SINGLES)
         self.group_status: dict[tuple[str, str], GroupStatus] = {}
+        self.monitor_status: dict[tuple[str, str], MonitorStatus] = {}
         self.revision = 0
         self.fresh_at = float("-inf")
         self.synced = asyncio.Event()
+        self.status_synced = asyncio.Event()
         self.unreadable: set[str] = set()
         # Deleted keys: their last revision, so that a late batch can't bring them back.
         self._gone: dict[str, int] = {}
@@ -77,6 +80,8 @@ class Mirror:
         """Runs for ever; raises only `Denied`."""
         async for batch in self._store.watch(self._keys.status):
             self._take(batch)
+            if batch.stale_reason is None:
+                self.status_synced.set()
 
     def _take(self, batch: WatchBatch) -> None:
         if batch.stale_reason is not None:
@@ -143,15 +148,19 @@ class Mirror:
         self._on_record(path[1], path[2], stored)
 
     def _put_status(self, path: tuple[str, ...], item: KeyValue | None) -> None:
-        if len(path) != 4 or path[2] != "groups":
+        if len(path) != 4 or path[2] not in ("groups", "monitors"):
             return
         where = (path[1], path[3])
         if item is None:
-            self.group_status.pop(where, None)
+            table = self.group_status if path[2] == "groups" else self.monitor_status
+            table.pop(where, None)
             return
-        record = self._parse(item.key, item.value, GroupStatus)
+        model = GroupStatus if path[2] == "groups" else MonitorStatus
+        record = self._parse(item.key, item.value, model)
         if isinstance(record, GroupStatus):
             self.group_status[where] = record
+        elif isinstance(record, MonitorStatus):
+            self.monitor_status[where] = record
 
     def _parse(self, key: str, value: bytes, model: type[Record]) -> Record | None:
         try:

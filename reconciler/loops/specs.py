@@ -60,4 +60,5 @@ class RepositorySpecs:
                 server_groups=dict(spec_set.server_groups),
                 groups=dict(spec_set.groups),
                 resources=dict(spec_set.resources),
+                monitors=dict(spec_set.monitors),
             )

@@ -1,0 +1,159 @@
+"""The ladder of a monitor on one server: healthy, suspect, faulty, restarts, failovers, final
+action, parked. One probe in, a new status and at most one step out.
+
+Called by the monitor loop after each probe. Counters live in the status; every step is counted in
+it before it is taken, so that no crash makes a monitor do more than its spec allows.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from reconciler.decide.leases import may_activate
+from reconciler.decide.operations import open_operations
+from reconciler.decide.placement import candidates, choose
+from reconciler.decide.records import MonitorState, MonitorStatus, Phase
+from reconciler.decide.snapshot import Snapshot
+from specs.monitor import MonitorSpec
+
+NO_DESTINATION = "no other server can run the group"
+
+
+class Step(StrEnum):
+    """One rung. FINAL ends in parked, whatever the final action is."""
+
+    RESTART = "restart"
+    FAILOVER = "failover"
+    FINAL = "final-action"
+
+
+def judge(
+    status: MonitorStatus,
+    spec: MonitorSpec,
+    healthy: bool | None,
+    obstacles: Mapping[Step, str],
+    wall: float,
+) -> tuple[MonitorStatus, Step | None]:
+    """The status after this probe, and the step to take now.
+
+    `healthy` None (it could not be probed) counts as neither. `obstacles` are reasons for which a
+    step cannot be taken now: it is not counted and tried again at the next failing probe.
+    """
+    if healthy is None:
+        return status, None
+    new, step = (_healthy(status, spec), None) if healthy else _failed(status, spec, obstacles)
+    if step is not None:
+        new = new.model_copy(update={"last_step": step.value, "last_step_wall": wall})
+    if new.state is not status.state:
+        new = new.model_copy(update={"since_wall": wall})
+    return new, step
+
+
+def _healthy(status: MonitorStatus, spec: MonitorSpec) -> MonitorStatus:
+    healthy = min(status.healthy + 1, spec.reset_after)
+    update: dict[str, object] = {
+        "state": MonitorState.HEALTHY,
+        "failures": 0,
+        "healthy": healthy,
+        "waiting": "",
+    }
+    if healthy >= spec.reset_after:
+        update |= {"restarts": 0, "failovers": 0, "parked": False}
+    return status.model_copy(update=update)
+
+
+def _failed(
+    status: MonitorStatus, spec: MonitorSpec, obstacles: Mapping[Step, str]
+) -> tuple[MonitorStatus, Step | None]:
+    failures = min(status.failures + 1, spec.retry + 1)
+    new = status.model_copy(update={"failures": failures, "healthy": 0, "waiting": ""})
+    if failures <= spec.retry:
+        climbing = status.state in (MonitorState.FAULTY, MonitorState.PARKED)
+        state = status.state if climbing else MonitorState.SUSPECT
+        return new.model_copy(update={"state": state}), None
+    if status.parked:
+        return new.model_copy(update={"state": MonitorState.PARKED}), None
+    return _climb(new.model_copy(update={"state": MonitorState.FAULTY}), spec, obstacles)
+
+
+def _climb(
+    status: MonitorStatus, spec: MonitorSpec, obstacles: Mapping[Step, str]
+) -> tuple[MonitorStatus, Step | None]:
+    step = next_step(status, spec)
+    obstacle = obstacles.get(step, "")
+    stops = spec.recovery.final_action == "stop-group"
+    if step is Step.FAILOVER and obstacle == NO_DESTINATION and stops:
+        # Nobody can take the group, and it shall not run as it is.
+        step, obstacle = Step.FINAL, obstacles.get(Step.FINAL, "")
+    if obstacle:
+        return status.model_copy(update={"waiting": obstacle}), None
+    if step is Step.RESTART:
+        return status.model_copy(update={"restarts": status.restarts + 1, "failures": 0}), step
+    if step is Step.FAILOVER:
+        return status.model_copy(update={"failovers": status.failovers + 1, "failures": 0}), step
+    return status.model_copy(update={"parked": True, "state": MonitorState.PARKED}), step
+
+
+def next_step(status: MonitorStatus, spec: MonitorSpec) -> Step:
+    """The lowest rung that is not used up; target `server` has the final action only."""
+    if spec.target != "server":
+        if status.restarts < spec.recovery.restarts:
+            return Step.RESTART
+        if status.failovers < spec.recovery.failovers:
+            return Step.FAILOVER
+    return Step.FINAL
+
+
+def groups_of(snapshot: Snapshot, spec: MonitorSpec) -> tuple[str, ...]:
+    """Groups that a recovery of this monitor concerns on this server: those that it owns."""
+    kind, slash, name = spec.target.partition("/")
+    mine = [g for g, s in sorted(snapshot.ownerships.items()) if s.record.owner == snapshot.me]
+    if not slash:
+        return tuple(mine)
+    if kind == "resource":
+        resource = snapshot.specs.resources.get(name)
+        name = resource.spec.group if resource else ""
+    return (name,) if name in mine else ()
+
+
+def obstacles_to(snapshot: Snapshot, spec: MonitorSpec) -> dict[Step, str]:
+    """Why each step cannot be taken now; a step that can be taken is left out."""
+    groups = groups_of(snapshot, spec)
+    if not groups:
+        return dict.fromkeys(Step, "the target does not run on this server")
+    found: dict[Step, str] = {}
+    for group in groups:
+        if reason := _busy(snapshot, group):
+            found = dict.fromkeys(Step, reason)
+            break
+        found |= {Step.FAILOVER: reason} if (reason := _stays(snapshot, group)) else {}
+    if spec.recovery.final_action == "none":
+        found.pop(Step.FINAL, None)
+    return found
+
+
+def _busy(snapshot: Snapshot, group: str) -> str:
+    """The group's operation lock, and the right to start again what a step stops."""
+    targets = {f"group/{group}", f"server/{snapshot.me}"}
+    targets |= {f"resource/{name}" for name in snapshot.specs.resources_of(group)}
+    for stored in open_operations(snapshot):
+        if stored.record.target in targets:
+            who = stored.record.who or "an operator"
+            return f"{stored.record.kind.value} {stored.record.target} by {who} is under way"
+    local = snapshot.local_groups.get(group)
+    if local is None or local.phase is not Phase.ONLINE:
+        return f"group {group} is not online"
+    refused = may_activate(snapshot, group, local.epoch)
+    return f"group {group}: {refused}" if refused else ""
+
+
+def _stays(snapshot: Snapshot, group: str) -> str:
+    """Why a failover would only take the group away."""
+    spec = snapshot.specs.groups[group].spec if group in snapshot.specs.groups else None
+    if spec is None:
+        return f"group {group} has no spec"
+    if spec.failover.mode == "manual":
+        return f"failover of group {group} is manual"
+    verdict = snapshot.verdicts.get(group)
+    failures = verdict.record.failures if verdict else ()
+    found = candidates(snapshot, spec, failures=failures, leaving=snapshot.me, previous=snapshot.me)
+    return "" if choose(found) else NO_DESTINATION
