@@ -7,7 +7,7 @@ ARGS ?=
 export PATH := $(CURDIR)/.tools/usr/bin:$(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format bench simulate docs clean
+.PHONY: help setup demo test test-long lint format bench simulate docs deb clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -44,6 +44,9 @@ docs: setup ## write the generated pages under docs/
 	@$(PYTHON) -m reconciler.reference
 	@$(PYTHON) -m reconciler.events
 	@$(PYTHON) -m clusterctl.reference > docs/cli.md
+
+deb: setup ## the Debian package, into dist/
+	@sh packaging/deb/build.sh $(ARGS)
 
 clean: ## remove everything that setup and the tools made
 	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -23,6 +23,7 @@ from reconciler.adapters.linux.emergency import AddressProber, kill_list
 from reconciler.adapters.linux.host import LinuxHost
 from reconciler.adapters.linux.local_state import FileLocalState
 from reconciler.adapters.linux.machine import LinuxMachine
+from reconciler.adapters.linux.notify import READY, STOPPING, notify
 from reconciler.adapters.peers.configuration import PulseConfiguration, heartbeat_paths
 from reconciler.adapters.peers.pulse_peers import PulsePeers
 from reconciler.adapters.power import RegisteredPower
@@ -189,8 +190,12 @@ async def _main(config: AgentConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     run = asyncio.create_task(agent.run())
+    unheard = notify(READY, f"STATUS=agent of {config.server} in cluster {config.cluster}")
+    if unheard:
+        structlog.get_logger("reconciler").warning("service_manager_not_told", reason=unheard)
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait({run, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    notify(STOPPING)
     for task in (run, waiter):
         task.cancel()
     results = await asyncio.gather(run, waiter, return_exceptions=True)

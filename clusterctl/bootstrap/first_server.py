@@ -91,7 +91,8 @@ async def secure_first_server(
     except Unavailable as error:
         raise BootstrapError(
             f"etcd does not answer on {identity.addresses[0]} after {wait_s:.0f} s: start it with "
-            f"`{START_ETCD}` and repeat this command"
+            f"`{START_ETCD}` (installed units: see `journalctl -u clusterctl-etcd`) and repeat "
+            "this command"
         ) from error
     finally:
         await admin.close()

@@ -78,9 +78,10 @@ def init(
 ) -> None:
     """Begin a cluster on this server. Repeat the same command if it was interrupted.
 
-    It writes /etc/clusterctl and then waits until etcd, started by a supervisor, can be secured.
+    It writes /etc/clusterctl, starts the installed units, and makes etcd secure. Without units
+    something else has to start etcd meanwhile.
     """
-    from clusterctl.bootstrap import first_server
+    from clusterctl.bootstrap import first_server, units
     from clusterctl.bootstrap.facts import Facts
     from clusterctl.bootstrap.layout import Layout
     from specs.cluster import PROFILES
@@ -99,10 +100,17 @@ def init(
         etcd_election_ms=timing.etcd_election_ms,
     )
     layout = Layout()
+    installed = units.are_installed()
+    if installed:
+        units.refuse_foreign_etcd()
     identity = first_server.write_first_server(layout, facts, server, addresses)
+    if installed:
+        units.start([units.ETCD])
     if output == "text":
-        click.echo(f"{layout.configuration} is written; waiting for etcd, {START}", err=True)
+        _say_waiting(layout.configuration, installed)
     _run(first_server.secure_first_server(layout, facts, identity, wait_s))
+    if installed:
+        units.start([units.AGENT, units.ENROLMENT])
     _report(
         output,
         {"cluster": name, "server": server, "addresses": list(identity.addresses)},
@@ -187,29 +195,25 @@ def join(token: str, server: str, addresses: tuple[str, ...], wait_s: float, out
 
     Other users of this machine see what stands on a command line, so prefer `-`.
     """
-    from clusterctl.bootstrap import joining, tokens
-    from clusterctl.bootstrap.etcd_member import peer_url
+    from clusterctl.bootstrap import joining, tokens, units
     from clusterctl.bootstrap.layout import Layout
-    from reconciler.config import load_config
 
     _checked_name(server, "--server")
     if token == "-":  # noqa: S105 (the usual name of standard input)
         token = sys.stdin.read(TOKEN_LIMIT)
     layout = Layout()
+    installed = units.are_installed()
+    if installed:
+        units.refuse_foreign_etcd()
     identity, member = _run(joining.join(layout, tokens.decode(token), server, addresses))
+    if installed:
+        units.start([units.ETCD, units.AGENT] if member else [units.AGENT])
     voting = False
     if member and wait_s > 0:
         if output == "text":
-            click.echo(f"{layout.configuration} is written; waiting for etcd, {START}", err=True)
-        endpoints = load_config(layout.agent_config).endpoints[1:]
-        url = peer_url(identity.addresses[0])
-        voting = _run(joining.wait_for_vote(layout, endpoints, url, wait_s))
-        if not voting:
-            raise Failure(
-                f"{server} is enrolled, but its etcd got no vote within {wait_s:.0f} s",
-                ExitCode.TIMEOUT,
-                "start etcd with `etcd --config-file /etc/clusterctl/etcd.yaml`, then repeat this",
-            )
+            _say_waiting(layout.configuration, installed)
+        _wait_for_vote(layout, identity, wait_s, installed=installed)
+        voting = True
     _report(
         output,
         {"server": server, "addresses": list(identity.addresses), "storeMember": member},
@@ -235,6 +239,28 @@ def refresh(output: str) -> None:
         {"endpoints": list(endpoints), "changed": changed},
         f"{len(endpoints)} members of the store: {', '.join(endpoints)}; {text}",
     )
+
+
+def _wait_for_vote(layout: Any, identity: Any, wait_s: float, *, installed: bool) -> None:
+    from clusterctl.bootstrap import joining
+    from clusterctl.bootstrap.etcd_member import peer_url
+    from reconciler.config import load_config
+
+    endpoints = load_config(layout.agent_config).endpoints[1:]
+    url = peer_url(identity.addresses[0])
+    if not _run(joining.wait_for_vote(layout, endpoints, url, wait_s)):
+        look = "see why with `journalctl -u clusterctl-etcd`"
+        start = "start etcd with `etcd --config-file /etc/clusterctl/etcd.yaml`"
+        raise Failure(
+            f"{identity.server} is enrolled, but its etcd got no vote within {wait_s:.0f} s",
+            ExitCode.TIMEOUT,
+            f"{look if installed else start}, then repeat this",
+        )
+
+
+def _say_waiting(configuration: Any, installed: bool) -> None:
+    who = "its units are started" if installed else START
+    click.echo(f"{configuration} is written; waiting for etcd, {who}", err=True)
 
 
 def _run(work: Coroutine[Any, Any, R]) -> R:
