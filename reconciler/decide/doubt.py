@@ -14,8 +14,11 @@ def doubt(server: str, records: StoredRecords) -> str:
     slot = records.fence_slot
     if slot is not None and slot.victim == server:
         return f"is being fenced by {slot.executor}, attempt {slot.attempt}: {slot.reason}"
-    if server not in records.sessions:
+    session = records.sessions.get(server)
+    if session is None:
         return "has no session"
+    if is_proven_off(server, records, session.boot_id):
+        return "is proven off; its session only waits for its end"
     heard, deaf = ears(server, records)
     if heard:
         # A challenge stays in the store when it is over: what is heard since then counts.
@@ -27,6 +30,12 @@ def doubt(server: str, records: StoredRecords) -> str:
     if answer is None or answer.nonce != challenge.nonce:
         return f"has not answered the challenge of {challenge.challenger} yet"
     return "" if answer.pulse_alive else "answers through the store, but its pulse process is dead"
+
+
+def is_proven_off(server: str, records: StoredRecords, boot_id: str) -> bool:
+    """A fence ended this boot of the server."""
+    fence = records.fences.get(server)
+    return fence is not None and fence.proves_off and boot_id in fence.covers
 
 
 def ears(server: str, records: StoredRecords) -> tuple[tuple[str, ...], tuple[str, ...]]:

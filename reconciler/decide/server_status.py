@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.decide.doubt import doubt, ears
+from reconciler.decide.doubt import doubt, ears, is_proven_off
 from reconciler.decide.records import FenceRecord, FencingTest, Session
 from reconciler.decide.status import iso
 from reconciler.decide.stored import StoredRecords
@@ -144,9 +144,15 @@ def _state(
 ) -> tuple[str, tuple[str, ...]]:
     why = doubt(server, records)
     slot = records.fence_slot
+    fence = records.fences.get(server)
+    if (
+        session is not None
+        and fence is not None
+        and is_proven_off(server, records, session.boot_id)
+    ):
+        return FENCED, (f"{fence.outcome} by {fence.executor}",)
     if session is not None or (slot is not None and slot.victim == server):
         return (SUSPECT, (why,)) if why else (ONLINE, ())
-    fence = records.fences.get(server)
     if fence is not None and fence.proves_off and not _seen_after(server, fence, records):
         return FENCED, (f"{fence.outcome} by {fence.executor}",)
     owned = sorted(g for g, own in records.groups.items() if own.owner == server)

@@ -3,14 +3,15 @@
 Only changes are written, all of one round in one transaction; status is never a proof.
 """
 
+import json
 from collections.abc import Callable, Mapping
 
-from reconciler.decide.records import GroupStatus, Phase, ServerStatus
+from reconciler.decide.records import GroupStatus, MonitorStatus, Phase, ServerStatus
 from reconciler.loops.act import wait_for
 from reconciler.loops.fence import FenceLoop
 from reconciler.loops.group_runner import GroupRunner
 from reconciler.loops.state import AgentState
-from reconciler.ports.store import Delete, Put, StoreError, Transaction
+from reconciler.ports.store import Delete, Indeterminate, Put, StoreError, Transaction, Unchanged
 
 REFRESH_S = 5.0
 SETTLE_S = 0.02
@@ -28,6 +29,7 @@ class StatusLoop:
         self._state, self._runners, self._fences = state, runners, fences
         self._version = version
         self._written: dict[str, bytes] = {}
+        self._revisions: dict[str, int] = {}
         self._wake = state.new_wake()
 
     async def run(self) -> None:
@@ -51,16 +53,51 @@ class StatusLoop:
         operations += [Delete(key) for key in gone]
         for start in range(0, len(operations), OPERATIONS_PER_WRITE):
             part = tuple(operations[start : start + OPERATIONS_PER_WRITE])
-            await self._state.store.commit(Transaction((), part))
+            await self._commit(part)
             for operation in part:
                 if isinstance(operation, Put):
                     self._written[operation.key] = operation.value
                 else:
                     self._written.pop(operation.key, None)
 
+    async def _commit(self, part: tuple[Put | Delete, ...]) -> None:
+        """Guarded by the first key, so that the write is hedged: right after a crash the others'
+        reports are what people look at. Nobody else writes these keys."""
+        guard = next((op for op in part if isinstance(op, Put)), None)
+        if guard is None:
+            await self._state.store.commit(Transaction((), part))
+            return
+        value = _with_nonce(guard.value, self._state.nonce())
+        operations = tuple(Put(op.key, value) if op is guard else op for op in part)
+        for _ in range(2):
+            known = self._revisions.get(guard.key, 0)
+            transaction = Transaction((Unchanged(guard.key, known),), operations, guard.key)
+            result = await self._state.store.commit(transaction, timeout_s=1.0)
+            if result.succeeded:
+                self._revisions[guard.key] = result.revision
+                for op in operations:
+                    if isinstance(op, Put):
+                        self._revisions[op.key] = result.revision
+                    else:
+                        self._revisions.pop(op.key, None)
+                return
+            # An earlier agent of this server wrote it: that is the version to replace.
+            found = result.found.get(guard.key)
+            self._revisions[guard.key] = found.mod_revision if found else 0
+        raise Indeterminate("somebody else writes this server's status")
+
+    def is_stored(self, monitor: MonitorStatus) -> bool:
+        """Whether this very status is in the store: a step of a recovery is counted before it is
+        taken."""
+        key = self._state.keys.monitor_status(monitor.server, monitor.monitor)
+        return self._written.get(key) == monitor.to_bytes()
+
     def _wanted(self) -> dict[str, bytes]:
         state, keys = self._state, self._state.keys
-        wanted = {}
+        wanted = {
+            keys.monitor_status(state.me, name): status.to_bytes()
+            for name, status in sorted(state.monitors.items())
+        }
         if state.own_session is not None:
             wanted[keys.server_status(state.me)] = self._server().to_bytes()
         for group, runner in sorted(self._runners().items()):
@@ -102,3 +139,8 @@ class StatusLoop:
             warnings=tuple(warnings),
             store="quorum" if state.own_session is not None else "unknown",
         )
+
+
+def _with_nonce(value: bytes, nonce: str) -> bytes:
+    """A record's JSON made unlike any other write of the same content."""
+    return json.dumps({**json.loads(value), "nonce": nonce}, separators=(",", ":")).encode()

@@ -98,7 +98,10 @@ def test_fenced_only_with_a_proof_and_only_until_it_comes_back() -> None:
     view = server_view("n1", StoredRecords(fences={"n1": failed}, server_status={"n1": REPORT}))
     assert view.state == "offline"
     assert any("last fence failed" in reason for reason in view.reasons)
-    back = server_view("n1", StoredRecords(fences={"n1": FENCED}, sessions={"n1": N1}))
+    lingers = server_view("n1", StoredRecords(fences={"n1": FENCED}, sessions={"n1": N1}))
+    assert lingers.state == "fenced"
+    new_boot = N1.model_copy(update={"boot_id": "b9"})
+    back = server_view("n1", StoredRecords(fences={"n1": FENCED}, sessions={"n1": new_boot}))
     assert back.state == "online"
     later = REPORT.model_copy(update={"boot_id": "b9", "at_wall": 99.0})
     gone = server_view("n1", StoredRecords(fences={"n1": FENCED}, server_status={"n1": later}))
