@@ -15,9 +15,10 @@ from reconciler.decide.ordering import levels as start_levels
 from reconciler.decide.records import GroupStatus, Phase
 from reconciler.decide.snapshot import LocalGroup
 from reconciler.loops.act import wait_for
-from reconciler.loops.resource_slot import ResourceSlot, ordered
+from reconciler.loops.resource_slot import ResourceSlot, ordered, wanted
 from reconciler.loops.state import AgentState
 from reconciler.ports.driver import Driver, Permit, PermitExpired, ResourceError, ResourceState
+from specs.group import GroupSpec
 from specs.resource import Resource
 
 OBSERVE_EVERY_S = 10.0
@@ -47,6 +48,7 @@ class GroupRunner:
         self._restarts: list[float] = []
         self.failure, self.stuck = "", ""
         self.slots = {n: ResourceSlot(r, make_driver(r), state) for n, r in (adopted or {}).items()}
+        self.rested: dict[str, ResourceSlot] = {}  # seen stopped here
         self.phase = Phase.STARTING if self.slots else Phase.OFFLINE
         self.since_wall = state.clock.wall()
         self.start_ms: float | None = None
@@ -137,13 +139,16 @@ class GroupRunner:
         if self.slots:
             await self._deactivate(list(self.slots), want.epoch)
         self._restarts.clear()
+        self.rested.clear()
         self.failure = self.stuck = ""
         self._epoch = want.epoch
         self._set_phase(Phase.STARTING)
 
     async def _bring_up(self, want: LocalWant) -> None:
         """Stop what is not wanted any more, start what is missing, in order."""
-        resources = self._wanted_resources(want)
+        resources = wanted(self._specified(), want.stopped_resources)
+        known = {**resources, **self.rested}
+        self._hold({n: r for n, r in self._specified().items() if n not in known})
         gone = [
             name
             for name, slot in self.slots.items()
@@ -177,20 +182,6 @@ class GroupRunner:
         slot = self.slots.get(name)
         return slot is not None and slot.state is ResourceState.ACTIVE
 
-    def _wanted_resources(self, want: LocalWant) -> dict[str, Resource]:
-        specs = self._state.specs
-        resources = specs.resources_of(self.group) if specs else {}
-        stopped = set(want.stopped_resources)
-        needs = dependencies({n: ordered(r) for n, r in resources.items()})
-        explicit = {n for n, r in resources.items() if r.spec.depends_on is not None}
-        # Whoever names a stopped resource in dependsOn stops with it.
-        grown = True
-        while grown:
-            more = {n for n in explicit if needs[n] & stopped} - stopped
-            stopped |= more
-            grown = bool(more)
-        return {name: r for name, r in resources.items() if name not in stopped}
-
     def _levels(self, resources: Mapping[str, Resource]) -> tuple[tuple[str, ...], ...]:
         kept = {}
         for name, resource in resources.items():
@@ -202,12 +193,9 @@ class GroupRunner:
             raise ResourceError(str(error), retry=False) from error
 
     async def _activate_level(self, resources: Mapping[str, Resource], epoch: int) -> None:
-        for name, resource in resources.items():
-            if name not in self.slots:
-                self.slots[name] = ResourceSlot(resource, self._make(resource), self._state)
-        specs = self._state.specs
-        group = specs.groups.get(self.group) if specs else None
-        retries = group.spec.activation_retries if group else 0
+        self._hold(resources)
+        group = self._group_spec()
+        retries = group.activation_retries if group else 0
         results = await asyncio.gather(
             *(self.slots[n].activate(self.permit(epoch), retries) for n in resources),
             return_exceptions=True,
@@ -248,11 +236,10 @@ class GroupRunner:
             return
 
     def _may_restart(self) -> bool:
-        specs = self._state.specs
-        group = specs.groups.get(self.group) if specs else None
+        group = self._group_spec()
         if group is None:
             return False
-        now, limit = self._state.clock.now(), group.spec.restarts
+        now, limit = self._state.clock.now(), group.restarts
         self._restarts = [at for at in self._restarts if now - at < limit.window]
         if len(self._restarts) >= limit.max:
             return False
@@ -300,11 +287,8 @@ class GroupRunner:
             return
         if self.phase is not Phase.STOPPING:
             self._set_phase(Phase.STOPPING)
-        specs = self._state.specs
-        for name, resource in (specs.resources_of(self.group) if specs else {}).items():
-            if name not in self.slots:
-                # After a restart nothing is known: stopped is only what was seen stopped.
-                self.slots[name] = ResourceSlot(resource, self._make(resource), self._state)
+        # After a restart nothing is known: stopped is only what was seen stopped.
+        self._hold(self._specified())
         began = self._state.clock.now()
         try:
             await self._deactivate(list(self.slots), want.epoch)
@@ -328,9 +312,8 @@ class GroupRunner:
 
     async def _deactivate(self, names: list[str], epoch: int) -> None:
         """In reverse start order; raises `ResourceError` when something does not go."""
-        specs = self._state.specs
-        group = specs.groups.get(self.group) if specs else None
-        retries = group.spec.deactivation_retries if group else 0
+        group = self._group_spec()
+        retries = group.deactivation_retries if group else 0
         running = self._running()
         for level in reversed(self._levels(running)):
             chosen = [name for name in level if name in names]
@@ -339,7 +322,7 @@ class GroupRunner:
             )
             for name, result in zip(chosen, results, strict=True):
                 if result is None:
-                    del self.slots[name]
+                    self.rested[name] = self.slots.pop(name)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
@@ -354,6 +337,19 @@ class GroupRunner:
         return sorted(chosen)
 
     # -- reporting ---------------------------------------------------------------------------
+
+    def _hold(self, resources: Mapping[str, Resource]) -> None:
+        for name, resource in resources.items():
+            if name not in self.slots:
+                self.slots[name] = ResourceSlot(resource, self._make(resource), self._state)
+                self.rested.pop(name, None)
+
+    def _specified(self) -> Mapping[str, Resource]:
+        return self._state.specs.resources_of(self.group) if self._state.specs else {}
+
+    def _group_spec(self) -> GroupSpec | None:
+        group = self._state.specs.groups.get(self.group) if self._state.specs else None
+        return group.spec if group else None
 
     def _running(self) -> dict[str, Resource]:
         return {name: slot.resource for name, slot in self.slots.items()}
@@ -379,13 +375,15 @@ class GroupRunner:
     def status(self) -> GroupStatus:
         """What this server says of the group; published by the status loop."""
         reasons = tuple(text for text in (self.failure, self.stuck) if text)
+        known = self._specified()
+        rested = {name: slot for name, slot in self.rested.items() if name in known}
         return GroupStatus(
             group=self.group,
             server=self._state.me,
             epoch=self._epoch,
             phase=self.phase,
             reasons=reasons,
-            resources=tuple(slot.status() for _, slot in sorted(self.slots.items())),
+            resources=tuple(s.status() for _, s in sorted({**rested, **self.slots}.items())),
             revision=self._revision,
             since_wall=self.since_wall,
             start_ms=self.start_ms,

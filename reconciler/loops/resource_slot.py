@@ -1,6 +1,8 @@
 """One resource of a group on this server: its driver, its last state, its step durations."""
 
-from reconciler.decide.ordering import Ordered
+from collections.abc import Iterable, Mapping
+
+from reconciler.decide.ordering import Ordered, dependencies
 from reconciler.decide.records import ResourceStatus
 from reconciler.loops.state import AgentState
 from reconciler.ports.driver import (
@@ -20,6 +22,16 @@ def ordered(resource: Resource) -> Ordered:
     """What `decide.ordering` needs of a resource."""
     level = int(getattr(resource.spec, "level", DEFAULT_LEVEL))
     return Ordered(level=level, depends_on=resource.spec.depends_on)
+
+
+def wanted(resources: Mapping[str, Resource], stopped: Iterable[str]) -> dict[str, Resource]:
+    """What is to run of a group: all but the stopped, and but those that name one in dependsOn."""
+    rest = set(stopped)
+    needs = dependencies({n: ordered(r) for n, r in resources.items()})
+    explicit = {n for n, r in resources.items() if r.spec.depends_on is not None}
+    while more := {n for n in explicit if needs[n] & rest} - rest:
+        rest |= more
+    return {name: r for name, r in resources.items() if name not in rest}
 
 
 class ResourceSlot:

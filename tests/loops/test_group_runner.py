@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from reconciler.adapters.clock import MonotonicClock
 from reconciler.decide.actions import LocalWant, Want
@@ -98,3 +99,25 @@ async def test_a_group_that_starts_again_at_the_same_epoch_is_not_called_stopped
         assert runner.phase is Phase.STARTING
         driver.gate.set()
         await until(lambda: runner.phase is Phase.ONLINE)
+
+
+async def test_a_resource_that_an_operator_stopped_is_reported_as_inactive() -> None:
+    """Whoever waits for the stop of one resource waits for this report."""
+    driver = GatedDriver()
+    async with running(driver) as runner:
+        runner.want(RUN)
+        await until(lambda: runner.phase is Phase.ONLINE)
+        runner.want(replace(RUN, stopped_resources=("address",)))
+        await until(lambda: [r.state for r in runner.status().resources] == ["inactive"])
+        assert not driver.is_active
+        assert runner.phase is Phase.ONLINE
+        runner.want(RUN)
+        await until(lambda: [r.state for r in runner.status().resources] == ["active"])
+
+
+async def test_a_resource_that_was_stopped_before_the_group_came_here_is_seen_inactive() -> None:
+    driver = GatedDriver()
+    async with running(driver) as runner:
+        runner.want(replace(RUN, stopped_resources=("address",)))
+        await until(lambda: runner.phase is Phase.ONLINE)
+        assert [r.state for r in runner.status().resources] == ["inactive"]
