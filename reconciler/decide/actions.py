@@ -72,13 +72,28 @@ class AskMembers:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveStoreLeader:
+    """Hand the store's lead to this server's member."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResetSelf:
     """Self-fencing: a stop failed, so this machine must not go on."""
 
     reason: str
 
 
-Effect = ExecuteFence | PrepareFence | PowerOn | ProbeAddresses | AskMembers | ResetSelf
+Effect = (
+    ExecuteFence
+    | PrepareFence
+    | PowerOn
+    | ProbeAddresses
+    | AskMembers
+    | MoveStoreLeader
+    | ResetSelf
+)
 
 
 class Want(StrEnum):

@@ -6,7 +6,15 @@ equal decisions, byte for byte.
 
 from dataclasses import replace
 
-from reconciler.decide.actions import Decision, Effect, PowerOn, Reason, Write
+from reconciler.decide.actions import (
+    AskMembers,
+    Decision,
+    Effect,
+    MoveStoreLeader,
+    PowerOn,
+    Reason,
+    Write,
+)
 from reconciler.decide.fencing import FencingPlan, plan_fencing
 from reconciler.decide.keys import Keys
 from reconciler.decide.leases import plan_local
@@ -27,6 +35,7 @@ from reconciler.decide.ownership import (
 )
 from reconciler.decide.records import FenceIntent, FenceRecord, Verdict
 from reconciler.decide.snapshot import Snapshot, Stored
+from reconciler.decide.store_leader import better_leader, members_known
 
 # A transaction also compares and reads back what it depends on; etcd's default limit is 128.
 WRITES_PER_DECISION = 25
@@ -101,11 +110,18 @@ def _as_coordinator(
         own_writes=base.own_writes + fencing.challenges,
         writes=tuple(writes[:WRITES_PER_DECISION]),
         take_coordinator=vacant,
-        effects=base.effects + operations.effects,
+        effects=base.effects + operations.effects + _care_for_store(known),
         after_commit=power_on,
         reasons=(Reason.of("coordinator_taken", server=snapshot.me),) if vacant else (),
         wake_at=_earliest(snapshot, tuple(wake)),
     )
+
+
+def _care_for_store(snapshot: Snapshot) -> tuple[Effect, ...]:
+    if not members_known(snapshot):
+        return (AskMembers(),)
+    target = better_leader(snapshot)
+    return (MoveStoreLeader(target),) if target is not None else ()
 
 
 def _with_results(snapshot: Snapshot, results: tuple[Write, ...]) -> Snapshot:

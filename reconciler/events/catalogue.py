@@ -99,6 +99,12 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "The list of resources that an operator keeps stopped in a running group changed.",
         ),
         warning(
+            "resources_restarted",
+            "group resources reason",
+            "They are stopped and started again in place, because a monitor asked for it.",
+            "Read the reason, then `clusterctl describe monitor/NAME`.",
+        ),
+        warning(
             "resource_upkeep_failed",
             "resource reason",
             "The periodic work for a running resource ended with a fault of the program.",
@@ -110,6 +116,58 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "A floating address could not be announced; clients may stay with the old server.",
             "Look at the interface on its owner. It is tried again.",
             retried=True,
+        ),
+    ),
+    "Monitors": (
+        info(
+            "monitor_suspected",
+            "monitor target reason",
+            "A probe failed; `retry` says how many may fail before it is a fault.",
+        ),
+        warning(
+            "monitor_faulted",
+            "monitor target reason",
+            "Too many probes in a row failed; what follows is in the monitor's `recovery`.",
+            "Read the reason. `clusterctl describe monitor/NAME` shows the last output.",
+        ),
+        info("monitor_recovered", "monitor target reason", "The probe is healthy again."),
+        warning(
+            "monitor_delayed",
+            "monitor target duration_ms timeout_ms",
+            "A probe was healthy, but took a large part of its time-out (`delayWarning`).",
+            "Find out what is slow before the probe runs out of time.",
+            retried=True,
+        ),
+        warning(
+            "monitor_probe_unknown",
+            "monitor target reason",
+            "The probe could not be made. It counts neither as healthy nor as a failure.",
+            "Read the reason: the monitor does not watch anything until this is repaired.",
+            retried=True,
+        ),
+        warning(
+            "recovery_started",
+            "monitor target step groups restarts failovers reason",
+            "A faulty monitor takes its next step; the counts include it.",
+            "Find out why the service failed.",
+        ),
+        warning(
+            "recovery_waits",
+            "monitor target reason",
+            "The next step of a faulty monitor cannot be taken now.",
+            "Read the reason. It is taken as soon as that is over, if the probe fails still.",
+        ),
+        error(
+            "monitor_parked",
+            "monitor target action",
+            "All steps of the recovery were taken; the monitor goes on probing, nothing more.",
+            "Repair the service. Healthy probes (`resetAfter`) make the monitor act again.",
+        ),
+        error(
+            "monitor_broke",
+            "monitor error",
+            "A monitor ended with a fault of the program; it starts again after a minute.",
+            "Report it with the agent's log.",
         ),
     ),
     "Servers as others hear them": (
@@ -191,6 +249,18 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "server level detail",
             "The fence device could not be used from this server: a fence would fail now.",
             "Read the detail and repair it before the device is needed.",
+        ),
+        info(
+            "store_leader_moved",
+            "to",
+            "The store's lead was handed to a server without groups: no owner's crash costs an "
+            "election.",
+        ),
+        warning(
+            "store_leader_kept",
+            "to error",
+            "The store's lead could not be handed over; a crash of its server costs an election.",
+            "Look at `clusterctl status`: does every member of the store answer?",
         ),
         info(
             "server_powered_on",

@@ -12,6 +12,7 @@ from reconciler.decide.actions import (
     AskMembers,
     Effect,
     ExecuteFence,
+    MoveStoreLeader,
     PowerOn,
     PrepareFence,
     ProbeAddresses,
@@ -21,11 +22,13 @@ from reconciler.decide.records import FenceOutcome, FencingTest
 from reconciler.decide.snapshot import LocalFence, LocalProbe, StoreMember
 from reconciler.loops.state import AgentState
 from reconciler.ports.power import FenceDevice, FenceError, Power, PowerState
+from reconciler.ports.store import StoreError
 
 PREPARE_AGAIN_S = 3.0
 SELF_TEST_EVERY_S = 300.0
 SELF_TEST_LOOK_S = 3.0
 POWER_ON_TRIES = 3
+MOVE_LEADER_AGAIN_S = 10.0
 
 
 class Prober(Protocol):
@@ -78,6 +81,8 @@ class FenceLoop:
                 return None if done else f"probe-{effect.operation}"
             case AskMembers():
                 return "ask-members"
+            case MoveStoreLeader():
+                return "move-store-leader"
         return None
 
     async def _perform(self, effect: Effect) -> None:
@@ -93,6 +98,8 @@ class FenceLoop:
                 self._state.local_probes[effect.operation] = LocalProbe(answered)
             case AskMembers():
                 await self._ask_members()
+            case MoveStoreLeader():
+                await self._move_leader(effect.server)
         self._state.wake()
 
     def _levels(self, server: str) -> tuple[dict[str, Any], ...]:
@@ -172,6 +179,16 @@ class FenceLoop:
             StoreMember(m.server, m.answered_at if m.reachable else None, m.is_leader)
             for m in members
         )
+
+    async def _move_leader(self, server: str) -> None:
+        try:
+            await self._state.store.move_leader(server)
+        except StoreError as error:
+            self._state.events.emit("store_leader_kept", to=server, error=str(error))
+            await self._state.clock.sleep(self._state.jitter(MOVE_LEADER_AGAIN_S))
+            return
+        self._state.events.emit("store_leader_moved", to=server)
+        await self._ask_members()
 
     async def run_self_tests(self) -> None:
         """For ever: each fence device of every other server, from here; changes nothing."""

@@ -180,4 +180,11 @@ class Store(Protocol):
         """Asks each voting member by itself, in parallel; one that is away is no error."""
         ...
 
+    async def move_leader(self, server: str, *, timeout_s: float = 2.0) -> None:
+        """Hand the lead to this server's member; fine when it leads already.
+
+        Raises `Unavailable` when there is no leader to ask or no such member.
+        """
+        ...
+
     async def close(self) -> None: ...

@@ -113,6 +113,11 @@ class MemoryStore:
             )
         return tuple(found)
 
+    async def move_leader(self, server: str, *, timeout_s: float = 2.0) -> None:  # noqa: ARG002 - at once
+        if server not in self._servers or not self._faults.member_reachable(server):
+            raise Unavailable(f"no member of {server} answers")
+        self._state.leader = server
+
     async def close(self) -> None:
         """Nothing is held open; requests under way go on in the state, as on a real network."""
 
