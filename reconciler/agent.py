@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import structlog
@@ -24,6 +25,7 @@ from reconciler.adapters.linux.host import LinuxHost
 from reconciler.adapters.linux.local_state import FileLocalState
 from reconciler.adapters.linux.machine import LinuxMachine
 from reconciler.adapters.linux.notify import READY, STOPPING, notify
+from reconciler.adapters.linux.probes import LinuxProbes
 from reconciler.adapters.peers.configuration import PulseConfiguration, heartbeat_paths
 from reconciler.adapters.peers.pulse_peers import PulsePeers
 from reconciler.adapters.power import RegisteredPower
@@ -35,11 +37,13 @@ from reconciler.loops.act import wait_for
 from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.specs import RepositorySpecs
 from reconciler.loops.state import AgentState
-from reconciler.plugin import Place, Registry
+from reconciler.plugin import MonitorType, Place, Registry, Site
 from reconciler.ports.driver import Driver
+from reconciler.ports.probes import ProbeUnavailable, Sample
 from reconciler.repository import SpecRepository, load_stored
 from specs.errors import SpecErrors
 from specs.load import SpecSet
+from specs.monitor import Monitor
 from specs.resource import Resource
 
 VERSION = "0.1.0"
@@ -72,6 +76,7 @@ class Agent:
             events=self.events,
         )
         self.host = LinuxHost(config.run_directory)
+        self.probes = LinuxProbes()
         self.state = AgentState(
             me=config.server,
             keys=self.keys,
@@ -92,15 +97,17 @@ class Agent:
             prober=AddressProber(self.host),
             version=VERSION,
             on_specs=self._configure_pulse,
+            take_sample=self._sample,
         )
 
     async def run(self) -> None:
         """Until cancelled, or until a loop fails."""
-        async with self.host, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.peers.run())
-            tasks.create_task(self.events.publish(self.store))
-            tasks.create_task(self._keep_kill_list())
-            tasks.create_task(self.loops.run())
+        with closing(self.probes):
+            async with self.host, asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.peers.run())
+                tasks.create_task(self.events.publish(self.store))
+                tasks.create_task(self._keep_kill_list())
+                tasks.create_task(self.loops.run())
 
     async def _read_head(self) -> tuple[int, SpecSet] | None:
         repository = SpecRepository(self.store, self.keys)
@@ -121,6 +128,14 @@ class Agent:
             run_directory=self.config.run_directory,
         )
         return bind(resource, place)
+
+    async def _sample(self, monitor: Monitor, specs: Specs) -> Sample:
+        """One probe of a monitor; see `loops.monitors.TakeSample`."""
+        if not isinstance(monitor.spec, MonitorType):
+            raise ProbeUnavailable(f"monitor type {monitor.spec.type!r} is not installed")
+        name, server = monitor.metadata.name, self.config.server
+        site = Site(name, server, self.host, self.probes, specs.resources)
+        return await monitor.spec.sample(site)
 
     def _read_resource(self, dumped: Mapping[str, object]) -> Resource:
         spec = dumped["spec"]

@@ -34,7 +34,7 @@ LOG_LEVELS = {
 # Names that a log line has already, and what an event's own field is called there instead.
 LINE_NAMES = {"server": "about", "level": "fence_level", "event": "about_event"}
 RETRIED_EVERY_S = 30.0
-WHOM = ("group", "resource", "server", "key")
+WHOM = ("group", "resource", "server", "key", "monitor")
 SECRET_WORDS = ("password", "secret", "token", "cluster_key")
 
 

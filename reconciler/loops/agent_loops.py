@@ -8,6 +8,7 @@ from reconciler.decide.snapshot import Specs
 from reconciler.loops.act import CoordinationLoop, LocalLoop
 from reconciler.loops.fence import FenceLoop, Prober
 from reconciler.loops.group_runner import GroupRunner, MakeDriver
+from reconciler.loops.monitors import MonitorLoop, TakeSample
 from reconciler.loops.session import AnswerLoop, SessionLoop
 from reconciler.loops.state import AgentState
 from reconciler.loops.status import StatusLoop
@@ -32,6 +33,7 @@ class AgentLoops:
         prober: Prober,
         version: str,
         on_specs: Callable[[Specs], None],
+        take_sample: TakeSample,
     ) -> None:
         self.state = state
         self._make_driver, self._read_resource = make_driver, read_resource
@@ -44,6 +46,9 @@ class AgentLoops:
         self._session = SessionLoop(state, version)
         self._answer = AnswerLoop(state)
         self._status = StatusLoop(state, lambda: self.runners, self.fences, version)
+        self._monitors = MonitorLoop(
+            state, lambda: self.runners, take_sample, self._status.is_stored
+        )
 
     async def run(self) -> None:
         """For ever; any loop that fails ends all, and the supervisor starts the agent again."""
@@ -61,6 +66,7 @@ class AgentLoops:
                     self._local.run(),
                     self._coordination.run(),
                     self._status.run(),
+                    self._monitors.run(),
                     self.fences.run_self_tests(),
                 ):
                     tasks.create_task(loop)

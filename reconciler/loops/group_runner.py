@@ -47,6 +47,8 @@ class GroupRunner:
         self._kick = asyncio.Event()
         self._restarts: list[float] = []
         self.failure, self.stuck = "", ""
+        self._asked: tuple[str | None, str] | None = None
+        self._settled, self.settled_at = False, state.clock.now()
         self.slots = {n: ResourceSlot(r, make_driver(r), state) for n, r in (adopted or {}).items()}
         self.rested: dict[str, ResourceSlot] = {}  # seen stopped here
         self.phase = Phase.STARTING if self.slots else Phase.OFFLINE
@@ -63,6 +65,28 @@ class GroupRunner:
         if want != self._want or revision != self._revision:
             self._want, self._revision = want, revision
             self._kick.set()
+
+    @property
+    def is_settled(self) -> bool:
+        """Everything that is wanted was started and not found otherwise since (`settled_at`)."""
+        return self._settled and self.phase is Phase.ONLINE and not self.failure
+
+    def restart(self, resource: str | None, reason: str) -> bool:
+        """A monitor's recovery: stop and start a resource with what depends on it, or all (None).
+        Counts among the group's `restarts`; the group fails when they are used up. False when the
+        group is not settled here."""
+        if not self.is_settled or (resource is not None and resource not in self.slots):
+            return False
+        self._asked, self._settled = (resource, reason), False
+        self._kick.set()
+        return True
+
+    def fail(self, reason: str) -> bool:
+        """A monitor's recovery: this epoch gives up here; False when the group is not settled."""
+        if not self.is_settled:
+            return False
+        self._fail(reason)
+        return True
 
     async def run(self) -> None:
         """For ever; a wish to stop interrupts a start, nothing interrupts a stop."""
@@ -139,6 +163,7 @@ class GroupRunner:
         if self.slots:
             await self._deactivate(list(self.slots), want.epoch)
         self._restarts.clear()
+        self._asked = None
         self.rested.clear()
         self.failure = self.stuck = ""
         self._epoch = want.epoch
@@ -167,7 +192,9 @@ class GroupRunner:
             names = [name for name in level if name in missing]
             await self._activate_level({n: resources[n] for n in names}, want.epoch)
         if missing:
-            self.start_ms = (self._state.clock.now() - began) * 1000
+            self.settled_at = self._state.clock.now()
+            self.start_ms = (self.settled_at - began) * 1000
+        self._settled = True
         if self.phase is not Phase.ONLINE:
             self._set_phase(Phase.ONLINE)
             self._state.events.emit(
@@ -210,6 +237,9 @@ class GroupRunner:
         """Until something is not as it should be: a resource, the spec, or the wish."""
         want, revision = self._want, self._revision
         while self._want == want and self._revision == revision:
+            if self._asked is not None:
+                await self._restart_as_asked(*self._asked)
+                return
             name = await self._first_change()
             if name is None:
                 continue
@@ -219,6 +249,7 @@ class GroupRunner:
                 await self._state.clock.sleep(self._state.jitter(UNKNOWN_PAUSE_S))
             if observation.state in (ResourceState.ACTIVE, ResourceState.UNKNOWN):
                 continue
+            self._settled = False
             self._state.events.emit(
                 "resource_drifted",
                 group=self.group,
@@ -234,6 +265,18 @@ class GroupRunner:
             if observation.state is not ResourceState.INACTIVE:
                 await slot.deactivate(self._epoch)
             return
+
+    async def _restart_as_asked(self, resource: str | None, reason: str) -> None:
+        self._asked = None
+        named = list(self.slots) if resource is None else self._with_dependents([resource])
+        names = sorted(name for name in named if name in self.slots)
+        if not self._may_restart():
+            self._fail(f"{reason}; the group's restarts are used up")
+            return
+        self._state.events.emit(
+            "resources_restarted", group=self.group, resources=names, reason=reason
+        )
+        await self._deactivate(names, self._epoch)
 
     def _may_restart(self) -> bool:
         group = self._group_spec()

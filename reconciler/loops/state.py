@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from reconciler.decide.keys import Keys
+from reconciler.decide.records import MonitorStatus
 from reconciler.decide.snapshot import (
     LocalFence,
     LocalGroup,
@@ -56,6 +57,7 @@ class AgentState:
         self.proof_at = clock.now()
         self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
         self.local_groups: dict[str, LocalGroup] = {}
+        self.monitors: dict[str, MonitorStatus] = {}
         self.local_fences: dict[str, LocalFence] = {}
         self.local_probes: dict[str, LocalProbe] = {}
         self.store_members: tuple[StoreMember, ...] = ()
@@ -68,6 +70,10 @@ class AgentState:
         event = asyncio.Event()
         self._wakes.append(event)
         return event
+
+    def drop_wake(self, event: asyncio.Event) -> None:
+        """For callers that end before the agent does."""
+        self._wakes = [known for known in self._wakes if known is not event]
 
     def wake(self) -> None:
         for event in self._wakes:

@@ -17,7 +17,14 @@ from specs.group import Group
 from specs.resource import Resource, ResourceSpec
 from specs.server import Server
 from tests.simulation.checkers import ProofBeforeTakeover
-from tests.simulation.ports import SimDriver, SimLocalState, SimPeers, SimPower, SimProber
+from tests.simulation.ports import (
+    SimDriver,
+    SimLocalState,
+    SimPeers,
+    SimPower,
+    SimProber,
+    SimProbes,
+)
 from tests.simulation.virtual_time import SimClock, SimLoop
 from tests.simulation.world import Violation, World
 
@@ -241,6 +248,7 @@ class SimCluster:
             prober=SimProber(world, server, clock),
             version="simulated",
             on_specs=lambda _: None,
+            take_sample=SimProbes(world, server, clock).sample,
         )
         self.agents[server] = loops
         try:

@@ -6,9 +6,12 @@ from contextvars import copy_context
 from typing import Any
 
 from reconciler.decide.hearing import PathView, PeersView, PeerView
+from reconciler.decide.snapshot import Specs
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
+from reconciler.ports.probes import Sample
 from specs.cluster import Timing
+from specs.monitor import Monitor
 from specs.resource import Resource
 from tests.simulation.virtual_time import SimClock
 from tests.simulation.world import NETWORKS, World
@@ -231,6 +234,19 @@ class SimProber:
                 if runs and self._world.link_up(host.name, self._me, "public"):
                     found[address] = f"mac-of-{host.name}"
         return found
+
+
+class SimProbes:
+    """A monitor's probe: unhealthy while the world says that the server is sick of this monitor."""
+
+    def __init__(self, world: World, me: str, clock: SimClock) -> None:
+        self._world, self._me, self._clock = world, me, clock
+
+    async def sample(self, monitor: Monitor, specs: Specs) -> Sample:
+        await self._clock.sleep(0.01 + self._world.rng.random() * 0.05)
+        sick = (self._me, monitor.metadata.name) in self._world.sick
+        self._world.note("probe", server=self._me, monitor=monitor.metadata.name, sick=sick)
+        return Sample(not sick, "it is sick" if sick else "")
 
 
 class SimLocalState:

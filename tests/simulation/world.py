@@ -80,6 +80,7 @@ class World:
         self.violations: list[str] = []
         self.on_note: Callable[[str], None] = lambda _: None
         self.answering = True  # whether addresses of running resources answer a probe
+        self.sick: set[tuple[str, str]] = set()  # (server, monitor) whose probes fail
         self.slow_keys: dict[str, float] = {}  # commits guarded by these keys travel so long
         self.commit_checks: list[Callable[[Transaction], None]] = []
         self.state = SimState(self)
@@ -95,8 +96,8 @@ class World:
 
     def violate(self, what: str) -> NoReturn:
         """Write it down before it is raised: whoever is running may swallow an exception."""
-        self.note("VIOLATION", what=what)
         self.violations.append(what)
+        self.note(f"VIOLATION {what}")
         raise Violation(what)
 
     def start_resource(self, server: str, group: str, resource: str, epoch: int) -> None:

@@ -1,0 +1,19 @@
+"""What a probe answers; used by all probes of this process."""
+
+OUTPUT_LIMIT = 2000
+"""Bytes of a probe's output that are kept: its end, where errors are."""
+
+Answer = dict[str, object]
+
+
+def good(reason: str = "", output: str = "") -> Answer:
+    return {"healthy": True, "reason": reason, "output": output[-OUTPUT_LIMIT:]}
+
+
+def bad(reason: str, output: str = "") -> Answer:
+    return {"healthy": False, "reason": reason[:500], "output": output[-OUTPUT_LIMIT:]}
+
+
+def unknown(reason: str) -> Answer:
+    """It could not be probed; this says nothing about what was to be looked at."""
+    return {"healthy": None, "reason": reason[:500], "output": ""}
