@@ -8,6 +8,9 @@ from reconciler.decide.records import Ownership
 from reconciler.ports.store import Put, Transaction
 from tests.simulation.world import World
 
+# Far more grants than any story of some minutes has a reason for.
+MAX_EPOCH = 200
+
 
 class ProofBeforeTakeover:
     """When ownership leaves a server, nothing of the group runs there any more."""
@@ -34,6 +37,8 @@ class ProofBeforeTakeover:
             self._world.violate(
                 f"epoch_monotonic: {new.group} fell from {old.epoch} to {new.epoch}"
             )
+        if new.epoch > MAX_EPOCH:
+            self._world.violate(f"bounded_work: {new.group} is granted again and again")
         moved = old.owner is not None and (new.owner != old.owner or new.epoch != old.epoch)
         if not moved or old.owner is None:
             return

@@ -31,11 +31,13 @@ def play(seed: int, story: Story, size: int = 3) -> Outcome:
     gc.disable()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a boot that ended before it began
-            return _play(seed, story, size)
+            warnings.simplefilter("ignore", RuntimeWarning)  # what ended before it began
+            try:
+                return _play(seed, story, size)
+            finally:
+                gc.collect()
     finally:
         gc.enable()
-        gc.collect()
         sys.unraisablehook = hook
 
 
