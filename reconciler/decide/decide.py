@@ -183,6 +183,7 @@ def _verdict_write(
 ) -> Write | None:
     if verdict is None:
         return Write(keys.verdict(name), None, stored.mod_revision) if stored else None
+    verdict = verdict.model_copy(update={"nonce": ""})
     if stored is not None and stored.record.model_copy(update={"nonce": ""}) == verdict:
         return None
     changed = stored is None or (stored.record.phase, stored.record.reasons) != (

@@ -125,9 +125,9 @@ class CoordinationLoop:
     def _operation(self, write: Write) -> Put | Delete:
         if write.record is None:
             return Delete(write.key)
-        record = write.record
-        if not record.nonce:
-            record = record.model_copy(update={"nonce": self._state.nonce()})
+        # Never the nonce of the record that this one was made from: another coordinator makes the
+        # same bytes of it, and its write would be taken for ours, with all that belongs to ours.
+        record = write.record.model_copy(update={"nonce": self._state.nonce()})
         return Put(write.key, record.to_bytes())
 
     async def _commit(

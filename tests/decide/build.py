@@ -403,7 +403,7 @@ class Scene:
         current = self.stored(write.key)
         assert (current.mod_revision if current else 0) == write.expected, write.key
         record = write.record
-        if record is not None and not record.nonce:
+        if record is not None:
             record = record.model_copy(update={"nonce": f"nonce-{self.revision}"})
         stored = None if record is None else Stored(record, self.revision, self.now)
         path = KEYS.parse(write.key)

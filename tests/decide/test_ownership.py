@@ -1,5 +1,6 @@
 """Who may run a group: never without a proof, never twice at one epoch."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -307,3 +308,12 @@ def test_every_change_of_ownership_has_its_reason() -> None:
         write = next(w for w in scene.decide().writes if w.key == KEYS.group("web"))
         assert write.reason is not None
         assert written(scene.decide(), KEYS.group("web")).cause
+
+
+def test_a_group_that_waits_for_a_fence_is_not_written_again_and_again() -> None:
+    scene = Scene().own("n3").failed("n2").silence("n3").challenge("n3", age=0.01)
+    scene.tables["verdicts"]["web"] = replace(
+        scene.tables["verdicts"]["web"],
+        record=scene.tables["verdicts"]["web"].record.model_copy(update={"nonce": "stored"}),
+    )
+    assert written(scene.decide(), KEYS.verdict("web")) is None

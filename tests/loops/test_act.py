@@ -1,0 +1,71 @@
+"""What the act loop sends to the store, and what it believes afterwards."""
+
+import random
+
+from reconciler.adapters.clock import MonotonicClock
+from reconciler.adapters.memory import MemoryState, MemoryStore
+from reconciler.decide.actions import Decision, Write
+from reconciler.decide.records import Ownership
+from reconciler.decide.snapshot import OwnSession, Snapshot
+from reconciler.loops.act import CoordinationLoop
+from reconciler.loops.state import AgentState
+from reconciler.ports.store import Put, Transaction
+from tests.decide.build import KEYS, Scene, boot
+from tests.resources.places import Recorder
+from tests.simulation.ports import SimLocalState
+
+
+class Machine:
+    def __init__(self, server: str) -> None:
+        self._server = server
+
+    def boot_id(self) -> str:
+        return boot(self._server)
+
+
+class World:
+    """A store, and agents without loops that act on it."""
+
+    def __init__(self) -> None:
+        self.clock = MonotonicClock()
+        self.memory = MemoryState(self.clock)
+
+    def agent(self, name: str, seed: int = 1) -> AgentState:
+        return AgentState(
+            me=name,
+            keys=KEYS,
+            clock=self.clock,
+            store=MemoryStore(self.memory),
+            peers=None,
+            machine=Machine(name),
+            events=Recorder(),
+            local_state=SimLocalState({}, {}),
+            rng=random.Random(seed),
+        )
+
+    def put(self, key: str, value: bytes) -> int:
+        return self.memory.commit(Transaction((), (Put(key, value),))).revision
+
+
+def snapshot(me: str) -> Snapshot:
+    scene = Scene(me=me)
+    scene.tables["sessions"].clear()
+    scene.coordinator = None
+    scene.own_session = OwnSession(me, 0, 0, scene.now + 9)
+    return scene.snapshot()
+
+
+async def test_what_another_coordinator_wrote_in_the_same_words_is_not_taken_for_ours() -> None:
+    """Both ask n2 to release a; only one of them grants b. The other must not believe it did."""
+    world = World()
+    old = Ownership(nonce="of-the-grant", group="a", epoch=1, owner="n2")
+    revision = world.put(KEYS.group("a"), old.to_bytes())
+    asked = old.model_copy(update={"releasing": True})
+    ask = Write(KEYS.group("a"), asked, revision)
+    mine = Ownership(group="b", epoch=1, owner="n1", boot_id=boot("n1"))
+    n1, n3 = world.agent("n1"), world.agent("n3", seed=2)
+    assert await CoordinationLoop(n3, lambda _: None)._write(snapshot("n3"), Decision((ask,)))
+    both = Decision((ask, Write(KEYS.group("b"), mine, 0)))
+    assert not await CoordinationLoop(n1, lambda _: None)._write(snapshot("n1"), both)
+    assert world.memory.get(KEYS.group("b")) is None
+    assert "b" not in n1.mirror.maps["groups"]
