@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from clusterctl.bootstrap.certificates import ADMIN_USER, agent_user
-from clusterctl.bootstrap.facts import Facts
+from clusterctl.bootstrap.facts import Facts, require_free
 from clusterctl.bootstrap.layout import CLIENT_PORT, PEER_PORT, Layout
 from reconciler.adapters.etcd.admin import EtcdAdmin, Permission
 from reconciler.decide.keys import Keys
 
 QUOTA_BYTES = 2 * 1024**3
 COMPACTION_RETENTION = "30m"
+LOOPBACK = "127.0.0.1"
 
 
 class Access(Protocol):
@@ -38,6 +39,13 @@ def peer_url(address: str) -> str:
     return f"https://{host(address)}:{PEER_PORT}"
 
 
+def require_free_ports(layout: Layout, addresses: Sequence[str]) -> None:
+    """Raises `BootstrapError` when another program holds what etcd is to listen on. Once etcd has
+    its configuration it may be our own that holds them."""
+    if not layout.etcd_config.exists():
+        require_free((*addresses, LOOPBACK), (CLIENT_PORT, PEER_PORT))
+
+
 def member_config(
     layout: Layout,
     facts: Facts,
@@ -55,7 +63,7 @@ def member_config(
         "trusted-ca-file": str(layout.certificate("ca")),
         "client-cert-auth": True,
     }
-    clients = ",".join(client_url(each) for each in (*addresses, "127.0.0.1"))
+    clients = ",".join(client_url(each) for each in (*addresses, LOOPBACK))
     return (
         json.dumps(
             {

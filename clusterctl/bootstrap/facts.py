@@ -68,3 +68,21 @@ def require_local(addresses: Sequence[str]) -> None:
                 raise BootstrapError(
                     f"this machine has no address {text}; see `ip -brief address`"
                 ) from error
+
+
+def require_free(addresses: Sequence[str], ports: Sequence[int]) -> None:
+    """Refuse TCP ports that another program holds, before anything is written: etcd would only
+    fail later, and somewhere else."""
+    for port in ports:
+        for text in addresses:
+            family = socket.AF_INET6 if ":" in text else socket.AF_INET
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((text, port))
+                except OSError as error:
+                    raise BootstrapError(
+                        f"port {port} of {text} is in use; see by what with "
+                        f"`ss -ltnp 'sport = :{port}'` (an etcd of the distribution: "
+                        "`systemctl disable --now etcd`) and repeat this command"
+                    ) from error

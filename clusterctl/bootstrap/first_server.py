@@ -43,6 +43,7 @@ def write_first_server(layout: Layout, facts: Facts, server: str, given: Sequenc
                 f"to begin anew remove {layout.configuration} and {layout.state} first"
             )
     require_local(given)
+    etcd_member.require_free_ports(layout, given)
     placed = by_network(facts.networks, given)
     first = placed[next(iter(facts.networks))]
     identity = Identity(server, (first, *(each for each in given if each != first)))

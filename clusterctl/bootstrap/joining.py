@@ -33,6 +33,7 @@ async def join(
     """Enrol and write all files; returns who this is and whether it holds a store member."""
     layout.prepare()
     require_local(addresses)
+    etcd_member.require_free_ports(layout, addresses)
     if layout.key("ca").exists():
         raise BootstrapError(
             "this server began a cluster itself (it holds a CA key), so can't join"
