@@ -1,6 +1,8 @@
 """`demo`: three servers from YAML, one dies, is fenced, and its service answers elsewhere."""
 
 import asyncio
+import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +38,12 @@ from reconciler.decide.records import EventRecord
 @click.pass_obj
 def command(cli: CliContext, keep: bool, directory: Path | None) -> ExitCode:
     """Show a failover with fencing and a planned move on three pretend servers. Needs root."""
+    if os.geteuid() != 0:
+        raise Failure(
+            "the demo needs root, because it makes a lab of network and process namespaces",
+            ExitCode.NOT_PERMITTED,
+            f"sudo {' '.join(sys.argv)}",
+        )
     folder = directory or Path(tempfile.mkdtemp(prefix="clusterctl-demo-"))
     lab = Lab(folder)
     try:
