@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-PROOFS = ("fence_confirmed", "fence_confirmed_by_person")
+FENCES = ("fence_confirmed", "fence_confirmed_by_person")
+PROOFS = (*FENCES, "group_released")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +118,13 @@ def unproven_takeovers(
     history: Iterable[Line], events: Iterable[Mapping[str, Any]], slack_s: float = 0.0
 ) -> list[str]:
     """A group that came up on another server although the last life did not end on request, and
-    nothing proved its server off since that life was last seen.
+    since that life was last seen neither its server was proven off nor gave the epoch up (as it
+    does with a program that died).
 
-    `events` are objects with `event`, `server` (of the fence) and `at_wall`. `slack_s` is how much
-    the stamp of a fence may be wrong.
+    `events` are flat: `event`, `at_wall`, `server` of a fence, `by`, `group` and `epoch` of a
+    release. `slack_s` is how much the stamp of an event may be wrong.
     """
-    proofs = [
-        (str(event["server"]), float(event["at_wall"]))
-        for event in events
-        if event["event"] in PROOFS
-    ]
+    told = list(events)
     complaints = []
     last: dict[str, Run] = {}
     for run in runs(history):
@@ -134,15 +132,22 @@ def unproven_takeovers(
         last[run.group] = run
         if before is None or before.server == run.server or before.clean:
             continue
-        proven = any(
-            server == before.server
-            and before.ended_wall - slack_s <= at <= run.began_wall + slack_s
-            for server, at in proofs
-        )
-        if not proven:
+        earliest, latest = before.ended_wall - slack_s, run.began_wall + slack_s
+        between = [event for event in told if earliest <= event["at_wall"] <= latest]
+        if not any(_proves(event, before) for event in between):
             text = f"{run.group} came up on {run.server} without proof that {before.server} is off"
             complaints.append(text)
     return complaints
+
+
+def _proves(event: Mapping[str, Any], run: Run) -> bool:
+    """This event says that what ran then can not run any more."""
+    if event["event"] in FENCES:
+        return bool(event["server"] == run.server)
+    if event["event"] != "group_released":
+        return False
+    what = (event["by"], event["group"], event["epoch"])
+    return what == (run.server, run.group, run.epoch)
 
 
 def complaints(history: Sequence[Line]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.faults import checks, witness
 from tests.faults.checks import Line
+from tests.integration.lab_under_test import eventually
 
 
 def life(server: str, epoch: int, began: float, ended: float, *, clean: bool = False) -> list[Line]:
@@ -74,6 +75,14 @@ def test_a_takeover_without_a_fence_is_found() -> None:
     assert checks.unproven_takeovers(history, [{**fence, "event": "fence_failed"}])
 
 
+def test_a_release_counts_for_its_own_server_group_and_epoch_only() -> None:
+    history = [*life("n1", 3, 0, 5), *life("n2", 4, 8, 9)]
+    release = {"event": "group_released", "by": "n1", "group": "web", "epoch": 3, "at_wall": 6.0}
+    assert checks.unproven_takeovers(history, [release]) == []
+    for wrong in ({"by": "n3"}, {"group": "db"}, {"epoch": 2}, {"at_wall": 4.0}):
+        assert checks.unproven_takeovers(history, [{**release, **wrong}])
+
+
 def test_a_restart_in_place_needs_no_fence() -> None:
     again = [Line(line.t, line.wall, "n1", 1, line.event, pid=2) for line in life("n1", 1, 6, 9)]
     assert checks.unproven_takeovers([*life("n1", 1, 0, 5), *again], []) == []
@@ -92,8 +101,9 @@ def test_the_witness_writes_what_the_checkers_read(tmp_path: Path) -> None:
         [sys.executable, "-S", witness.__file__, str(history)], env={**os.environ, **environment}
     )
     try:
-        while not history.exists() or len(checks.parse(history.read_text())) < 3:
-            assert process.poll() is None
+        eventually(
+            lambda: history.exists() and len(checks.parse(history.read_text())) > 2, "it beats"
+        )
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     finally:

@@ -1,0 +1,111 @@
+"""Mistakes of people: each ends in one sentence with the next command, and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults import marks
+from tests.integration.lab_under_test import SOURCE, LabUnderTest, clusterctl, eventually
+
+NOBODY = 65534
+AS_NOBODY = """
+import os, sys
+import clusterctl.commands.lab, clusterctl.commands.demo, clusterctl.lab.up
+from clusterctl import app
+os.setgid({id}); os.setuid({id})
+sys.argv[0] = "clusterctl"
+raise SystemExit(app.run(sys.argv[1:]))
+""".format(id=NOBODY)
+NO_STORE = ("--endpoints", "http://127.0.0.1:9", "--cluster", "demo", "--timeout", "2s")
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else")
+@pytest.mark.parametrize("words", [("lab", "up"), ("lab", "down"), ("demo",)])
+def test_without_root_it_is_8_and_a_sentence(words: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, *words],
+        cwd=SOURCE,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 8, done.stderr
+    said = _said(done)
+    assert "root" in said[0]
+    assert len(said) == 2
+    assert said[1].startswith("next: sudo clusterctl"), said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("get", "group"),
+        ("events",),
+        ("move", "group/web"),
+        ("fence", "confirm", "n1", "--yes-i-mean", "n1"),
+        ("apply", "examples/01-web"),
+    ],
+)
+def test_without_etcd_it_is_3_and_a_sentence(words: tuple[str, ...]) -> None:
+    done = clusterctl(*words, *NO_STORE, check=False)
+    assert done.returncode == 3, done.stderr
+    said = _said(done)
+    assert len(said) <= 2
+    assert "127.0.0.1:9" in said[0]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    """One server without a cluster."""
+    lab = LabUnderTest.start(tmp_path_factory.mktemp("bare") / "d", "--servers", "1", "--bare")
+    try:
+        yield lab
+    finally:
+        lab.down()
+
+
+LISTENER = """
+import socket, sys
+s = socket.create_server((sys.argv[1], int(sys.argv[2])))
+open("/run/listens", "w").close()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("port", [2379, 2380])
+def test_a_port_in_use_is_said_before_anything_is_installed(bare: LabUnderTest, port: int) -> None:
+    from clusterctl.lab import inside
+
+    lab = bare.plan
+    node = lab.servers[0]
+    address = node.addresses["private"]
+    bare.run("n1", "rm", "-f", "/run/listens")
+    with inside.start_on(lab, node, ["python3", "-c", LISTENER, address, str(port)]) as holder:
+        eventually(lambda: bare.run("n1", "ls", "/run/listens")[0] == 0, "the port is taken")
+        networks = ("--private", lab.cidr("private"), "--public", lab.cidr("public"))
+        addresses = ("--address", address, "--address", node.addresses["public"])
+        init = ("clusterctl", "cluster", "init", "demo", "--server", "n1", *addresses, *networks)
+        code, out, err = bare.run("n1", *init)
+        holder.kill()
+    assert code not in (0, 70), out + err
+    assert "Traceback" not in err
+    assert str(port) in err
+    assert bare.run("n1", "ls", "/etc/clusterctl/agent.yaml")[0] != 0, "nothing was installed"
+
+
+for _mark in marks.bounded:
+    test_a_port_in_use_is_said_before_anything_is_installed = _mark(
+        test_a_port_in_use_is_said_before_anything_is_installed
+    )
