@@ -7,7 +7,7 @@ from typing import Any
 
 from clusterctl.picture import Picture
 from reconciler.decide.doubt import HEARD
-from reconciler.decide.records import Phase
+from reconciler.decide.records import MonitorState, Phase
 from reconciler.decide.server_status import ServerView
 from reconciler.decide.status import GroupView
 from reconciler.ports.store import MemberHealth
@@ -93,6 +93,7 @@ def overview(picture: Picture, members: Sequence[MemberHealth]) -> Overview:
         *_of_cluster(picture, members),
         *(item for view in groups for item in _of_group(view, view.name in in_specs)),
         *(item for view in servers for item in _of_server(view)),
+        *(item for ref in picture.refs("Monitor") for item in _of_monitor(picture, ref.name)),
     ]
     return Overview(
         servers=servers,
@@ -148,6 +149,17 @@ def _of_group(view: GroupView, in_specs: bool) -> list[Attention]:
         start = f"clusterctl start resource/{stopped[0]}"
         found.append(Attention(Severity.WARNING, subject, gone, start))
     return found
+
+
+def _of_monitor(picture: Picture, name: str) -> list[Attention]:
+    view = picture.monitor(name)
+    worst = view.worst
+    if worst is None or view.state not in (MonitorState.FAULTY, MonitorState.PARKED):
+        return []
+    text = f"{view.state} on {worst.server}: {worst.reason}"
+    text += f"; its recovery waits: {worst.waiting}" if worst.waiting else ""
+    look = f"clusterctl describe monitor/{name}"
+    return [Attention(Severity.WARNING, f"monitor/{name}", text, look)]
 
 
 def _of_server(view: ServerView) -> list[Attention]:

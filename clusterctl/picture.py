@@ -12,6 +12,7 @@ import click
 
 from clusterctl.connection import Connection
 from clusterctl.objects import Ref
+from reconciler.decide.monitor_status import MonitorView, monitor_view
 from reconciler.decide.server_status import ServerView, server_view
 from reconciler.decide.status import GroupView, group_view
 from reconciler.decide.stored import StoredRecords, read_records
@@ -55,6 +56,9 @@ class Picture:
         if self.specs is not None:
             pairs = [(r.metadata.name, r.spec.type) for r in self.specs.resources_of(name)]
         return group_view(name, self.records, pairs)
+
+    def monitor(self, name: str) -> MonitorView:
+        return monitor_view(name, self.records)
 
     def server(self, name: str) -> ServerView:
         levels: tuple[str, ...] = ()

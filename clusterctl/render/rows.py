@@ -18,7 +18,10 @@ HEADERS: Mapping[str, tuple[Row, Row]] = {
     "ServerGroup": (("NAME", "SERVERS"), ("ONLINE",)),
     "Group": (("NAME", "STATE", "ON", "SINCE", "EPOCH"), ("PREVIOUS", "CAUSE", "REASON")),
     "Resource": (("NAME", "TYPE", "GROUP", "STATE", "ON"), ("SINCE", "RESTARTS", "REASON")),
-    "Monitor": (("NAME", "TYPE", "TARGET"), ("STATE",)),
+    "Monitor": (
+        ("NAME", "TYPE", "TARGET", "STATE", "ON"),
+        ("SINCE", "RESTARTS", "FAILOVERS", "REASON"),
+    ),
     "Operation": (("ID", "KIND", "TARGET", "PHASE"), ("WHO", "AGE", "RESULT")),
 }
 # Kinds whose specs must be parsed for the rows and for the documents of a kind.
@@ -142,8 +145,20 @@ def _resource_status(picture: Picture, name: str) -> dict[str, Any]:
 
 def _monitor(picture: Picture, name: str, style: Style) -> tuple[Row, Row]:
     spec = picture.specs.monitors[name].spec if picture.specs else None
-    cells = (name, spec.type if spec else "-", spec.target if spec else "-")
-    return cells, (style.mark("unknown"),)
+    view = picture.monitor(name)
+    cells = (
+        name,
+        spec.type if spec else "-",
+        spec.target if spec else "-",
+        style.mark(view.state.value),
+        ",".join(view.on) or "-",
+    )
+    worst = view.worst
+    if worst is None:
+        return cells, ("-", "-", "-", "-")
+    counts = (str(worst.restarts), str(worst.failovers))
+    reason = reason_of((worst.reason, worst.waiting))
+    return cells, (since(worst.since_wall, picture.wall), *counts, reason)
 
 
 def _operation(picture: Picture, name: str, style: Style) -> tuple[Row, Row]:
@@ -190,5 +205,5 @@ _STATUS: Mapping[str, Callable[[Picture, str], dict[str, Any]]] = {
     "ServerGroup": _server_group_status,
     "Group": lambda picture, name: picture.group(name).to_json(),
     "Resource": _resource_status,
-    "Monitor": lambda _picture, _name: {"state": "unknown"},
+    "Monitor": lambda picture, name: picture.monitor(name).to_json(),
 }

@@ -21,10 +21,10 @@ class Tone(Enum):
 
 
 _TONES = {
-    Tone.OK: ("online", "active", "done", "ok"),
+    Tone.OK: ("online", "active", "done", "ok", "healthy"),
     Tone.CHANGING: ("starting", "stopping", "pending", "running"),
     Tone.WARNING: ("suspect", "partial", "warning", "degraded"),
-    Tone.FAILED: ("failed", "blocked", "fenced", "lost", "critical"),
+    Tone.FAILED: ("failed", "blocked", "fenced", "lost", "critical", "faulty", "parked"),
     Tone.STOPPED: ("offline", "inactive"),
 }
 _TONE_OF = {word: tone for tone, words in _TONES.items() for word in words}

@@ -28,6 +28,9 @@ from specs.group import GroupSpec
 
 FAILED_PREFIX = "failed: "
 RESTARTED = "the server was restarted"
+MONITOR_PREFIX = "monitor "
+"""Whose wish a final action is: `monitor NAME on SERVER`."""
+
 FAILBACK_AFTER_S = 10.0
 
 
@@ -184,8 +187,15 @@ def _stop(case: GroupCase) -> GroupPlan:
     if record.owner is not None and proof_of_stop(case.snapshot, record) is None:
         if record.releasing and record.wanted is Wanted.OFFLINE:
             return _owned(case, record)
-        return _ask_release(case, record, "stopped by an operator", wanted=Wanted.OFFLINE)
-    return _park(case, record, "stopped by an operator", wanted=Wanted.OFFLINE)
+        return _ask_release(case, record, _stop_cause(case), wanted=Wanted.OFFLINE)
+    return _park(case, record, _stop_cause(case), wanted=Wanted.OFFLINE)
+
+
+def _stop_cause(case: GroupCase) -> str:
+    operation = case.operation
+    if operation is not None and operation.who.startswith(MONITOR_PREFIX):
+        return f"stopped by {operation.who}: {operation.why}"
+    return "stopped by an operator"
 
 
 def _park(case: GroupCase, record: Ownership, cause: str, *, wanted: Wanted) -> GroupPlan:

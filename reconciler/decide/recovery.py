@@ -10,12 +10,13 @@ from enum import StrEnum
 
 from reconciler.decide.leases import may_activate
 from reconciler.decide.operations import open_operations
-from reconciler.decide.placement import candidates, choose
+from reconciler.decide.placement import candidates, choose, recent_failures
 from reconciler.decide.records import MonitorState, MonitorStatus, Phase
 from reconciler.decide.snapshot import Snapshot
 from specs.monitor import MonitorSpec
 
 NO_DESTINATION = "no other server can run the group"
+RESTARTS_USED_UP = "the group's restarts are used up"
 
 
 class Step(StrEnum):
@@ -78,12 +79,12 @@ def _failed(
 def _climb(
     status: MonitorStatus, spec: MonitorSpec, obstacles: Mapping[Step, str]
 ) -> tuple[MonitorStatus, Step | None]:
-    step = next_step(status, spec)
+    step = next_step(status, spec, skip_restarts=obstacles.get(Step.RESTART) == RESTARTS_USED_UP)
     obstacle = obstacles.get(step, "")
     stops = spec.recovery.final_action == "stop-group"
-    if step is Step.FAILOVER and obstacle == NO_DESTINATION and stops:
+    if step is Step.FAILOVER and obstacle and stops and Step.FINAL not in obstacles:
         # Nobody can take the group, and it shall not run as it is.
-        step, obstacle = Step.FINAL, obstacles.get(Step.FINAL, "")
+        step, obstacle = Step.FINAL, ""
     if obstacle:
         return status.model_copy(update={"waiting": obstacle}), None
     if step is Step.RESTART:
@@ -93,10 +94,10 @@ def _climb(
     return status.model_copy(update={"parked": True, "state": MonitorState.PARKED}), step
 
 
-def next_step(status: MonitorStatus, spec: MonitorSpec) -> Step:
+def next_step(status: MonitorStatus, spec: MonitorSpec, *, skip_restarts: bool = False) -> Step:
     """The lowest rung that is not used up; target `server` has the final action only."""
     if spec.target != "server":
-        if status.restarts < spec.recovery.restarts:
+        if status.restarts < spec.recovery.restarts and not skip_restarts:
             return Step.RESTART
         if status.failovers < spec.recovery.failovers:
             return Step.FAILOVER
@@ -115,8 +116,11 @@ def groups_of(snapshot: Snapshot, spec: MonitorSpec) -> tuple[str, ...]:
     return (name,) if name in mine else ()
 
 
-def obstacles_to(snapshot: Snapshot, spec: MonitorSpec) -> dict[Step, str]:
-    """Why each step cannot be taken now; a step that can be taken is left out."""
+def obstacles_to(
+    snapshot: Snapshot, spec: MonitorSpec, *, restarts_left: bool = True
+) -> dict[Step, str]:
+    """Why each step cannot be taken now; a step that can be taken is left out. `restarts_left`:
+    the group's own `restarts` allow one more on this server."""
     groups = groups_of(snapshot, spec)
     if not groups:
         return dict.fromkeys(Step, "the target does not run on this server")
@@ -126,6 +130,8 @@ def obstacles_to(snapshot: Snapshot, spec: MonitorSpec) -> dict[Step, str]:
             found = dict.fromkeys(Step, reason)
             break
         found |= {Step.FAILOVER: reason} if (reason := _stays(snapshot, group)) else {}
+    if not restarts_left:
+        found.setdefault(Step.RESTART, RESTARTS_USED_UP)
     if spec.recovery.final_action == "none":
         found.pop(Step.FINAL, None)
     return found
@@ -147,7 +153,8 @@ def _busy(snapshot: Snapshot, group: str) -> str:
 
 
 def _stays(snapshot: Snapshot, group: str) -> str:
-    """Why a failover would only take the group away."""
+    """Why a failover would only take the group away. A monitor does not do that: what runs badly
+    is better than what does not run, unless the final action says otherwise."""
     spec = snapshot.specs.groups[group].spec if group in snapshot.specs.groups else None
     if spec is None:
         return f"group {group} has no spec"
@@ -155,5 +162,8 @@ def _stays(snapshot: Snapshot, group: str) -> str:
         return f"failover of group {group} is manual"
     verdict = snapshot.verdicts.get(group)
     failures = verdict.record.failures if verdict else ()
+    recent = recent_failures(failures, spec.failover.window, snapshot.wall)
+    if len(recent) + 1 >= spec.failover.max_failures:
+        return f"one more failure would park group {group} (failover.maxFailures)"
     found = candidates(snapshot, spec, failures=failures, leaving=snapshot.me, previous=snapshot.me)
     return "" if choose(found) else NO_DESTINATION

@@ -73,9 +73,11 @@ class GroupRunner:
 
     def restart(self, resource: str | None, reason: str) -> bool:
         """A monitor's recovery: stop and start a resource with what depends on it, or all (None).
-        Counts among the group's `restarts`; the group fails when they are used up. False when the
-        group is not settled here."""
+        Counts among the group's `restarts`. False when they are used up, or when the group or the
+        resource is not settled here."""
         if not self.is_settled or (resource is not None and resource not in self.slots):
+            return False
+        if self.restarts_left <= 0:
             return False
         self._asked, self._settled = (resource, reason), False
         self._kick.set()
@@ -271,23 +273,27 @@ class GroupRunner:
         named = list(self.slots) if resource is None else self._with_dependents([resource])
         names = sorted(name for name in named if name in self.slots)
         if not self._may_restart():
-            self._fail(f"{reason}; the group's restarts are used up")
-            return
+            return  # something died meanwhile and took the last one
         self._state.events.emit(
             "resources_restarted", group=self.group, resources=names, reason=reason
         )
         await self._deactivate(names, self._epoch)
 
     def _may_restart(self) -> bool:
+        if self.restarts_left <= 0:
+            return False
+        self._restarts.append(self._state.clock.now())
+        return True
+
+    @property
+    def restarts_left(self) -> int:
+        """In place, on this server, within the group's window."""
         group = self._group_spec()
         if group is None:
-            return False
+            return 0
         now, limit = self._state.clock.now(), group.restarts
         self._restarts = [at for at in self._restarts if now - at < limit.window]
-        if len(self._restarts) >= limit.max:
-            return False
-        self._restarts.append(now)
-        return True
+        return limit.max - len(self._restarts)
 
     async def _first_change(self) -> str | None:
         """Name of a resource that may have changed; None when the wish may have, or time passed."""

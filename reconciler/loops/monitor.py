@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 
+from reconciler.decide.ownership import MONITOR_PREFIX
 from reconciler.decide.records import (
     MonitorState,
     MonitorStatus,
@@ -12,7 +13,7 @@ from reconciler.decide.records import (
     Phase,
 )
 from reconciler.decide.recovery import Step, groups_of, judge, obstacles_to
-from reconciler.decide.snapshot import Specs
+from reconciler.decide.snapshot import Snapshot, Specs
 from reconciler.decide.ulid import RANDOM_BYTES, ulid
 from reconciler.loops.act import wait_for
 from reconciler.loops.group_runner import GroupRunner
@@ -162,7 +163,7 @@ class MonitorRun:
             return
         before = self.status
         wall = self._state.clock.wall()
-        obstacles = {} if sample.healthy else obstacles_to(snapshot, self._spec)
+        obstacles = {} if sample.healthy else self._obstacles(snapshot)
         judged, step = judge(before, self._spec, sample.healthy, obstacles, wall)
         seen = {
             "reason": sample.reason,
@@ -175,6 +176,12 @@ class MonitorRun:
         self._publish(new)
         if step is not None:
             await self._take(step, groups_of(snapshot, self._spec))
+
+    def _obstacles(self, snapshot: Snapshot) -> dict[Step, str]:
+        runners = self._runners()
+        mine = [runners[g] for g in groups_of(snapshot, self._spec) if g in runners]
+        left = all(runner.restarts_left > 0 for runner in mine)
+        return obstacles_to(snapshot, self._spec, restarts_left=left)
 
     def _tell(self, before: MonitorStatus, new: MonitorStatus, sample: Sample, took: float) -> None:
         if sample.healthy is None:
@@ -213,7 +220,8 @@ class MonitorRun:
                 reason="the store does not take the count of this step",
             )
             return
-        why = f"monitor {self.name}: {counted.reason or 'it failed'}"
+        reason = counted.reason or "it failed"
+        why = reason if step is Step.FINAL else f"monitor {self.name}: {reason}"
         self._emit(
             "recovery_started",
             step=step.value,
@@ -254,7 +262,7 @@ class MonitorRun:
             id=number,
             kind=OperationKind.STOP,
             target=f"group/{group}",
-            who=f"monitor {self.name} on {state.me}",
+            who=f"{MONITOR_PREFIX}{self.name} on {state.me}",
             why=why,
             created_wall=state.clock.wall(),
         )

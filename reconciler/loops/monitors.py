@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from reconciler.decide.records import MonitorState, MonitorStatus
 from reconciler.decide.snapshot import Specs
-from reconciler.loops.act import wait_for
 from reconciler.loops.group_runner import GroupRunner
 from reconciler.loops.monitor import MonitorRun
 from reconciler.loops.state import AgentState
@@ -32,7 +31,6 @@ class MonitorLoop:
     ) -> None:
         self._state, self._runners = state, runners
         self._take_sample, self._is_stored = take_sample, is_stored
-        self._wake = state.new_wake()
         self._tasks: dict[str, tuple[Monitor, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
@@ -41,9 +39,8 @@ class MonitorLoop:
         await self._state.mirror.status_synced.wait()
         try:
             while True:
-                self._wake.clear()
                 self._follow_specs()
-                await wait_for(self._state, self._wake, LOOK_EVERY_S)
+                await self._state.clock.sleep(LOOK_EVERY_S)
         finally:
             tasks = [task for _, task in self._tasks.values()]
             for task in tasks:
