@@ -22,6 +22,7 @@ test: setup ## all tests but the long ones
 	@$(PYTHON) -m pytest -m "not long" $(ARGS)
 
 test-long: setup ## all tests
+	@sh packaging/tools/setup.sh long
 	@$(PYTHON) -m pytest $(ARGS)
 
 lint: setup ## style, types and import directions

@@ -4,12 +4,15 @@
 #
 # No service is started: etcd is unpacked into .tools, and a temporary policy-rc.d forbids what
 # other packages might start.
+#
+#   setup.sh [long]        long: also what only the long tests need
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 venv=$root/.venv
 tools=$root/.tools
 stamp=$venv/.ready
+wish=${1:-}
 updated=
 
 say() { printf '%s\n' "setup: $*" >&2; }
@@ -54,6 +57,10 @@ install_packages() {
 # program:package
 missing_packages() {
   for pair in ip:iproute2 nft:nftables nsenter:util-linux ipmi_sim:openipmi ipmitool:ipmitool; do
+    have "${pair%%:*}" || printf '%s ' "${pair##*:}"
+  done
+  [ "$wish" = long ] || return 0
+  for pair in systemd-nspawn:systemd-container dbus-daemon:dbus; do
     have "${pair%%:*}" || printf '%s ' "${pair##*:}"
   done
 }

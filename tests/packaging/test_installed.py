@@ -68,6 +68,10 @@ def pid_of(servers: InstalledServers, name: str, words: str) -> str:
     return servers.run(name, "pgrep", "-f", words, check=False).stdout.strip()
 
 
+def cgroup(servers: InstalledServers, name: str, pid: str) -> str:
+    return servers.run(name, "grep", "^0::", f"/proc/{pid}/cgroup").stdout
+
+
 def main_pid(servers: InstalledServers, name: str, unit: str) -> str:
     return servers.run(name, "systemctl", "show", "-P", "MainPID", unit).stdout.strip()
 
@@ -195,6 +199,7 @@ def agent_restart_and_upgrade(walk: Walk) -> None:
         eventually(lambda: "0 problems" in healthy(walk) or healthy(walk) == "ok", "all is well")
         assert pid_of(servers, "n1", "ThreadingHTTPServer") == service
         assert pid_of(servers, "n1", "reconciler.pulse") == pulse
+        assert "/clusterctl-agent.service/clusterctl." in cgroup(servers, "n1", service)
         assert answer(servers) == "n1"
 
 
