@@ -465,11 +465,10 @@ def judge_power_off(
         address, mac = sorted(answered.items())[0]
         text = f"the device says off, but {address} still answers from {mac}"
         return FenceOutcome.CONTRADICTED, text
-    if not before_on:
-        if guid is None or expected_guid is None:
-            text = "the device read off before the command, and its identity is not known"
-            return FenceOutcome.FAILED, text
-        if peer is None or not peer.silent:
-            text = f"the device reads off, but {victim} is not silent on every path"
-            return FenceOutcome.CONTRADICTED, text
+    if (peer is None and not before_on) or (peer is not None and not peer.silent):
+        text = f"the device reads off, but {victim} is not silent on every path"
+        return FenceOutcome.CONTRADICTED, text
+    if not before_on and (guid is None or expected_guid is None):
+        text = "the device read off before the command, and its identity is not known"
+        return FenceOutcome.FAILED, text
     return FenceOutcome.CONFIRMED_OFF, "power read off after the command"

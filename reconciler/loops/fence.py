@@ -140,6 +140,7 @@ class FenceLoop:
         answered: Mapping[str, str] = {}
         if report.after is PowerState.OFF:
             answered = await self._prober.probe(effect.probe_addresses)
+            await self._listen(intent.victim, confirmed_at)
         outcome, detail = judge_power_off(
             before_on=report.before is PowerState.ON,
             after_off=report.after is PowerState.OFF,
@@ -151,6 +152,20 @@ class FenceLoop:
             answered=dict(answered),
         )
         return outcome, detail, report.guid
+
+    async def _listen(self, victim: str, since: float) -> None:
+        """Until the victim is silent or heard again, bounded. A silent suspect costs no time; one
+        that was heard till now (an operator's fence) could send its next heartbeat any moment."""
+        state = self._state
+        if state.specs is None:
+            return
+        timing = state.specs.timing
+        end = since + timing.heartbeat_interval * (timing.heartbeat_misses + 2)
+        while state.clock.now() < end:
+            peer = state.peers.view().peers.get(victim)
+            if peer is None or peer.silent or (peer.heard_at or since) > since:
+                return
+            await state.clock.sleep(timing.heartbeat_interval / 4)
 
     async def _prepare(self, server: str) -> None:
         try:

@@ -378,6 +378,7 @@ def judge(**changes: Any) -> tuple[FenceOutcome, str]:
         ({"guid": "CC-DD"}, FenceOutcome.FAILED),
         ({"heard_at": CONFIRMED_AT + 0.01}, FenceOutcome.CONTRADICTED),
         ({"answered": {"10.0.0.100": "02:00:00:00:00:03"}}, FenceOutcome.CONTRADICTED),
+        ({"silent": False}, FenceOutcome.CONTRADICTED),
         ({"before_on": False}, FenceOutcome.CONFIRMED_OFF),
         ({"before_on": False, "guid": None}, FenceOutcome.FAILED),
         ({"before_on": False, "expected_guid": None}, FenceOutcome.FAILED),

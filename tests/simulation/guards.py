@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.decide import decide, fencing, leases, membership, operations, ownership
+from reconciler.decide.hearing import PeersView
 from reconciler.decide.records import FenceOutcome, Proof
 from reconciler.loops import act, fence, group_runner, session
 from reconciler.ports.driver import Permit, ResourceError
@@ -113,13 +114,22 @@ def no_address_probe(patch: Patch) -> None:
 
 
 def no_heartbeat_cross_check(patch: Patch) -> None:
-    """Heartbeats after the power-off do not contradict the device."""
+    """Heartbeats do not contradict the device."""
     real = fencing.judge_power_off
 
     def judge(**given: Any) -> Any:
-        return real(**{**given, "confirmed_at": float("inf")})
+        return real(**{**given, "peers": PeersView(taken_at=0.0), "before_on": True})
 
     patch.setattr(fence, "judge_power_off", judge)
+
+
+def no_listening(patch: Patch) -> None:
+    """Judged at once, without waiting for silence or for the next heartbeat."""
+
+    async def listen(self: Any, victim: str, since: float) -> None:
+        return
+
+    patch.setattr(fence.FenceLoop, "_listen", listen)
 
 
 def no_agreement(patch: Patch) -> None:
@@ -225,6 +235,7 @@ GUARDS: dict[str, Callable[[Patch], None]] = {
         no_read_back,
         no_address_probe,
         no_heartbeat_cross_check,
+        no_listening,
         no_agreement,
         no_challenge,
         no_coordinator_compare,

@@ -163,6 +163,7 @@ async def operator_fences_through_a_lying_bmc(cluster: SimCluster) -> None:
     victim, group = not_coordinator(cluster)
     cluster.world.answering = False
     cluster.world.hosts[victim].bmc = "lies"
+    await asyncio.sleep(cluster.loop.rng.random())  # anywhere between two heartbeats
     done = await ask(cluster, OperationKind.FENCE, f"server/{victim}")
     expect(done.phase is OperationPhase.FAILED, f"the fence is no success: {done.result}")
     moved = lambda: ownership(cluster, group).owner != victim  # noqa: E731

@@ -31,6 +31,7 @@ NEEDED: dict[str, tuple[Story, str]] = {
         scenarios.bmc_says_off_while_the_addresses_answer,
         "proof_before_takeover",
     ),
+    "no_listening": (scenarios.operator_fences_a_healthy_server, "expected: fenced"),
     "no_heartbeat_cross_check": (
         scenarios.operator_fences_through_a_lying_bmc,
         "proof_before_takeover",
