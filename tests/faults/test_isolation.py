@@ -83,7 +83,7 @@ def test_a_pulse_that_stands_still_is_replaced_and_fences_nobody(
 def test_a_killed_pulse_is_replaced_and_fences_nobody(cluster: ClusterUnderTest) -> None:
     owner, life, began = cluster.owner(), cluster.last_run(), now_wall()
     cluster.break_("kill", f"{owner}/pulse")
-    cluster.wait_event("pulse_heard", began, by=owner)
+    cluster.wait_event("pulse_started", began, by=owner)
     cluster.wait_servers()
     cluster.wait_group(on=owner)
     assert cluster.events("fence_requested", since=began) == []

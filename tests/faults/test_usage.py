@@ -1,11 +1,9 @@
-"""Mistakes of people: each ends in one sentence with the next command, and leaves nothing behind."""
+"""Mistakes of people: each ends in one sentence with the next command."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +11,14 @@ from tests.faults import marks
 from tests.integration.lab_under_test import SOURCE, LabUnderTest, clusterctl, eventually
 
 NOBODY = 65534
-AS_NOBODY = """
+AS_NOBODY = f"""
 import os, sys
 import clusterctl.commands.lab, clusterctl.commands.demo, clusterctl.lab.up
 from clusterctl import app
-os.setgid({id}); os.setuid({id})
+os.setgid({NOBODY}); os.setuid({NOBODY})
 sys.argv[0] = "clusterctl"
 raise SystemExit(app.run(sys.argv[1:]))
-""".format(id=NOBODY)
+"""
 NO_STORE = ("--endpoints", "http://127.0.0.1:9", "--cluster", "demo", "--timeout", "2s")
 
 
