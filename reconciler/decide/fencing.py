@@ -1,4 +1,4 @@
-"""From suspicion to proof: challenge, intent, attempts, and what a power-off report is worth.
+"""From suspicion to intent: challenges, attempts, and when a server may be fenced at all.
 
 Invariants: one fence at a time; no fence that would lose the store's quorum; none of a server that
 answers or is heard; an unanswered or failed fence is never a proof.
@@ -11,19 +11,17 @@ from enum import StrEnum
 from reconciler.decide.actions import (
     AskMembers,
     Effect,
-    ExecuteFence,
     PrepareFence,
     Reason,
     Write,
 )
-from reconciler.decide.hearing import PeersView
+from reconciler.decide.fence_execution import execution
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
     Role,
     Standing,
     agreed_silent,
     can_judge,
-    named_in_slot,
     proven_off,
     session_of,
     slot_open,
@@ -32,12 +30,10 @@ from reconciler.decide.membership import (
 from reconciler.decide.records import (
     Challenge,
     FenceIntent,
-    FenceOutcome,
-    FenceRecord,
     OperationKind,
     OperationPhase,
 )
-from reconciler.decide.snapshot import LocalFence, Snapshot
+from reconciler.decide.snapshot import Snapshot
 
 INTENT_VALID_S = 10.0
 CHALLENGE_RENEW_S = 5.0
@@ -254,8 +250,8 @@ def obstacle(snapshot: Snapshot, victim: str) -> str | None:
     spec = snapshot.specs.servers.get(victim)
     if spec is None or spec.spec.fencing is None or not spec.spec.fencing.levels:
         return f"{victim} has no fence device"
-    if victim == snapshot.me:
-        return f"{victim} cannot fence itself"
+    if not executors(snapshot, victim):
+        return f"no other server is here to fence {victim}"
     others = [m for m in snapshot.store_members if m.server != victim]
     answering = sum(
         m.answered_at is not None and snapshot.now - m.answered_at <= MEMBERS_FRESH_S
@@ -274,13 +270,13 @@ def _members_asked(snapshot: Snapshot) -> bool:
 
 
 def executors(snapshot: Snapshot, victim: str) -> list[str]:
-    """This server first: its session to the device is already open."""
+    """This server first: its session to the device is already open. Nobody fences itself."""
     others = [
         name
         for name in sorted(snapshot.specs.servers)
         if name not in (victim, snapshot.me) and standing(snapshot, name) is Standing.ONLINE
     ]
-    return [snapshot.me, *others]
+    return others if victim == snapshot.me else [snapshot.me, *others]
 
 
 def _failed_attempts(snapshot: Snapshot, victim: str) -> int:
@@ -299,7 +295,7 @@ def retry_at(snapshot: Snapshot, victim: str) -> float:
         return float("-inf")
     spec = snapshot.specs.servers[victim].spec.fencing
     levels = len(spec.levels) if spec else 1
-    round_size = levels * len(executors(snapshot, victim))
+    round_size = levels * max(1, len(executors(snapshot, victim)))
     seen_at = snapshot.fences[victim].seen_at
     if failed % round_size:
         return seen_at
@@ -347,128 +343,3 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
 def _incarnation(snapshot: Snapshot, server: str) -> str:
     session = snapshot.sessions.get(server)
     return session.record.incarnation if session else ""
-
-
-def execution(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Write, ...], tuple[Effect, ...]]:
-    """The executor's side: run the intent that names me, then record what came of it."""
-    slot = snapshot.fence_slot
-    if slot is None or slot.record.closed or slot.record.executor != snapshot.me:
-        return (), ()
-    intent = slot.record
-    own = snapshot.own_session
-    if own is None or intent.executor_incarnation != own.incarnation:
-        return (), ()
-    done = snapshot.local_fences.get(intent.nonce)
-    if done is not None:
-        return (_result(snapshot, keys, intent, done)), ()
-    share = 1.0 if intent.requested_by == snapshot.me else 0.5
-    valid_until = slot.seen_at + intent.valid_for_s * share
-    if snapshot.now >= valid_until or named_in_slot(snapshot, snapshot.me):
-        return (), ()
-    addresses = victim_addresses(snapshot, intent.victim)
-    return (), (ExecuteFence(intent, slot.mod_revision, valid_until, addresses),)
-
-
-def victim_addresses(snapshot: Snapshot, victim: str) -> tuple[str, ...]:
-    """Addresses of the groups that the victim owns: nobody may answer for them afterwards."""
-    found: list[str] = []
-    for name, stored in sorted(snapshot.ownerships.items()):
-        if stored.record.owner != victim:
-            continue
-        for resource in snapshot.specs.resources_of(name).values():
-            found.extend(resource.spec.addresses())
-    return tuple(found)
-
-
-def _result(
-    snapshot: Snapshot, keys: Keys, intent: FenceIntent, done: LocalFence
-) -> tuple[Write, ...]:
-    stored = snapshot.fences.get(intent.victim)
-    spec = snapshot.specs.servers.get(intent.victim)
-    after = spec.spec.fencing.after_fence if spec and spec.spec.fencing else "stay-off"
-    confirmed = done.outcome is FenceOutcome.CONFIRMED_OFF
-    record = FenceRecord(
-        server=intent.victim,
-        covers=intent.covers,
-        outcome=done.outcome,
-        executor=intent.executor,
-        level=intent.level,
-        attempt=intent.attempt,
-        detail=done.detail,
-        guid=done.guid,
-        at_wall=snapshot.wall,
-        duration_ms=done.duration_ms,
-        power_on_due=confirmed and after == "on",
-    )
-    reason = Reason.of(
-        "fence_confirmed" if confirmed else "fence_failed",
-        server=intent.victim,
-        executor=intent.executor,
-        outcome=done.outcome.value,
-        detail=done.detail,
-        attempt=intent.attempt,
-        duration_ms=round(done.duration_ms, 1),
-    )
-    known = stored.record if stored else None
-    proven = known is not None and known.proves_off and set(intent.covers) <= set(known.covers)
-    if proven and not confirmed:
-        # A late failure must not take away what was proven meanwhile, by a person or a device.
-        return (_closed(snapshot, keys, intent, reason),)
-    put = Write(
-        key=keys.fence(intent.victim),
-        record=record,
-        expected=stored.mod_revision if stored else 0,
-        reason=reason,
-    )
-    return put, _closed(snapshot, keys, intent)
-
-
-def _closed(
-    snapshot: Snapshot, keys: Keys, intent: FenceIntent, reason: Reason | None = None
-) -> Write:
-    slot = snapshot.fence_slot
-    record = intent.model_copy(update={"closed": True, "nonce": ""})
-    return Write(keys.fence_slot, record, slot.mod_revision if slot else 0, reason)
-
-
-def plain_guid(text: str) -> str:
-    """Devices and people write the same GUID with and without dashes."""
-    return "".join(c for c in text.lower() if c.isalnum())
-
-
-def judge_power_off(
-    *,
-    before_on: bool,
-    after_off: bool,
-    guid: str | None,
-    expected_guid: str | None,
-    peers: PeersView,
-    victim: str,
-    confirmed_at: float,
-    answered: dict[str, str],
-) -> tuple[FenceOutcome, str]:
-    """What a fence device's report is worth, cross-checked with what else is known.
-
-    `answered` maps an address of the victim's groups to the MAC that still answers for it.
-    """
-    if not after_off:
-        return FenceOutcome.FAILED, "the power still reads on after the command"
-    expected = plain_guid(expected_guid) if expected_guid else None
-    if expected is not None and guid is not None and plain_guid(guid) != expected:
-        return FenceOutcome.FAILED, f"the device says it is {guid}, expected {expected_guid}"
-    peer = peers.peers.get(victim)
-    heard_at = peer.heard_at if peer else None
-    if heard_at is not None and heard_at > confirmed_at:
-        text = f"the device says off, but {victim} still sends heartbeats"
-        return FenceOutcome.CONTRADICTED, text
-    if answered:
-        address, mac = sorted(answered.items())[0]
-        text = f"the device says off, but {address} still answers from {mac}"
-        return FenceOutcome.CONTRADICTED, text
-    if (peer is None and not before_on) or (peer is not None and not peer.silent):
-        text = f"the device reads off, but {victim} is not silent on every path"
-        return FenceOutcome.CONTRADICTED, text
-    if not before_on and (guid is None or expected_guid is None):
-        text = "the device read off before the command, and its identity is not known"
-        return FenceOutcome.FAILED, text
-    return FenceOutcome.CONFIRMED_OFF, "power read off after the command"

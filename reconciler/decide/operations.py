@@ -7,7 +7,8 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
-from reconciler.decide.fencing import boots_of, obstacle, victim_addresses
+from reconciler.decide.fence_execution import victim_addresses
+from reconciler.decide.fencing import boots_of, obstacle
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import agreed_silent, proven_off, session_of
 from reconciler.decide.placement import candidates

@@ -28,6 +28,7 @@ from specs.group import GroupSpec
 
 FAILED_PREFIX = "failed: "
 RESTARTED = "the server was restarted"
+DELETED = "the group was deleted"
 MONITOR_PREFIX = "monitor "
 """Whose wish a final action is: `monitor NAME on SERVER`."""
 
@@ -120,14 +121,22 @@ def plan_group(case: GroupCase) -> GroupPlan:
 
 
 def plan_deleted(snapshot: Snapshot, keys: Keys, name: str) -> Write | None:
-    """A group without a spec: its owner stops and releases it; the epoch stays for ever."""
+    """A group without a spec: its owner stops and releases it. The epoch stays for ever; nothing
+    else does: applied again, the group begins like a new one."""
     record = snapshot.ownerships[name].record
-    if record.owner is None:
+    if record.owner is None and record.cause == DELETED:
         return None
     proof = proof_of_stop(snapshot, record)
     if proof is not None:
         new = record.model_copy(
-            update={"owner": None, "proof": proof, "wanted": Wanted.OFFLINE, "releasing": False}
+            update={
+                "owner": None,
+                "proof": proof,
+                "wanted": Wanted.ONLINE,
+                "releasing": False,
+                "stopped_resources": (),
+                "cause": DELETED,
+            }
         )
         return _write(snapshot, keys, name, new, Reason.of("group_removed", group=name))
     if record.releasing:
@@ -231,12 +240,15 @@ def _unowned_verdict(case: GroupCase, record: Ownership) -> Verdict:
 def _first_start(case: GroupCase) -> GroupPlan:
     by_operator = case.operation is not None
     if case.spec.startup == "manual" and not by_operator:
-        text = "startup is manual"
-        start = f"clusterctl start group/{case.name}"
-        return GroupPlan(verdict=_verdict(case, Phase.OFFLINE, (text,), next_command=start))
+        return GroupPlan(verdict=_manual_startup(case))
     if case.barrier is not None and not by_operator:
         return _wait_for_barrier(case)
     return _grant(case, Ownership(group=case.name, epoch=0), Proof.NEVER_OWNED, "first start")
+
+
+def _manual_startup(case: GroupCase) -> Verdict:
+    start = f"clusterctl start group/{case.name}"
+    return _verdict(case, Phase.OFFLINE, ("startup is manual",), next_command=start)
 
 
 def _wait_for_barrier(case: GroupCase) -> GroupPlan:
@@ -250,6 +262,8 @@ def _start_unowned(case: GroupCase, record: Ownership) -> GroupPlan:
         return _grant(replace(case, failures=()), record, record.proof, "started by an operator")
     if record.wanted is Wanted.OFFLINE:
         return GroupPlan(verdict=_unowned_verdict(case, record))
+    if record.cause == DELETED and case.spec.startup == "manual":
+        return GroupPlan(verdict=_manual_startup(case))
     if case.barrier is not None:
         return _wait_for_barrier(case)
     if _too_many_failures(case):

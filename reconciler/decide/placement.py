@@ -46,6 +46,8 @@ def availability(snapshot: Snapshot, server: str) -> str | None:
         return "there is no such server"
     if named_in_slot(snapshot, server):
         return "it is being fenced"
+    if server == snapshot.me and not snapshot.peers.pulse_alive:
+        return "its pulse is not running"
     where = standing(snapshot, server)
     if where is not Standing.ONLINE:
         return f"it is {where.value}"

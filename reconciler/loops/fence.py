@@ -17,7 +17,7 @@ from reconciler.decide.actions import (
     PrepareFence,
     ProbeAddresses,
 )
-from reconciler.decide.fencing import judge_power_off, plain_guid
+from reconciler.decide.fence_execution import judge_power_off, plain_guid
 from reconciler.decide.records import FenceOutcome, FencingTest
 from reconciler.decide.snapshot import LocalFence, LocalProbe, StoreMember
 from reconciler.loops.state import AgentState

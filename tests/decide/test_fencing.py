@@ -6,11 +6,11 @@ import pytest
 
 from reconciler.decide.actions import AskMembers, ExecuteFence, PowerOn, PrepareFence
 from reconciler.decide.decide import WRITES_PER_DECISION
+from reconciler.decide.fence_execution import judge_power_off
 from reconciler.decide.fencing import (
     RETRY_FIRST_S,
     RETRY_LAST_S,
     Suspicion,
-    judge_power_off,
     retry_at,
     suspicion,
 )

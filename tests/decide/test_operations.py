@@ -266,9 +266,17 @@ def test_a_fence_that_cannot_be_is_refused(scene: Scene, sentence: str | None) -
     assert result(decision) == ((FAILED, sentence) if sentence else (RUNNING, ""))
 
 
-def test_a_fence_of_oneself_or_of_nothing_is_refused() -> None:
-    decision = Scene().own("n1").operation(FENCE, "server/n1").decide()
-    assert result(decision) == (FAILED, "n1 cannot fence itself")
+def test_another_server_executes_the_fence_of_the_coordinator() -> None:
+    scene = Scene().own("n1").members_answer("n1", "n2", "n3")
+    decision = scene.operation(FENCE, "server/n1", phase=RUNNING).decide()
+    slot = written(decision, KEYS.fence_slot)
+    assert (slot.victim, slot.executor) == ("n1", "n2")
+
+
+def test_a_fence_that_nobody_can_execute_or_of_nothing_is_refused() -> None:
+    alone = Scene().own("n1").no_session("n2").no_session("n3")
+    decision = alone.operation(FENCE, "server/n1").decide()
+    assert result(decision) == (FAILED, "no other server is here to fence n1")
     decision = Scene().own("n1").operation(FENCE, "server/n9").decide()
     assert result(decision) == (FAILED, "there is no server n9")
 

@@ -317,3 +317,19 @@ def test_a_group_that_waits_for_a_fence_is_not_written_again_and_again() -> None
         record=scene.tables["verdicts"]["web"].record.model_copy(update={"nonce": "stored"}),
     )
     assert written(scene.decide(), KEYS.verdict("web")) is None
+
+
+def test_a_deleted_group_that_is_applied_again_begins_like_a_new_one() -> None:
+    scene = Scene().own(None, epoch=4, wanted=Wanted.OFFLINE, cause="stopped by an operator")
+    scene.groups.pop("web")
+    scene.settle()
+    scene.group("web")
+    grant = written(scene.decide(), KEYS.group("web"))
+    assert (grant.owner, grant.epoch) == ("n1", 5)
+
+
+def test_nothing_is_placed_on_a_server_whose_own_pulse_is_dead() -> None:
+    scene = Scene()
+    scene.pulse["pulse_alive"] = False
+    grant = written(scene.decide(), KEYS.group("web"))
+    assert grant is None or grant.owner != "n1"

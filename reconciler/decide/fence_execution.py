@@ -1,0 +1,137 @@
+"""The executor's side of a fence: which intent to run, and what a power-off report is worth.
+
+Invariants: an intent is executed by the incarnation that it names, while it is valid, once; what
+comes of it never takes away a proof; a report that anything contradicts is none.
+"""
+
+from reconciler.decide.actions import Effect, ExecuteFence, Reason, Write
+from reconciler.decide.hearing import PeersView
+from reconciler.decide.keys import Keys
+from reconciler.decide.membership import named_in_slot
+from reconciler.decide.records import FenceIntent, FenceOutcome, FenceRecord
+from reconciler.decide.snapshot import LocalFence, Snapshot
+
+
+def execution(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Write, ...], tuple[Effect, ...]]:
+    """The executor's side: run the intent that names me, then record what came of it."""
+    slot = snapshot.fence_slot
+    if slot is None or slot.record.closed or slot.record.executor != snapshot.me:
+        return (), ()
+    intent = slot.record
+    own = snapshot.own_session
+    if own is None or intent.executor_incarnation != own.incarnation:
+        return (), ()
+    done = snapshot.local_fences.get(intent.nonce)
+    if done is not None:
+        return (_result(snapshot, keys, intent, done)), ()
+    share = 1.0 if intent.requested_by == snapshot.me else 0.5
+    valid_until = slot.seen_at + intent.valid_for_s * share
+    if snapshot.now >= valid_until or named_in_slot(snapshot, snapshot.me):
+        return (), ()
+    addresses = victim_addresses(snapshot, intent.victim)
+    return (), (ExecuteFence(intent, slot.mod_revision, valid_until, addresses),)
+
+
+def victim_addresses(snapshot: Snapshot, victim: str) -> tuple[str, ...]:
+    """Addresses of the groups that the victim owns: nobody may answer for them afterwards."""
+    found: list[str] = []
+    for name, stored in sorted(snapshot.ownerships.items()):
+        if stored.record.owner != victim:
+            continue
+        for resource in snapshot.specs.resources_of(name).values():
+            found.extend(resource.spec.addresses())
+    return tuple(found)
+
+
+def _result(
+    snapshot: Snapshot, keys: Keys, intent: FenceIntent, done: LocalFence
+) -> tuple[Write, ...]:
+    stored = snapshot.fences.get(intent.victim)
+    spec = snapshot.specs.servers.get(intent.victim)
+    after = spec.spec.fencing.after_fence if spec and spec.spec.fencing else "stay-off"
+    confirmed = done.outcome is FenceOutcome.CONFIRMED_OFF
+    record = FenceRecord(
+        server=intent.victim,
+        covers=intent.covers,
+        outcome=done.outcome,
+        executor=intent.executor,
+        level=intent.level,
+        attempt=intent.attempt,
+        detail=done.detail,
+        guid=done.guid,
+        at_wall=snapshot.wall,
+        duration_ms=done.duration_ms,
+        power_on_due=confirmed and after == "on",
+    )
+    reason = Reason.of(
+        "fence_confirmed" if confirmed else "fence_failed",
+        server=intent.victim,
+        executor=intent.executor,
+        outcome=done.outcome.value,
+        detail=done.detail,
+        attempt=intent.attempt,
+        duration_ms=round(done.duration_ms, 1),
+    )
+    known = stored.record if stored else None
+    proven = known is not None and known.proves_off and set(intent.covers) <= set(known.covers)
+    if proven and not confirmed:
+        # A late failure must not take away what was proven meanwhile, by a person or a device.
+        return (_closed(snapshot, keys, intent, reason),)
+    put = Write(
+        key=keys.fence(intent.victim),
+        record=record,
+        expected=stored.mod_revision if stored else 0,
+        reason=reason,
+    )
+    return put, _closed(snapshot, keys, intent)
+
+
+def _closed(
+    snapshot: Snapshot, keys: Keys, intent: FenceIntent, reason: Reason | None = None
+) -> Write:
+    slot = snapshot.fence_slot
+    record = intent.model_copy(update={"closed": True, "nonce": ""})
+    return Write(keys.fence_slot, record, slot.mod_revision if slot else 0, reason)
+
+
+def plain_guid(text: str) -> str:
+    """Devices and people write the same GUID with and without dashes."""
+    return "".join(c for c in text.lower() if c.isalnum())
+
+
+def judge_power_off(
+    *,
+    before_on: bool,
+    after_off: bool,
+    guid: str | None,
+    expected_guid: str | None,
+    peers: PeersView,
+    victim: str,
+    confirmed_at: float,
+    answered: dict[str, str],
+) -> tuple[FenceOutcome, str]:
+    """What a fence device's report is worth, cross-checked with what else is known.
+
+    `answered` maps an address of the victim's groups to the MAC that still answers for it.
+    """
+    if not after_off:
+        return FenceOutcome.FAILED, "the power still reads on after the command"
+    expected = plain_guid(expected_guid) if expected_guid else None
+    if expected is not None and guid is not None and plain_guid(guid) != expected:
+        return FenceOutcome.FAILED, f"the device says it is {guid}, expected {expected_guid}"
+    peer = peers.peers.get(victim)
+    heard_at = peer.heard_at if peer else None
+    if heard_at is not None and heard_at > confirmed_at:
+        text = f"the device says off, but {victim} still sends heartbeats"
+        return FenceOutcome.CONTRADICTED, text
+    if answered:
+        address, mac = sorted(answered.items())[0]
+        text = f"the device says off, but {address} still answers from {mac}"
+        return FenceOutcome.CONTRADICTED, text
+    if (peer is None and not before_on) or (peer is not None and not peer.silent):
+        text = f"the device reads off, but {victim} is not silent on every path"
+        return FenceOutcome.CONTRADICTED, text
+    if not before_on and (guid is None or expected_guid is None):
+        text = "the device read off before the command, and its identity is not known"
+        return FenceOutcome.FAILED, text
+    return FenceOutcome.CONFIRMED_OFF, "power read off after the command"
