@@ -18,6 +18,9 @@ WORST_FIRST = (
 )
 
 
+_QUIET = (MonitorState.HEALTHY, MonitorState.OFFLINE)
+
+
 @dataclass(frozen=True, slots=True)
 class MonitorView:
     """`on` are the servers that probe now; `servers` what each server says, by name."""
@@ -36,7 +39,7 @@ class MonitorView:
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `get monitor -o json`, below `status`."""
-        worst = self.worst
+        worst = self.worst if self.state not in _QUIET else None
         return {
             "state": self.state.value,
             "on": list(self.on),

@@ -121,3 +121,31 @@ async def test_a_resource_that_was_stopped_before_the_group_came_here_is_seen_in
         runner.want(replace(RUN, stopped_resources=("address",)))
         await until(lambda: runner.phase is Phase.ONLINE)
         assert [r.state for r in runner.status().resources] == ["inactive"]
+
+
+async def test_a_monitors_restart_stops_and_starts_within_the_groups_limit() -> None:
+    driver = GatedDriver()
+    async with running(driver) as runner:
+        assert not runner.restart(None, "too early")
+        runner.want(RUN)
+        await until(lambda: runner.is_settled)
+        limit = runner.restarts_left
+        for left in reversed(range(limit)):
+            settled_at = runner.settled_at
+            assert runner.restart(None, "monitor m: it hangs")
+            assert not runner.is_settled
+            assert not runner.restart(None, "while one is under way")
+            await until(lambda at=settled_at: runner.is_settled and runner.settled_at > at)
+            assert runner.restarts_left == left
+        assert not runner.restart(None, "once too often")
+        assert runner.is_settled
+        assert driver.is_active
+
+
+async def test_a_monitor_can_make_an_epoch_fail() -> None:
+    async with running(GatedDriver()) as runner:
+        runner.want(RUN)
+        await until(lambda: runner.is_settled)
+        assert runner.fail("monitor m: no answer")
+        assert (runner.phase, runner.failure) == (Phase.FAILED, "monitor m: no answer")
+        assert not runner.fail("again")
