@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.linux.runners import LinuxRunners
-from reconciler.ports.driver import PermitExpired
+from reconciler.adapters.linux.runners import LinuxRunners, _Line
+from reconciler.ports.driver import Permit, PermitExpired
 from reconciler.ports.host import HostError, RunnerState, StopPlan, Workload
 from reconciler.runner import cgroup, record
 from tests.resources.places import expired, permit, permit_for
@@ -95,6 +95,51 @@ async def test_an_old_word_to_go_is_not_obeyed(
     )
     with pytest.raises(HostError, match="too slow"):
         await runners.start("web", workload(mark, "sleep", "1000"), permit())
+    assert not marked(mark)
+
+
+async def test_a_start_that_is_given_up_after_its_word_to_go_never_comes_to_life(
+    runners: LinuxRunners, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder has the word but did not get to run yet: "stopped" must not be said before."""
+    sent, wanted = asyncio.Event(), [True]
+    real = _Line.send_now
+
+    def send_now(line: _Line, message: dict[str, object]) -> None:
+        (holder,) = runners._children
+        os.kill(holder, signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(0.04, os.kill, holder, signal.SIGCONT)
+        real(line, message)
+        sent.set()
+
+    monkeypatch.setattr(_Line, "send_now", send_now)
+    permit = Permit(1, lambda: wanted[0])
+    start = asyncio.create_task(runners.start("web", workload(mark, "sleep", "1000"), permit))
+    await sent.wait()
+    wanted[0] = False
+    start.cancel()
+    await asyncio.gather(start, return_exceptions=True)
+    await runners.stop("web", 1, NOW)
+    assert (await runners.observe("web")).state is RunnerState.ABSENT
+    await asyncio.sleep(0.3)
+    assert not marked(mark)
+
+
+async def test_a_holder_that_does_not_answer_its_word_to_go_is_ended(
+    runners: LinuxRunners, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _Line.send_now
+
+    def send_now(line: _Line, message: dict[str, object]) -> None:
+        os.kill(next(iter(runners._children)), signal.SIGSTOP)
+        real(line, message)
+
+    monkeypatch.setattr(_Line, "send_now", send_now)
+    monkeypatch.setattr("reconciler.adapters.linux.runners.ANSWER_TIMEOUT_S", 2.0)
+    with pytest.raises(HostError, match="did not answer in time"):
+        await runners.start("web", workload(mark, "sleep", "1000"), permit())
+    await runners.observe("web")
+    assert not runners._children
     assert not marked(mark)
 
 

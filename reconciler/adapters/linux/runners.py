@@ -43,6 +43,8 @@ class LinuxRunners:
         self._spare: _Line | None = None
         self._children: set[int] = set()
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        # Starts whose word to go may be on its way; they go on when their caller gives up.
+        self._starting: dict[str, asyncio.Task[None]] = {}
 
     def close(self) -> None:
         """Let the spare holder go. Workloads stay."""
@@ -64,6 +66,7 @@ class LinuxRunners:
             self._spare = self._spawn()
 
     async def observe(self, name: str) -> RunnerView:
+        await self._settled(name)
         self._reap()
         record = self._read(name)
         if record is None:
@@ -88,19 +91,38 @@ class LinuxRunners:
         )
 
     async def start(self, name: str, workload: Workload, permit: Permit) -> None:
+        await self._settled(name)
         if self._read(name) is not None:
             raise HostError(f"a runner of {name} is there already")
         permit.check()
+        starting = asyncio.create_task(self._start(name, workload, permit))
+        self._starting[name] = starting
+        starting.add_done_callback(lambda done: self._started(name, done))
+        # A word to go cannot be called back: whoever gives up here, `stop` waits for its outcome.
+        await asyncio.shield(starting)
+
+    def _started(self, name: str, done: "asyncio.Task[None]") -> None:
+        if self._starting.get(name) is done:
+            del self._starting[name]
+        if not done.cancelled():
+            done.exception()  # raised to the caller, unless that one gave up
+
+    async def _settled(self, name: str) -> None:
+        """Returns when no start of that name is under way any more; each ends by itself."""
+        while name in self._starting:
+            await asyncio.wait({self._starting[name]})
+
+    async def _start(self, name: str, workload: Workload, permit: Permit) -> None:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 with await self._ready(self._job(name, workload, permit.epoch)) as line:
-                    await self._go(line, permit)
+                    await self._go_or_die(line, permit)
         except TimeoutError:
             raise HostError("the runner did not answer in time") from None
         finally:
             self._tell(name)
         if not permit.is_valid():
-            await self.stop(name, permit.epoch, StopPlan(grace_s=0.0))
+            await self._stop(name, permit.epoch, StopPlan(grace_s=0.0))
             raise PermitExpired(f"permit for epoch {permit.epoch} ended while starting {name}")
 
     async def _ready(self, job: dict[str, Any]) -> "_Line":
@@ -110,6 +132,17 @@ class LinuxRunners:
             with suppress(_Gone):
                 return await _hand_over(spare, job)
         return await _hand_over(self._spawn(), job)
+
+    async def _go_or_die(self, line: "_Line", permit: Permit) -> None:
+        """A holder that does not say in time what it did must not do it later."""
+        try:
+            await self._go(line, permit)
+        except asyncio.CancelledError:
+            if line.holder is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(line.holder, signal.SIGKILL)
+                await _dead(line.holder)
+            raise
 
     async def _go(self, line: "_Line", permit: Permit) -> None:
         """The permit is checked, then the word leaves, with nothing in between; a holder that gets
@@ -123,6 +156,10 @@ class LinuxRunners:
         raise HostError("this server is too slow to start a program safely")
 
     async def stop(self, name: str, epoch: int, plan: StopPlan) -> None:
+        await self._settled(name)
+        await self._stop(name, epoch, plan)
+
+    async def _stop(self, name: str, epoch: int, plan: StopPlan) -> None:
         record = self._read(name)
         if record is None or record.epoch > epoch:
             return
@@ -265,7 +302,7 @@ class LinuxRunners:
         finally:
             theirs.close()
         self._children.add(pid)
-        return _Line(ours)
+        return _Line(ours, pid)
 
     def _connect(self, name: str) -> "_Line | None":
         """A connection to the holder's socket; None when nobody listens there."""
@@ -311,9 +348,10 @@ class _Gone(HostError):
 class _Line:
     """JSON objects, one a line, over a stream socket."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, holder: int | None = None) -> None:
         connection.setblocking(False)
         self._socket = connection
+        self.holder = holder  # our child at the other end, when we started it
         self._received = b""
 
     def __enter__(self) -> Self:
