@@ -83,7 +83,8 @@ def _as_coordinator(
     writes: list[Write] = list(fencing.results)
     if fencing.intent is not None:
         writes.append(fencing.intent)
-    operations = plan_operations(known, keys)
+    fenced = {w.record.server for w in fencing.results if isinstance(w.record, FenceRecord)}
+    operations = plan_operations(known, keys, fenced)
     barrier = None if operations.bypass else barrier_reason(known)
     wake = list(fencing.wake_at)
     if barrier is not None:

@@ -7,7 +7,7 @@ comes of it never takes away a proof; a report that anything contradicts is none
 from reconciler.decide.actions import Effect, ExecuteFence, Reason, Write
 from reconciler.decide.hearing import PeersView
 from reconciler.decide.keys import Keys
-from reconciler.decide.membership import named_in_slot
+from reconciler.decide.membership import named_in_slot, session_proven
 from reconciler.decide.records import FenceIntent, FenceOutcome, FenceRecord
 from reconciler.decide.snapshot import LocalFence, Snapshot
 
@@ -20,6 +20,9 @@ def execution(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Write, ...], tuple[
     intent = slot.record
     own = snapshot.own_session
     if own is None or intent.executor_incarnation != own.incarnation:
+        return (), ()
+    if not session_proven(snapshot):
+        # It may have stood still, and the intent may be older than it looks.
         return (), ()
     done = snapshot.local_fences.get(intent.nonce)
     if done is not None:
@@ -116,19 +119,21 @@ def judge_power_off(
     """
     if not after_off:
         return FenceOutcome.FAILED, "the power still reads on after the command"
-    expected = plain_guid(expected_guid) if expected_guid else None
-    if expected is not None and guid is not None and plain_guid(guid) != expected:
-        return FenceOutcome.FAILED, f"the device says it is {guid}, expected {expected_guid}"
+    if expected_guid and (guid is None or plain_guid(guid) != plain_guid(expected_guid)):
+        told = f"says it is {guid}" if guid is not None else "tells no GUID"
+        return FenceOutcome.FAILED, f"the device {told}, expected {expected_guid}"
     peer = peers.peers.get(victim)
-    heard_at = peer.heard_at if peer else None
-    if heard_at is not None and heard_at > confirmed_at:
+    if peer is None or not peers.pulse_alive:
+        text = f"the device says off, but the pulse here cannot tell whether {victim} is silent"
+        return FenceOutcome.FAILED, text
+    if peer.heard_at is not None and peer.heard_at > confirmed_at:
         text = f"the device says off, but {victim} still sends heartbeats"
         return FenceOutcome.CONTRADICTED, text
     if answered:
         address, mac = sorted(answered.items())[0]
         text = f"the device says off, but {address} still answers from {mac}"
         return FenceOutcome.CONTRADICTED, text
-    if (peer is None and not before_on) or (peer is not None and not peer.silent):
+    if not peer.silent:
         text = f"the device reads off, but {victim} is not silent on every path"
         return FenceOutcome.CONTRADICTED, text
     if not before_on and (guid is None or expected_guid is None):

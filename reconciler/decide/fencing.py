@@ -42,6 +42,7 @@ MEMBERS_FRESH_S = 1.0
 MEMBERS_ASK_S = 0.3
 RETRY_FIRST_S = 5.0
 RETRY_LAST_S = 300.0
+MOST_DOUBLINGS = 16
 
 
 class Suspicion(StrEnum):
@@ -188,6 +189,9 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> F
     challenges = challenge_writes(snapshot, keys, suspects)
     victims = [n for n in suspects if suspicion(snapshot, n) is Suspicion.DEAD_OR_ISOLATED]
     victims += [n for n in asked_for if n not in victims]
+    if role is Role.DEPUTY and snapshot.coordinator is not None:
+        # A deputy's only intent deposes; whoever else is dead is the next coordinator's business.
+        victims = [n for n in victims if n == snapshot.coordinator.record.server]
     if results:  # the slot is being freed in this very decision; the next one may open it again
         return FencingPlan(tuple(challenges), None, results, effects, (), tuple(wake))
     intent, blocked, retries = _choose_intent(snapshot, keys, victims)
@@ -299,7 +303,7 @@ def retry_at(snapshot: Snapshot, victim: str) -> float:
     seen_at = snapshot.fences[victim].seen_at
     if failed % round_size:
         return seen_at
-    pause = RETRY_FIRST_S * 2.0 ** (failed // round_size - 1)
+    pause = RETRY_FIRST_S * 2.0 ** min(failed // round_size - 1, MOST_DOUBLINGS)
     return seen_at + min(RETRY_LAST_S, pause)
 
 

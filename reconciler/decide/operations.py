@@ -10,7 +10,13 @@ from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
 from reconciler.decide.fence_execution import victim_addresses
 from reconciler.decide.fencing import boots_of, obstacle
 from reconciler.decide.keys import Keys
-from reconciler.decide.membership import agreed_silent, proven_off, session_of
+from reconciler.decide.membership import (
+    agreed_silent,
+    can_judge,
+    proven_off,
+    reachable_peers,
+    session_of,
+)
 from reconciler.decide.placement import candidates
 from reconciler.decide.records import (
     FenceOutcome,
@@ -56,13 +62,20 @@ def operation_for(snapshot: Snapshot, group: str, ended: Set[str]) -> Operation 
     return None
 
 
-def plan_operations(snapshot: Snapshot, keys: Keys) -> OperationsPlan:
-    """Everything about operations but the ownership changes themselves."""
+def plan_operations(
+    snapshot: Snapshot, keys: Keys, just_fenced: Set[str] = frozenset()
+) -> OperationsPlan:
+    """Everything about operations but the ownership changes themselves.
+
+    `just_fenced`: servers whose fence record this decision writes already; no confirmation may
+    write it too.
+    """
     writes: list[Write] = []
     effects: list[Effect] = []
     bypass: str | None = None
     cleared: set[str] = set()
     started: set[str] = set()
+    settled = {f"server/{name}" for name in just_fenced}
     ended: set[str] = set()
     for stored in open_operations(snapshot):
         operation = stored.record
@@ -73,14 +86,20 @@ def plan_operations(snapshot: Snapshot, keys: Keys) -> OperationsPlan:
         elif operation.kind is OperationKind.FENCE:
             step = _fence_step(snapshot, keys, stored)
         elif operation.kind is OperationKind.CONFIRM_FENCE:
+            if operation.target in settled:
+                continue
+            settled.add(operation.target)
             step, probes, proof = _confirm_step(snapshot, keys, stored)
             effects.extend(probes)
             writes.extend(proof)
         elif operation.kind is OperationKind.BYPASS_BARRIER:
             bypass, step = operation.id, finish(snapshot, keys, stored, True, "barrier bypassed")
         else:
-            cleared.add(operation.target.removeprefix("group/"))
-            step = finish(snapshot, keys, stored, True, "failures cleared")
+            name = operation.target.removeprefix("group/")
+            known = name in snapshot.specs.groups
+            cleared |= {name} if known else set()
+            text = "failures cleared" if known else f"there is no group {name}"
+            step = finish(snapshot, keys, stored, known, text)
         if step is not None:
             writes.append(step)
             if isinstance(step.record, Operation) and step.record.phase in CLOSED:
@@ -263,10 +282,9 @@ def _confirm_step(
     if operation.boot_id not in boots:
         text = f"{victim} has been started again since; look at clusterctl get server/{victim}"
         return finish(snapshot, keys, stored, False, text), (), ()
-    peer = snapshot.peers.peers.get(victim)
-    if victim == snapshot.me or peer is None or not agreed_silent(snapshot, victim):
-        text = f"{victim} is still heard; it is not off"
-        return finish(snapshot, keys, stored, False, text), (), ()
+    heard = _why_not_silent(snapshot, victim)
+    if heard is not None:
+        return finish(snapshot, keys, stored, False, heard), (), ()
     if session_of(snapshot, victim) is not None:
         ttl = snapshot.specs.timing.session_ttl
         text = f"{victim} still has a session in the store; try again in {ttl:.0f} s"
@@ -274,6 +292,9 @@ def _confirm_step(
     probe = snapshot.local_probes.get(operation.id)
     if probe is None:
         return None, [ProbeAddresses(operation.id, victim_addresses(snapshot, victim))], ()
+    if probe.error:
+        text = f"{snapshot.me} cannot see whether the addresses still answer: {probe.error}"
+        return finish(snapshot, keys, stored, False, text), (), ()
     if probe.answered:
         address, mac = sorted(probe.answered.items())[0]
         text = f"{address} still answers from {mac}; {victim} is not off"
@@ -288,9 +309,35 @@ def _confirm_step(
         at_wall=snapshot.wall,
     )
     reason = Reason.of("fence_confirmed_by_person", server=victim, who=operation.who)
-    proof = Write(keys.fence(victim), record, fence.mod_revision if fence else 0, reason)
+    session = snapshot.sessions.get(victim)
+    proof = Write(
+        keys.fence(victim),
+        record,
+        fence.mod_revision if fence else 0,
+        reason,
+        # It may have come back a moment ago, and our copy of the store may not know it yet.
+        ((keys.session(victim), session.mod_revision if session else 0),),
+    )
     done = finish(snapshot, keys, stored, True, f"{victim} counts as off")
     return done, (), (proof,)
+
+
+def _why_not_silent(snapshot: Snapshot, victim: str) -> str | None:
+    """Why this server cannot be called silent by everybody; None if it is."""
+    if victim == snapshot.me:
+        return f"{victim} is still heard: it decides for the cluster right now"
+    if victim not in snapshot.specs.servers:
+        return None  # nobody listens to it any more; its session and its addresses are asked for
+    if not can_judge(snapshot):
+        return f"{snapshot.me} was late itself and cannot say who is silent; try again"
+    peer = snapshot.peers.peers.get(victim)
+    if peer is None:
+        return f"the pulse of {snapshot.me} does not listen to {victim} yet; try again"
+    if agreed_silent(snapshot, victim):
+        return None
+    hearing = [n for n, o in reachable_peers(snapshot).items() if victim not in o.sees_silent]
+    whom = f" by {', '.join(hearing)}" if peer.silent else ""
+    return f"{victim} is still heard{whom}; it is not off"
 
 
 def _forget_old(snapshot: Snapshot, keys: Keys) -> list[Write]:

@@ -412,6 +412,8 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
     if case.blocked is None:
         return GroupPlan(keep_verdict=True)
     reason = case.blocked.get(owner)
+    if owner not in case.snapshot.specs.servers:
+        reason = f"{owner} has no spec any more, so nobody can fence it"
     if reason is None:
         return GroupPlan(keep_verdict=True)
     text = f"{owner} owns it and is not proven stopped"

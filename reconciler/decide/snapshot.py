@@ -104,9 +104,11 @@ class LocalFence:
 
 @dataclass(frozen=True, slots=True)
 class LocalProbe:
-    """Answer of this server's address probe for an operation: MAC per address that answered."""
+    """Answer of this server's address probe for an operation: MAC per address that answered, or
+    the `error` for which nothing is known."""
 
     answered: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -343,7 +343,8 @@ class IpmiDevice:
                 f"{self._name()} belongs to another server: its system GUID is {guid}, "
                 f"the spec says {wanted}"
             )
-        return guid
+        # In the spec's byte order, so that nobody after us takes it for another machine's.
+        return _digits(wanted)
 
     def _await(
         self, session: IpmiSession, attempt: Attempt, wanted: PowerState, answered: bool

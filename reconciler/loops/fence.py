@@ -21,6 +21,7 @@ from reconciler.decide.fence_execution import judge_power_off, plain_guid
 from reconciler.decide.records import FenceOutcome, FencingTest
 from reconciler.decide.snapshot import LocalFence, LocalProbe, StoreMember
 from reconciler.loops.state import AgentState
+from reconciler.ports.host import HostError
 from reconciler.ports.power import FenceDevice, FenceError, Power, PowerState
 from reconciler.ports.store import StoreError
 
@@ -94,8 +95,7 @@ class FenceLoop:
             case PowerOn():
                 await self._power_on(effect.server)
             case ProbeAddresses():
-                answered = await self._prober.probe(effect.addresses)
-                self._state.local_probes[effect.operation] = LocalProbe(answered)
+                self._state.local_probes[effect.operation] = await self._probe(effect.addresses)
             case AskMembers():
                 await self._ask_members()
             case MoveStoreLeader():
@@ -131,27 +131,41 @@ class FenceLoop:
 
     async def _power_off(self, effect: ExecuteFence) -> tuple[FenceOutcome, str, str | None]:
         state, intent = self._state, effect.intent
+        # Taken before: the specs may lose this device while it works.
+        levels = self._levels(intent.victim)
         try:
             device = self._device(intent.victim, intent.level)
             report = await device.power_off(effect.valid_until)
         except FenceError as error:
             return FenceOutcome.FAILED, str(error), None
         confirmed_at = state.clock.now()
-        answered: Mapping[str, str] = {}
+        probe = LocalProbe()
         if report.after is PowerState.OFF:
-            answered = await self._prober.probe(effect.probe_addresses)
+            probe = await self._probe(effect.probe_addresses)
             await self._listen(intent.victim, confirmed_at)
+        if probe.error:
+            return (
+                FenceOutcome.FAILED,
+                f"the addresses cannot be probed: {probe.error}",
+                report.guid,
+            )
         outcome, detail = judge_power_off(
             before_on=report.before is PowerState.ON,
             after_off=report.after is PowerState.OFF,
             guid=report.guid,
-            expected_guid=self._levels(intent.victim)[intent.level].get("guid"),
+            expected_guid=levels[intent.level].get("guid"),
             peers=state.peers.view(),
             victim=intent.victim,
             confirmed_at=confirmed_at,
-            answered=dict(answered),
+            answered=dict(probe.answered),
         )
         return outcome, detail, report.guid
+
+    async def _probe(self, addresses: Sequence[str]) -> LocalProbe:
+        try:
+            return LocalProbe(await self._prober.probe(addresses))
+        except HostError as error:
+            return LocalProbe(error=str(error))
 
     async def _listen(self, victim: str, since: float) -> None:
         """Until the victim is silent or heard again, bounded. A silent suspect costs no time; one

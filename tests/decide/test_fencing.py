@@ -1,5 +1,6 @@
 """From suspicion to proof: nobody is fenced without silence, an unanswered challenge and quorum."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from reconciler.decide.fencing import (
 from reconciler.decide.hearing import PathView, PeersView, PeerView
 from reconciler.decide.records import FenceOutcome, OperationKind, OperationPhase
 from reconciler.decide.snapshot import LocalFence, LocalProbe
-from tests.decide.build import KEYS, Scene, agent, boot, intent, written
+from tests.decide.build import KEYS, NOW, Scene, agent, boot, intent, written
 
 
 def dying(**spec: Any) -> Scene:
@@ -372,20 +373,23 @@ def judge(**changes: Any) -> tuple[FenceOutcome, str]:
     ("report", "outcome"),
     [
         ({}, FenceOutcome.CONFIRMED_OFF),
-        ({"guid": None}, FenceOutcome.CONFIRMED_OFF),
+        ({"guid": None}, FenceOutcome.FAILED),
+        ({"guid": None, "expected_guid": None}, FenceOutcome.CONFIRMED_OFF),
+        ({"silent": False}, FenceOutcome.CONTRADICTED),
+        ({"peers": PeersView(taken_at=0.0, pulse_alive=True)}, FenceOutcome.FAILED),
+        ({"peers": PeersView(taken_at=0.0)}, FenceOutcome.FAILED),
         ({"expected_guid": None}, FenceOutcome.CONFIRMED_OFF),
         ({"after_off": False}, FenceOutcome.FAILED),
         ({"guid": "CC-DD"}, FenceOutcome.FAILED),
         ({"heard_at": CONFIRMED_AT + 0.01}, FenceOutcome.CONTRADICTED),
         ({"answered": {"10.0.0.100": "02:00:00:00:00:03"}}, FenceOutcome.CONTRADICTED),
-        ({"silent": False}, FenceOutcome.CONTRADICTED),
         ({"before_on": False}, FenceOutcome.CONFIRMED_OFF),
         ({"before_on": False, "guid": None}, FenceOutcome.FAILED),
         ({"before_on": False, "expected_guid": None}, FenceOutcome.FAILED),
         ({"before_on": False, "guid": "CC-DD"}, FenceOutcome.FAILED),
         ({"before_on": False, "silent": False}, FenceOutcome.CONTRADICTED),
         ({"before_on": False, "answered": {"a": "m"}}, FenceOutcome.CONTRADICTED),
-        ({"before_on": False, "peers": PeersView(taken_at=0.0)}, FenceOutcome.CONTRADICTED),
+        ({"before_on": False, "peers": PeersView(taken_at=0.0)}, FenceOutcome.FAILED),
     ],
 )
 def test_what_a_report_is_worth(report: dict[str, Any], outcome: FenceOutcome) -> None:
@@ -398,3 +402,26 @@ def test_a_lying_bmc_is_named_with_what_contradicts_it() -> None:
     )
     answered = {"10.0.0.100": "02:00:00:00:00:03"}
     assert "10.0.0.100 still answers from 02:00:00:00:00:03" in judge(answered=answered)[1]
+
+
+def test_an_attempt_after_years_of_failures_is_still_planned() -> None:
+    """2.0 ** 1024 is an OverflowError: it ended every agent after four days of a dead BMC."""
+    assert retry_at(failing(100_000, age=1.0).snapshot(), "n3") == NOW - 1.0 + RETRY_LAST_S
+
+
+def test_a_deputy_deposes_the_coordinator_although_another_server_is_dead_too() -> None:
+    scene = Scene(me="n2", servers=("n1", "n2", "n3", "n4", "n5")).lead("n3").own("n1")
+    scene.silence("n1").silence("n3").challenge("n1").challenge("n3")
+    scene.members_answer("n2", "n4", "n5")
+    decision = scene.decide()
+    assert decision.take_coordinator
+    assert intent(decision).victim == "n3"  # type: ignore[union-attr]
+
+
+def test_an_executor_whose_session_is_not_proven_powers_nobody_off() -> None:
+    scene = Scene().own("n3").slot("n3")
+    assert any(isinstance(e, ExecuteFence) for e in scene.decide().effects)
+    own = scene.own_session
+    assert own is not None
+    scene.own_session = replace(own, valid_until=NOW)
+    assert not any(isinstance(e, ExecuteFence) for e in scene.decide().effects)

@@ -7,7 +7,7 @@ import pytest
 from reconciler.decide.actions import ProbeAddresses
 from reconciler.decide.operations import KEEP_FINISHED_S
 from reconciler.decide.records import FenceOutcome, OperationKind, OperationPhase, Phase, Wanted
-from reconciler.decide.snapshot import LocalProbe
+from reconciler.decide.snapshot import LocalFence, LocalProbe
 from tests.decide.build import KEYS, Scene, boot, granted, result, verdict, written
 
 MOVE, START, STOP = OperationKind.MOVE, OperationKind.START, OperationKind.STOP
@@ -309,7 +309,7 @@ def test_a_confirmation_is_refused_while_anything_still_hears_the_server() -> No
     heard = dead().hear("n3")
     assert result(heard.decide()) == (FAILED, "n3 is still heard; it is not off")
     by_another = dead().hear("n2", sees=())
-    assert result(by_another.decide()) == (FAILED, "n3 is still heard; it is not off")
+    assert result(by_another.decide()) == (FAILED, "n3 is still heard by n2; it is not off")
     in_session = dead().session("n3")
     assert result(in_session.decide())[0] is FAILED  # type: ignore[index]
     assert "still has a session" in result(in_session.decide())[1]  # type: ignore[index]
@@ -337,7 +337,54 @@ def test_a_confirmation_that_nothing_waits_for_is_refused() -> None:
 def test_a_slow_coordinator_takes_no_confirmation() -> None:
     scene = dead()
     scene.pulse = {"pulse_alive": True, "paused": True}
-    assert result(scene.decide())[0] is FAILED  # type: ignore[index]
+    text = "n1 was late itself and cannot say who is silent; try again"
+    assert result(scene.decide()) == (FAILED, text)
+
+
+def test_a_confirmation_compares_that_the_server_has_no_session() -> None:
+    """It may have come back a moment ago, while this server's copy of the store is behind."""
+    scene = dead()
+    scene.local_probes["01"] = LocalProbe()
+    proof = next(w for w in scene.decide().writes if w.key == KEYS.fence("n3"))
+    assert (KEYS.session("n3"), 0) in proof.depends
+
+
+def test_two_confirmations_of_one_server_are_taken_one_after_the_other() -> None:
+    """A store takes no transaction that writes one key twice: it ended every agent in turn."""
+    scene = dead().operation(CONFIRM, "server/n3", id="02", boot_id=boot("n3"))
+    scene.local_probes |= {"01": LocalProbe(), "02": LocalProbe()}
+    decision = scene.decide()
+    keys = [write.key for write in decision.writes]
+    assert len(keys) == len(set(keys))
+    assert result(decision) == (DONE, "n3 counts as off")
+    assert result(scene.store(decision).decide(), "02")[0] is FAILED  # type: ignore[index]
+
+
+def test_a_confirmation_waits_for_a_fence_that_ends_right_now() -> None:
+    scene = dead().slot("n3")
+    scene.local_probes["01"] = LocalProbe()
+    scene.local_fences["intent"] = LocalFence(FenceOutcome.FAILED, "no answer")
+    decision = scene.decide()
+    keys = [write.key for write in decision.writes]
+    assert len(keys) == len(set(keys))
+    assert result(scene.store(decision).decide()) == (DONE, "n3 counts as off")
+
+
+def test_addresses_that_cannot_be_probed_confirm_nothing() -> None:
+    scene = dead()
+    scene.local_probes["01"] = LocalProbe(error="no such interface")
+    decision = scene.decide()
+    assert result(decision)[0] is FAILED  # type: ignore[index]
+    assert "no such interface" in result(decision)[1]  # type: ignore[index]
+    assert written(decision, KEYS.fence("n3")) is None
+
+
+def test_a_server_that_left_the_specs_can_still_be_confirmed() -> None:
+    scene = dead()
+    del scene.servers["n3"], scene.peers["n3"]
+    assert verdict(scene.decide()).next_command == "clusterctl fence confirm n3"  # type: ignore[union-attr]
+    scene.local_probes["01"] = LocalProbe()
+    assert result(scene.decide()) == (DONE, "n3 counts as off")
 
 
 # -- clear and bypass ------------------------------------------------------------------------
@@ -348,6 +395,11 @@ def test_clear_forgets_failures_and_ends() -> None:
     decision = scene.operation(OperationKind.CLEAR, "group/web").decide()
     assert result(decision) == (DONE, "failures cleared")
     assert [w.record for w in decision.writes if w.key == KEYS.verdict("web")] == [None]
+
+
+def test_clear_of_an_unknown_group_fails() -> None:
+    decision = Scene().operation(OperationKind.CLEAR, "group/nope").decide()
+    assert result(decision) == (FAILED, "there is no group nope")
 
 
 def test_bypass_ends_at_once() -> None:

@@ -10,8 +10,15 @@ from typing import Any
 
 import pytest
 
-from reconciler.decide import decide, fencing, leases, membership, operations, ownership
-from reconciler.decide.hearing import PeersView
+from reconciler.decide import (
+    decide,
+    fence_execution,
+    fencing,
+    leases,
+    membership,
+    operations,
+    ownership,
+)
 from reconciler.decide.records import FenceOutcome, Proof
 from reconciler.loops import act, fence, group_runner, session
 from reconciler.ports.driver import Permit, ResourceError
@@ -109,16 +116,18 @@ def no_read_back(patch: Patch) -> None:
 
 def no_address_probe(patch: Patch) -> None:
     """Addresses that still answer do not contradict the device."""
-    real = fencing.judge_power_off
+    real = fence_execution.judge_power_off
     patch.setattr(fence, "judge_power_off", lambda **given: real(**{**given, "answered": {}}))
 
 
 def no_heartbeat_cross_check(patch: Patch) -> None:
     """Heartbeats do not contradict the device."""
-    real = fencing.judge_power_off
+    real = fence_execution.judge_power_off
 
     def judge(**given: Any) -> Any:
-        return real(**{**given, "peers": PeersView(taken_at=0.0), "before_on": True})
+        view = given["peers"]
+        deaf = {name: replace(p, heard_at=None, silent=True) for name, p in view.peers.items()}
+        return real(**{**given, "peers": replace(view, peers=deaf)})
 
     patch.setattr(fence, "judge_power_off", judge)
 

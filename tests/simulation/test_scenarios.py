@@ -44,3 +44,10 @@ def test_an_agent_may_die_at_any_step_of_a_start(step: str, server: str) -> None
 def test_the_same_story_with_five_servers() -> None:
     outcome = play(1, scenarios.crash_of_the_owner, size=5)
     assert outcome.violation is None, "\n".join(outcome.trace[-60:])
+
+
+@pytest.mark.parametrize("seed", [9, 10, 11, 14, 16])
+def test_a_bmc_that_lies_just_before_the_next_heartbeat(seed: int) -> None:
+    """The probe of the addresses takes less than a heartbeat: its end is too early to judge."""
+    outcome = play(seed, scenarios.operator_fences_through_a_lying_bmc)
+    assert outcome.violation is None, "\n".join(outcome.trace[-60:])
