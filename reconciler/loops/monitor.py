@@ -197,7 +197,7 @@ class MonitorRun:
             match new.state:
                 case MonitorState.SUSPECT:
                     self._emit("monitor_suspected", reason=sample.reason)
-                case MonitorState.FAULTY:
+                case MonitorState.FAULTY | MonitorState.PARKED if before.state not in _FAULTS:
                     self._emit("monitor_faulted", reason=sample.reason)
                 case MonitorState.HEALTHY if before.state not in _QUIET:
                     self._emit("monitor_recovered", reason=sample.reason)
@@ -222,6 +222,9 @@ class MonitorRun:
             return
         reason = counted.reason or "it failed"
         why = reason if step is Step.FINAL else f"monitor {self.name}: {reason}"
+        if step is Step.FINAL and self._spec.recovery.final_action == "none":
+            self._emit("monitor_parked", action="none")
+            return
         self._emit(
             "recovery_started",
             step=step.value,
@@ -293,6 +296,7 @@ class MonitorRun:
         self._state.wake()
 
 
+_FAULTS = (MonitorState.FAULTY, MonitorState.PARKED)
 _QUIET = (MonitorState.UNKNOWN, MonitorState.OFFLINE)
 
 
