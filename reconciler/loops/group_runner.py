@@ -173,6 +173,10 @@ class GroupRunner:
 
     async def _bring_up(self, want: LocalWant) -> None:
         """Stop what is not wanted any more, start what is missing, in order."""
+        specs = self._state.specs
+        if specs is None or self.group not in specs.groups:
+            # The grant was quicker than the specs: nothing to start is not the same as all is up.
+            raise PermitExpired("the group's specs are not read here yet")
         resources = wanted(self._specified(), want.stopped_resources)
         known = {**resources, **self.rested}
         self._hold({n: r for n, r in self._specified().items() if n not in known})

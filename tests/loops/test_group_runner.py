@@ -149,3 +149,19 @@ async def test_a_monitor_can_make_an_epoch_fail() -> None:
         assert runner.fail("monitor m: no answer")
         assert (runner.phase, runner.failure) == (Phase.FAILED, "monitor m: no answer")
         assert not runner.fail("again")
+
+
+async def test_a_grant_that_is_quicker_than_the_specs_is_not_online() -> None:
+    """Without its specs the group has nothing to start, which must not look like all is up."""
+    driver = GatedDriver()
+    async with running(driver) as runner:
+        known = runner._state.specs
+        assert known is not None
+        runner._state.specs = replace(known, groups={}, resources={})
+        runner.want(RUN)
+        events = runner._state.events.events
+        await until(lambda: any(name == "activation_waits" for name, _ in events))
+        assert runner.phase is not Phase.ONLINE
+        runner._state.specs = known
+        await until(lambda: runner.phase is Phase.ONLINE)
+        assert driver.is_active
