@@ -18,7 +18,7 @@ from reconciler.decide.actions import (
 from reconciler.decide.fencing import FencingPlan, plan_fencing
 from reconciler.decide.keys import Keys
 from reconciler.decide.leases import plan_local
-from reconciler.decide.membership import Role, Standing, role, session_of, standing
+from reconciler.decide.membership import Role, Standing, role, session_of, standing, unreadable
 from reconciler.decide.operations import (
     OperationsPlan,
     operation_for,
@@ -32,8 +32,9 @@ from reconciler.decide.ownership import (
     plan_deleted,
     plan_group,
     proof_of_stop,
+    unreadable_case,
 )
-from reconciler.decide.records import FenceIntent, FenceRecord, Verdict
+from reconciler.decide.records import FenceIntent, FenceRecord, Phase, Verdict
 from reconciler.decide.snapshot import Snapshot, Stored
 from reconciler.decide.store_leader import better_leader, members_known
 
@@ -45,6 +46,8 @@ def decide(snapshot: Snapshot) -> Decision:
     """Everything this server should do now, and when to look again at the latest."""
     keys = Keys(snapshot.specs.cluster.metadata.name)
     mine = role(snapshot)
+    if unreadable(snapshot, keys.coordinator, keys.fence_slot) is not None:
+        mine = Role.NONE  # somebody newer may decide, or be fencing us
     fencing = plan_fencing(snapshot, keys, mine, cold=barrier_reason(snapshot) is not None)
     local = plan_local(snapshot, keys)
     base = Decision(
@@ -92,12 +95,15 @@ def _as_coordinator(
     # A slot that is freed right here leaves nothing to say about what is blocked until next time.
     blocked = None if fencing.results else dict(fencing.blocked)
     for name in sorted(known.specs.groups):
+        if unreadable(known, keys.verdict(name)) is not None:
+            continue
         plan, case = _group(known, keys, name, blocked, barrier, operations)
         writes.extend(_writes_of(known, keys, plan, case))
         if plan.wake_at is not None:
             wake.append(plan.wake_at)
     for name in sorted(set(known.ownerships) - set(known.specs.groups)):
-        gone = plan_deleted(known, keys, name)
+        known_case = unreadable_case(known, keys, name) is None
+        gone = plan_deleted(known, keys, name) if known_case else None
         writes.extend([gone] if gone else [])
     writes.extend(operations.writes)
     power_on, cleared = ((), []) if fencing.results else _power_on(snapshot, keys)
@@ -157,6 +163,10 @@ def _group(
         blocked=blocked,
         barrier=barrier,
     )
+    problem = unreadable_case(snapshot, keys, name)
+    if problem is not None:
+        verdict = Verdict(group=name, phase=Phase.BLOCKED, reasons=(problem,), failures=failures)
+        return GroupPlan(verdict=verdict), case
     return plan_group(case), case
 
 

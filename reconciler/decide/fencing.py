@@ -26,6 +26,7 @@ from reconciler.decide.membership import (
     session_of,
     slot_open,
     standing,
+    unreadable,
 )
 from reconciler.decide.records import (
     Challenge,
@@ -133,6 +134,8 @@ def challenge_writes(snapshot: Snapshot, keys: Keys, suspects: Sequence[str]) ->
     writes = []
     for server in suspects:
         if _outstanding(snapshot, server) or _rests(snapshot, server):
+            continue
+        if unreadable(snapshot, keys.challenge(server)) is not None:
             continue
         stored = snapshot.challenges.get(server)
         heard_at = snapshot.peers.peers[server].heard_at
@@ -256,6 +259,10 @@ def obstacle(snapshot: Snapshot, victim: str) -> str | None:
         return f"{victim} has no fence device"
     if not executors(snapshot, victim):
         return f"no other server is here to fence {victim}"
+    keys = Keys(snapshot.specs.cluster.metadata.name)
+    told = (keys.session(victim), keys.fence(victim), keys.challenge(victim), keys.answer(victim))
+    if (problem := unreadable(snapshot, *told)) is not None:
+        return problem
     others = [m for m in snapshot.store_members if m.server != victim]
     answering = sum(
         m.answered_at is not None and snapshot.now - m.answered_at <= MEMBERS_FRESH_S

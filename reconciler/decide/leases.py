@@ -13,6 +13,7 @@ from reconciler.decide.membership import (
     named_in_slot,
     proven_off,
     session_proven,
+    unreadable,
 )
 from reconciler.decide.ownership import FAILED_PREFIX, RESTARTED
 from reconciler.decide.records import Ownership, Phase, Release
@@ -41,6 +42,10 @@ def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
         return "this server stood still; its session must be proven again"
     if not snapshot.peers.pulse_alive:
         return "the pulse is not running"
+    keys = Keys(snapshot.specs.cluster.metadata.name)
+    needed = (keys.group(group), keys.release(group), keys.fence(snapshot.me), keys.fence_slot)
+    if (problem := unreadable(snapshot, *needed)) is not None:
+        return problem
     if named_in_slot(snapshot, snapshot.me):
         return "this server is being fenced"
     if proven_off(snapshot, snapshot.me, snapshot.boot_id):
@@ -67,6 +72,8 @@ def plan_local(snapshot: Snapshot, keys: Keys) -> LocalPlan:
     mine = {g for g, s in snapshot.ownerships.items() if s.record.owner == snapshot.me}
     for group in sorted(mine | set(snapshot.local_groups)):
         local = snapshot.local_groups.get(group)
+        if unreadable(snapshot, keys.group(group), keys.release(group)) is not None:
+            continue  # what runs goes on as it was told last; nothing is started or given up
         want = _want(snapshot, group, local)
         if want is None:
             continue

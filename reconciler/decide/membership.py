@@ -34,6 +34,15 @@ class Role(StrEnum):
     NONE = "none"
 
 
+def unreadable(snapshot: Snapshot, *keys: str) -> str | None:
+    """A sentence when one of these keys holds a record that nobody here understands. It is unknown
+    then, which is neither what it was before nor absent."""
+    for key in keys:
+        if key in snapshot.unreadable:
+            return f"the record {key} cannot be read by this version"
+    return None
+
+
 def proven_off(snapshot: Snapshot, server: str, boot_id: str) -> bool:
     """True if a fence proves that this boot of the server is over."""
     fence = snapshot.fences.get(server)

@@ -16,6 +16,7 @@ from reconciler.decide.membership import (
     proven_off,
     reachable_peers,
     session_of,
+    unreadable,
 )
 from reconciler.decide.placement import candidates
 from reconciler.decide.records import (
@@ -149,6 +150,8 @@ def _group_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Wr
         return _resource_step(snapshot, keys, stored, name)
     if name not in snapshot.specs.groups:
         return finish(snapshot, keys, stored, False, f"there is no group {name}")
+    if unreadable(snapshot, keys.group(name), keys.release(name)) is not None:
+        return None
     ownership = snapshot.ownerships.get(name)
     record = ownership.record if ownership else None
     if operation.phase is OperationPhase.PENDING:
@@ -221,6 +224,8 @@ def _resource_step(
     if resource is None:
         return finish(snapshot, keys, stored, False, f"there is no resource {name}")
     group = resource.spec.group
+    if unreadable(snapshot, keys.group(group)) is not None:
+        return None
     ownership = snapshot.ownerships.get(group)
     if ownership is None or ownership.record.owner is None:
         return finish(snapshot, keys, stored, False, f"its group {group} is not running")
@@ -275,6 +280,9 @@ def _confirm_step(
     """A person swears that a server is off: refused while anything still hears it."""
     operation = stored.record
     victim = operation.target.removeprefix("server/")
+    problem = unreadable(snapshot, keys.session(victim), keys.fence(victim))
+    if problem is not None:
+        return finish(snapshot, keys, stored, False, problem), (), ()
     boots = boots_of(snapshot, victim)
     if not boots or all(proven_off(snapshot, victim, boot) for boot in boots):
         text = f"nothing waits for a proof that {victim} is off"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.decide.actions import Reason, Write
 from reconciler.decide.keys import Keys
-from reconciler.decide.membership import Standing, proven_off, session_of, standing
+from reconciler.decide.membership import Standing, proven_off, session_of, standing, unreadable
 from reconciler.decide.placement import candidates, choose, listed_servers, recent_failures
 from reconciler.decide.records import (
     Candidate,
@@ -83,6 +83,14 @@ def proof_of_stop(snapshot: Snapshot, record: Ownership) -> Proof | None:
         person = outcome is FenceOutcome.CONFIRMED_BY_PERSON
         return Proof.CONFIRMED if person else Proof.FENCED
     return None
+
+
+def unreadable_case(snapshot: Snapshot, keys: Keys, name: str) -> str | None:
+    """Why nothing can be decided about this group; None if all that it rests on can be read."""
+    stored = snapshot.ownerships.get(name)
+    owner = stored.record.owner if stored else None
+    fence = (keys.fence(owner),) if owner else ()
+    return unreadable(snapshot, keys.group(name), keys.release(name), *fence)
 
 
 def new_failures(snapshot: Snapshot, record: Ownership | None, name: str) -> tuple[Failure, ...]:

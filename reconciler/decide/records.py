@@ -13,11 +13,11 @@ SCHEMA = 1
 
 
 class Record(BaseModel):
-    """Base of all records: unknown fields of a newer writer are kept out, the number says so."""
+    """Base of all records. One of a newer schema is refused: what it means here is not known."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_number: int = Field(default=SCHEMA, alias="schema")
+    schema_number: int = Field(default=SCHEMA, alias="schema", le=SCHEMA)
     nonce: str = ""
 
     def to_bytes(self) -> bytes:

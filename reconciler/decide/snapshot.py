@@ -123,7 +123,11 @@ class OwnSession:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a decision may look at. `fresh_at` is when the mirror last heard the store."""
+    """Everything a decision may look at. `fresh_at` is when the mirror last heard the store.
+
+    `unreadable` are keys whose record nobody here understands (a newer schema, damage): the record
+    is missing in the maps, which must not be read as absent.
+    """
 
     now: float
     wall: float
@@ -151,3 +155,4 @@ class Snapshot:
     dropped_epochs: Mapping[str, int] = field(default_factory=dict)
     local_fences: Mapping[str, LocalFence] = field(default_factory=dict)
     local_probes: Mapping[str, LocalProbe] = field(default_factory=dict)
+    unreadable: frozenset[str] = frozenset()

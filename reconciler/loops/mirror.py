@@ -64,7 +64,8 @@ class Mirror:
         self.fresh_at = float("-inf")
         self.synced = asyncio.Event()
         self.status_synced = asyncio.Event()
-        self.unreadable: set[str] = set()
+        # Keys whose value cannot be read, with its revision: unknown, never absent.
+        self.unreadable: dict[str, int] = {}
         # Deleted keys: their last revision, so that a late batch can't bring them back.
         self._gone: dict[str, int] = {}
 
@@ -110,25 +111,33 @@ class Mirror:
     def put(self, key: str, item: KeyValue | None, revision: int) -> None:
         path = self._keys.parse(key)
         if path[0] == "status":
-            self._put_status(path, item)
+            self._put_status(key, path, item)
             return
         if path[0] != "run" or len(path) < 2:
             return
+        model = MAPS.get(path[1]) or SINGLES.get(path[1])
+        if model is None or len(path) != (2 if path[1] in SINGLES else 3):
+            return
         stored = self._current(path)
+        held = stored.mod_revision if stored else self.unreadable.get(key)
         if item is None:
-            if stored is None or stored.mod_revision > revision:
+            if held is None or held > revision:
                 return
             self._gone[key] = revision
+            self.unreadable.pop(key, None)
             self._assign(path, None)
             return
-        known = stored.mod_revision if stored else self._gone.get(key, 0)
-        if item.mod_revision <= known:
+        if item.mod_revision <= (held if held is not None else self._gone.get(key, 0)):
             return
-        model = MAPS.get(path[1]) or SINGLES.get(path[1])
-        record = self._parse(key, item.value, model) if model else None
-        if record is not None:
-            self._gone.pop(key, None)
-            self._assign(path, Stored(record, item.mod_revision, self._clock.now()))
+        self._gone.pop(key, None)
+        record = self._parse(key, item.value, model)
+        if record is None:
+            # The last readable version is over: deciding by it would be as wrong as by none.
+            self.unreadable[key] = item.mod_revision
+            self._assign(path, None)
+            return
+        self.unreadable.pop(key, None)
+        self._assign(path, Stored(record, item.mod_revision, self._clock.now()))
 
     def _current(self, path: tuple[str, ...]) -> Stored[Any] | None:
         if path[1] in SINGLES:
@@ -147,16 +156,21 @@ class Mirror:
             table[path[2]] = stored
         self._on_record(path[1], path[2], stored)
 
-    def _put_status(self, path: tuple[str, ...], item: KeyValue | None) -> None:
+    def _put_status(self, key: str, path: tuple[str, ...], item: KeyValue | None) -> None:
         if len(path) != 4 or path[2] not in ("groups", "monitors"):
             return
         where = (path[1], path[3])
-        if item is None:
-            table = self.group_status if path[2] == "groups" else self.monitor_status
-            table.pop(where, None)
-            return
-        model = GroupStatus if path[2] == "groups" else MonitorStatus
-        record = self._parse(item.key, item.value, model)
+        record: Record | None = None
+        self.unreadable.pop(key, None)
+        if item is not None:
+            model = GroupStatus if path[2] == "groups" else MonitorStatus
+            record = self._parse(key, item.value, model)
+            if record is None:
+                self.unreadable[key] = item.mod_revision
+        if path[2] == "groups":
+            self.group_status.pop(where, None)
+        else:
+            self.monitor_status.pop(where, None)
         if isinstance(record, GroupStatus):
             self.group_status[where] = record
         elif isinstance(record, MonitorStatus):
@@ -166,11 +180,8 @@ class Mirror:
         try:
             record = model.from_bytes(value)
         except ValidationError as error:
-            # An unreadable record is unknown, never "absent": decisions about it must not go on.
-            self.unreadable.add(key)
             self._events.emit("record_unreadable", key=key, error=str(error.errors()[0]["msg"]))
             return None
-        self.unreadable.discard(key)
         return record
 
     async def wait_revision(self, revision: int, timeout_s: float) -> None:

@@ -94,8 +94,10 @@ class SessionLoop:
             Unchanged(keys.fence(me), fence.mod_revision if fence else 0),
         ]
         for group in sorted(snapshot.local_groups)[:100]:
-            stored = snapshot.ownerships.get(group)
-            compares.append(Unchanged(keys.group(group), stored.mod_revision if stored else 0))
+            key, stored = keys.group(group), snapshot.ownerships.get(group)
+            # One that nobody here can read blocks its own group only.
+            unread = self._state.mirror.unreadable.get(key, 0)
+            compares.append(Unchanged(key, stored.mod_revision if stored else unread))
         return tuple(compares)
 
     async def _renew(self, snapshot: Snapshot) -> None:
@@ -111,8 +113,9 @@ class SessionLoop:
         state.proof_at = max(state.proof_at, proof.sent_at)
         self._report(snapshot, "quorum")
         stored = state.mirror.maps["sessions"].get(state.me)
-        if stored is not None and stored.record.incarnation != own.incarnation:
-            self._lost("another incarnation has taken this server's session")
+        if stored is None or stored.record.incarnation != own.incarnation:
+            # Also when somebody removed it: a lease without its session is worth nothing.
+            self._lost("this server's session was removed, or another incarnation has taken it")
             return
         await state.clock.sleep(timing.session_renewal)
 

@@ -128,4 +128,5 @@ class AgentState:
             dropped_epochs=MappingProxyType(self.dropped),
             local_fences=MappingProxyType(self.local_fences),
             local_probes=MappingProxyType(self.local_probes),
+            unreadable=frozenset(self.mirror.unreadable),
         )

@@ -105,6 +105,7 @@ class Scene:
         self.local_fences: dict[str, LocalFence] = {}
         self.local_probes: dict[str, LocalProbe] = {}
         self.group_status: dict[tuple[str, str], GroupStatus] = {}
+        self.unreadable: set[str] = set()
         self.proof_at = NOW - 0.5
         for name in servers:
             self.server(name).session(name)
@@ -383,6 +384,7 @@ class Scene:
             dropped_epochs=dict(self.dropped),
             local_fences=dict(self.local_fences),
             local_probes=dict(self.local_probes),
+            unreadable=frozenset(self.unreadable),
             **{name: dict(table) for name, table in self.tables.items()},
         )
 
