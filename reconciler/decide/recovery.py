@@ -40,13 +40,23 @@ def judge(
     step cannot be taken now: it is not counted and tried again at the next failing probe.
     """
     if healthy is None:
-        return status, None
-    new, step = (_healthy(status, spec), None) if healthy else _failed(status, spec, obstacles)
+        new, step = _unknown(status), None
+    elif healthy:
+        new, step = _healthy(status, spec), None
+    else:
+        new, step = _failed(status, spec, obstacles)
     if step is not None:
         new = new.model_copy(update={"last_step": step.value, "last_step_wall": wall})
     if new.state is not status.state:
         new = new.model_copy(update={"since_wall": wall})
     return new, step
+
+
+def _unknown(status: MonitorStatus) -> MonitorStatus:
+    """What was healthy is not known to be so any more; what was not is not better either."""
+    if status.state in (MonitorState.HEALTHY, MonitorState.OFFLINE):
+        return status.model_copy(update={"state": MonitorState.UNKNOWN})
+    return status
 
 
 def _healthy(status: MonitorStatus, spec: MonitorSpec) -> MonitorStatus:

@@ -15,7 +15,6 @@ from reconciler.decide.records import (
 from reconciler.decide.recovery import Step, groups_of, judge, obstacles_to
 from reconciler.decide.snapshot import Snapshot, Specs
 from reconciler.decide.ulid import RANDOM_BYTES, ulid
-from reconciler.loops.act import wait_for
 from reconciler.loops.group_runner import GroupRunner
 from reconciler.loops.state import AgentState
 from reconciler.ports.host import HostError
@@ -47,7 +46,6 @@ class MonitorRun:
         self.name, self._monitor, self._spec = monitor.metadata.name, monitor, monitor.spec
         self._state, self._runners = state, runners
         self._take_sample, self._is_stored = take_sample, is_stored
-        self._wake = state.new_wake()
         self._not_before = state.clock.now() + self._spec.start_delay
         self._told_waiting = ""
         digest = _digest(monitor)
@@ -66,36 +64,38 @@ class MonitorRun:
 
     async def run(self) -> None:
         """For ever, one probe after the other."""
-        try:
-            while True:
-                await self._until_due()
-                began = self._state.clock.now()
-                epoch = self._circumstances()
-                sample = await self._sample()
-                took = self._state.clock.now() - began
-                if epoch is not None and epoch == self._circumstances():
-                    await self._take_in(sample, took)
-                pause = self._spec.interval - (self._state.clock.now() - began)
-                await self._state.clock.sleep(max(0.0, pause))
-        finally:
-            self._state.drop_wake(self._wake)
+        while True:
+            since = await self._until_due()
+            began = self._state.clock.now()
+            sample = await self._sample()
+            took = self._state.clock.now() - began
+            # A probe that overlaps a start or a stop says nothing.
+            if since == self._online_since():
+                await self._take_in(sample, took)
+            await self._pause(began + self._spec.interval, since)
 
     # -- when --------------------------------------------------------------------------------
 
-    async def _until_due(self) -> None:
-        """Until start delays are over and what an active monitor belongs to is online here."""
+    async def _until_due(self) -> float:
+        """Until start delays are over and what an active monitor belongs to is online here; since
+        when it is."""
         clock = self._state.clock
         while True:
-            self._wake.clear()
             since = self._online_since()
             if since is None:
                 self._note_offline()
-                await wait_for(self._state, self._wake, LOOK_EVERY_S)
+                await clock.sleep(LOOK_EVERY_S)
                 continue
             due = max(self._not_before, since + self._spec.start_delay)
             if clock.now() >= due:
-                return
-            await wait_for(self._state, self._wake, min(due - clock.now(), LOOK_EVERY_S))
+                return since
+            await clock.sleep(min(due - clock.now(), LOOK_EVERY_S))
+
+    async def _pause(self, until: float, since: float) -> None:
+        """Until the next probe, or until what it belongs to goes or comes anew."""
+        clock = self._state.clock
+        while clock.now() < until and self._online_since() == since:
+            await clock.sleep(min(until - clock.now(), LOOK_EVERY_S))
 
     def _online_since(self) -> float | None:
         """Since when it may probe (own clock); None while it may not."""
@@ -109,10 +109,6 @@ class MonitorRun:
         if kind == "resource" and name not in runner.slots:
             return None
         return runner.settled_at
-
-    def _circumstances(self) -> object:
-        """What must be the same before and after a probe that counts; None: it does not count."""
-        return self._online_since()
 
     def _runner_of(self, text: str) -> GroupRunner | None:
         kind, _, name = text.partition("/")

@@ -64,6 +64,7 @@ class MonitorLoop:
         for name, monitor in sorted(wanted.items()):
             if name not in self._tasks:
                 self._tasks[name] = (monitor, self._start(name, monitor))
+        self._state.monitors_known = True
 
     def _start(self, name: str, monitor: Monitor) -> "asyncio.Task[None]":
         known = self._state.monitors.get(name)

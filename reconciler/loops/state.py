@@ -58,6 +58,7 @@ class AgentState:
         self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
         self.local_groups: dict[str, LocalGroup] = {}
         self.monitors: dict[str, MonitorStatus] = {}
+        self.monitors_known = False  # whether `monitors` has all that this server shall run
         self.local_fences: dict[str, LocalFence] = {}
         self.local_probes: dict[str, LocalProbe] = {}
         self.store_members: tuple[StoreMember, ...] = ()
@@ -70,10 +71,6 @@ class AgentState:
         event = asyncio.Event()
         self._wakes.append(event)
         return event
-
-    def drop_wake(self, event: asyncio.Event) -> None:
-        """For callers that end before the agent does."""
-        self._wakes = [known for known in self._wakes if known is not event]
 
     def wake(self) -> None:
         for event in self._wakes:

@@ -48,7 +48,7 @@ class StatusLoop:
     async def _publish(self) -> None:
         wanted = self._wanted()
         changed = [key for key, value in wanted.items() if self._written.get(key) != value]
-        gone = [key for key in self._written if key not in wanted]
+        gone = sorted({*self._written, *self._left_behind()} - set(wanted))
         operations: list[Put | Delete] = [Put(key, wanted[key]) for key in changed]
         operations += [Delete(key) for key in gone]
         for start in range(0, len(operations), OPERATIONS_PER_WRITE):
@@ -85,6 +85,14 @@ class StatusLoop:
             found = result.found.get(guard.key)
             self._revisions[guard.key] = found.mod_revision if found else 0
         raise Indeterminate("somebody else writes this server's status")
+
+    def _left_behind(self) -> list[str]:
+        """What an earlier agent of this server wrote of monitors; they may be gone meanwhile."""
+        state = self._state
+        if not state.monitors_known:
+            return []
+        mine = (name for server, name in state.mirror.monitor_status if server == state.me)
+        return [state.keys.monitor_status(state.me, name) for name in mine]
 
     def is_stored(self, monitor: MonitorStatus) -> bool:
         """Whether this very status is in the store: a step of a recovery is counted before it is

@@ -94,9 +94,15 @@ def test_a_parked_monitor_acts_again_after_healthy_probes_only() -> None:
     assert play(spec(), "--", well)[1] == [Step.RESTART]
 
 
-def test_a_probe_that_could_not_be_made_changes_nothing() -> None:
+def test_a_probe_that_could_not_be_made_counts_as_neither() -> None:
     suspect, _ = play(spec(), "-")
     assert play(spec(), "????", suspect) == (suspect, [])
+    assert play(spec(), "-?-")[1] == [Step.RESTART]
+
+
+def test_old_green_is_not_green() -> None:
+    status, steps = play(spec(), "++????")
+    assert (status.state, status.failures, steps) == (MonitorState.UNKNOWN, 0, [])
 
 
 def test_an_obstacle_is_said_and_costs_nothing() -> None:

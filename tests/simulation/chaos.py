@@ -16,10 +16,10 @@ STABLE_S = 15.0
 
 def run_seed(seed: int, size: int = 3) -> Outcome:
     """Same seed, same trace."""
-    return play(seed, _story, size)
+    return play(seed, story, size)
 
 
-async def _story(cluster: SimCluster) -> None:
+async def story(cluster: SimCluster) -> None:
     loop = cluster.loop
     for name in cluster.names:
         loop.call_later(loop.rng.random() * 5, cluster.set_power, name, True)

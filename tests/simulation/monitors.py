@@ -6,6 +6,7 @@ from dataclasses import replace
 from reconciler.decide.records import MonitorState, MonitorStatus, OperationKind
 from specs.document import Metadata
 from specs.monitor import Monitor, MonitorSpec
+from tests.simulation import chaos
 from tests.simulation.cluster import SimCluster
 from tests.simulation.play import never, until
 from tests.simulation.scenarios import (
@@ -164,6 +165,19 @@ class AgentDies:
         await until(cluster, lambda: is_in(cluster, "n1", MonitorState.PARKED), "parked")
         if count() > 3:
             raise Violation(f"{count()} restarts, 3 are allowed")
+
+
+async def chaos_around(cluster: SimCluster) -> None:
+    """Every fault of the simulator, and a service that is sick now and then, here and there."""
+    loop, rng = cluster.loop, cluster.loop.rng
+    watch(cluster)
+    at = 10.0
+    while (at := at + rng.random() * 10.0) < chaos.CHAOS_S:
+        server = rng.choice(cluster.names)
+        loop.call_later(at, make_sick, cluster, server)
+        loop.call_later(at + rng.choice((1.5, 5.0, 20.0)), make_well, cluster, server)
+    loop.call_later(chaos.CHAOS_S, make_well, cluster, *cluster.names)
+    await chaos.story(cluster)
 
 
 async def lost_store(cluster: SimCluster) -> None:

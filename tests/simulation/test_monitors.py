@@ -22,6 +22,13 @@ def test_story(story: Story, seed: int) -> None:
     assert outcome.violation is None, "\n".join(outcome.trace[-60:])
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_chaos_around_a_monitor(seed: int) -> None:
+    outcome = play(seed, monitors.chaos_around)
+    assert outcome.violation is None, "\n".join(outcome.trace[-60:])
+    assert not outcome.happened("monitor_broke")
+
+
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_an_agent_that_dies_in_a_recovery_does_not_count_anew(after: int) -> None:
     outcome = play(1, monitors.AgentDies(after))
