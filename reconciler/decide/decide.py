@@ -220,10 +220,18 @@ def barrier_reason(snapshot: Snapshot) -> str | None:
         name
         for name in sorted(snapshot.specs.servers)
         if standing(snapshot, name) in (Standing.OFFLINE, Standing.STORE_ISOLATED, Standing.FENCED)
+        or _never_heard(snapshot, name)
     ]
     if not missing or snapshot.now >= _barrier_end(snapshot):
         return None
     return f"startup barrier: waiting for {', '.join(missing)}"
+
+
+def _never_heard(snapshot: Snapshot, server: str) -> bool:
+    """Not since this agent began: a session may be left from before the power loss, for etcd
+    prolongs all leases when it comes back."""
+    peer = snapshot.peers.peers.get(server)
+    return server != snapshot.me and (peer is None or peer.heard_at is None)
 
 
 def _barrier_end(snapshot: Snapshot) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reconciler.decide.records import FenceOutcome, OperationKind, Phase, Wanted
-from tests.decide.build import KEYS, Scene, boot, granted, verdict, written
+from tests.decide.build import KEYS, Scene, boot, granted, intent, verdict, written
 
 
 def confirmed(scene: Scene) -> Scene:
@@ -191,6 +191,16 @@ def test_after_a_power_loss_released_groups_wait_for_the_barrier() -> None:
     scene = cold().own("n1", epoch=7, boot_id=boot("n1", 0))
     scene.release("n1", epoch=7, cause="the server was restarted")
     assert granted(scene.decide()) is None
+
+
+def test_a_session_from_before_a_power_loss_does_not_pass_the_barrier() -> None:
+    """etcd comes back with all leases prolonged: who was never heard since is not here yet."""
+    scene = cold().session("n3", boot_id=boot("n3", 0)).never_heard("n3")
+    scene.challenge("n3").members_answer("n2", "n3").own("n1", epoch=7, boot_id=boot("n1", 0))
+    scene.release("n1", epoch=7, cause="the server was restarted")
+    decision = scene.decide()
+    assert granted(decision) is None
+    assert intent(decision) is None, "it may still be booting"
 
 
 # -- failures --------------------------------------------------------------------------------
