@@ -61,8 +61,9 @@ class RecoverySpec(Model):
     )
     final_action: FinalAction = Field(
         default="none",
-        description="What is done when restarts and failovers are used up. Only none and "
-        "stop-group are available in this release.",
+        description="What is done when restarts and failovers are used up. reboot: this server "
+        "resets itself, at most once an hour, and not when the others would be no majority. Only "
+        "none, stop-group and reboot are available in this release.",
         json_schema_extra=impact("monitor", example="none"),
     )
 

@@ -8,7 +8,7 @@ from specs.scalars import format_duration
 from specs.spec_set import LoadedObject, ObjectRef, SpecSet
 from specs.yaml_text import Path
 
-AVAILABLE_FINAL_ACTIONS = ("none", "stop-group")
+AVAILABLE_FINAL_ACTIONS = ("none", "stop-group", "reboot")
 LONG_TIMEOUT = 3
 """A hanging probe may delay the next one, but not by more intervals than this."""
 

@@ -308,7 +308,8 @@ class MonitorStatus(Record):
 
     `failures` and `healthy` count probes in a row. `spec` is a digest of the monitor's spec: the
     counters belong to it, and begin anew with another one. `waiting` is why the next step of the
-    recovery is not taken now. `output` is the end of what the last probe wrote.
+    recovery is not taken now. `final_wall` is when the final action was last taken. `output` is the
+    end of what the last probe wrote.
     """
 
     monitor: str
@@ -331,6 +332,7 @@ class MonitorStatus(Record):
     took_ms: float | None = None
     last_step: str = ""
     last_step_wall: float | None = None
+    final_wall: float | None = None
 
 
 class EventRecord(Record):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from reconciler.decide.leases import may_activate
+from reconciler.decide.membership import Standing, standing
 from reconciler.decide.operations import open_operations
 from reconciler.decide.placement import candidates, choose, recent_failures
 from reconciler.decide.records import MonitorState, MonitorStatus, Phase
@@ -16,6 +17,7 @@ from reconciler.decide.snapshot import Snapshot
 from specs.monitor import MonitorSpec
 
 NO_DESTINATION = "no other server can run the group"
+REBOOT_AGAIN_S = 3600.0
 RESTARTS_USED_UP = "the group's restarts are used up"
 
 
@@ -47,6 +49,8 @@ def judge(
         new, step = _failed(status, spec, obstacles)
     if step is not None:
         new = new.model_copy(update={"last_step": step.value, "last_step_wall": wall})
+    if step is Step.FINAL:
+        new = new.model_copy(update={"final_wall": wall})
     if new.state is not status.state:
         new = new.model_copy(update={"since_wall": wall})
     return new, step
@@ -91,7 +95,7 @@ def _climb(
 ) -> tuple[MonitorStatus, Step | None]:
     step = next_step(status, spec, skip_restarts=obstacles.get(Step.RESTART) == RESTARTS_USED_UP)
     obstacle = obstacles.get(step, "")
-    stops = spec.recovery.final_action == "stop-group"
+    stops = spec.recovery.final_action != "none"
     if step is Step.FAILOVER and obstacle and stops and Step.FINAL not in obstacles:
         # Nobody can take the group, and it shall not run as it is.
         step, obstacle = Step.FINAL, ""
@@ -127,12 +131,17 @@ def groups_of(snapshot: Snapshot, spec: MonitorSpec) -> tuple[str, ...]:
 
 
 def obstacles_to(
-    snapshot: Snapshot, spec: MonitorSpec, *, restarts_left: bool = True
+    snapshot: Snapshot,
+    spec: MonitorSpec,
+    *,
+    restarts_left: bool = True,
+    final_wall: float | None = None,
 ) -> dict[Step, str]:
     """Why each step cannot be taken now; a step that can be taken is left out. `restarts_left`:
-    the group's own `restarts` allow one more on this server."""
+    the group's own `restarts` allow one more on this server; `final_wall`: when this monitor's
+    final action was last taken here."""
     groups = groups_of(snapshot, spec)
-    if not groups:
+    if not groups and spec.target != "server":
         return dict.fromkeys(Step, "the target does not run on this server")
     found: dict[Step, str] = {}
     for group in groups:
@@ -144,6 +153,8 @@ def obstacles_to(
         found.setdefault(Step.RESTART, RESTARTS_USED_UP)
     if spec.recovery.final_action == "none":
         found.pop(Step.FINAL, None)
+    elif spec.recovery.final_action == "reboot" and (reason := _stays_on(snapshot, final_wall)):
+        found.setdefault(Step.FINAL, reason)
     return found
 
 
@@ -160,6 +171,17 @@ def _busy(snapshot: Snapshot, group: str) -> str:
         return f"group {group} is not online"
     refused = may_activate(snapshot, group, local.epoch)
     return f"group {group}: {refused}" if refused else ""
+
+
+def _stays_on(snapshot: Snapshot, final_wall: float | None) -> str:
+    """Why this server must not reset itself for a monitor's sake."""
+    if final_wall is not None and snapshot.wall - final_wall < REBOOT_AGAIN_S:
+        return "this monitor rebooted the server less than an hour ago"
+    others = [name for name in snapshot.specs.servers if name != snapshot.me]
+    online = sum(standing(snapshot, name) is Standing.ONLINE for name in others)
+    if online * 2 <= len(others) + 1:
+        return "without this server the others would be no majority"
+    return ""
 
 
 def _stays(snapshot: Snapshot, group: str) -> str:

@@ -408,7 +408,8 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
         error(
             "machine_reset",
             "reason",
-            "This machine resets itself: it could not stop what it must not run.",
+            "This machine resets itself: it could not stop what it must not run, or the final "
+            "action of a monitor says so.",
             "After the restart read the events before this one.",
         ),
     ),

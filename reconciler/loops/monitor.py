@@ -27,6 +27,9 @@ GRACE_S = 15.0
 """Beyond a probe's own time: it is bounded where it runs, this is the second line."""
 
 STORE_WAIT_S = 5.0
+EVENTS_LEAVE_S = 0.5
+"""Before a reboot: others shall read why."""
+
 RETELL_S = 60.0
 """A status that differs only in its times is stored this often."""
 
@@ -177,7 +180,9 @@ class MonitorRun:
         runners = self._runners()
         mine = [runners[g] for g in groups_of(snapshot, self._spec) if g in runners]
         left = all(runner.restarts_left > 0 for runner in mine)
-        return obstacles_to(snapshot, self._spec, restarts_left=left)
+        return obstacles_to(
+            snapshot, self._spec, restarts_left=left, final_wall=self.status.final_wall
+        )
 
     def _tell(self, before: MonitorStatus, new: MonitorStatus, sample: Sample, took: float) -> None:
         if sample.healthy is None:
@@ -236,6 +241,8 @@ class MonitorRun:
         if step is Step.FINAL:
             action = self._spec.recovery.final_action
             self._emit("monitor_parked", action=action)
+            if action == "reboot":
+                await self._reboot(why)
 
     async def _do(self, step: Step, group: str, why: str) -> None:
         runner = self._runners().get(group)
@@ -250,6 +257,13 @@ class MonitorRun:
             runner.restart(name if kind == "resource" else None, why)
         else:
             runner.fail(why)
+
+    async def _reboot(self, why: str) -> None:
+        """It was counted in the store: after the reboot the monitor is parked here."""
+        reason = f"monitor {self.name}: {why}"
+        self._state.events.emit("machine_reset", reason=reason)
+        await self._state.clock.sleep(EVENTS_LEAVE_S)
+        await self._state.machine.reset(reason)
 
     async def _stop_group(self, group: str, why: str) -> None:
         """The same wish that an operator would store: visible, and undone by `start`."""

@@ -205,6 +205,17 @@ def test_the_groups_own_policy_holds(failover: dict[str, Any], reason: str) -> N
     assert obstacles_to(made, spec()) == {Step.FAILOVER: reason}
 
 
+def test_a_reboot_leaves_a_majority_and_is_not_repeated_for_an_hour() -> None:
+    made = spec(target="server", timing="always", recovery={"finalAction": "reboot"})
+    snapshot = scene().snapshot()
+    assert obstacles_to(snapshot, made) == {}
+    soon = obstacles_to(snapshot, made, final_wall=snapshot.wall - 60)
+    assert soon == {Step.FINAL: "this monitor rebooted the server less than an hour ago"}
+    assert obstacles_to(snapshot, made, final_wall=snapshot.wall - 4000) == {}
+    two = scene().no_session("n3").snapshot()
+    assert "no majority" in obstacles_to(two, made)[Step.FINAL]
+
+
 def test_targets_are_groups_that_this_server_owns() -> None:
     made = scene().snapshot()
     assert groups_of(made, spec(target="resource/address")) == ("web",)

@@ -3,12 +3,18 @@
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.adapters.linux.probes import LinuxProbes
 from reconciler.ports.probes import ProbeUnavailable, Sample
@@ -156,7 +162,9 @@ async def test_commands_die_with_the_agent(probes: LinuxProbes, tmp_path: Path) 
 
 
 @asynccontextmanager
-async def serving(answer: bytes, *, hang: bool = False) -> AsyncIterator[str]:
+async def serving(
+    answer: bytes, *, hang: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """A server with one answer to everything; its URL."""
     held = []
 
@@ -167,7 +175,7 @@ async def serving(answer: bytes, *, hang: bool = False) -> AsyncIterator[str]:
         if not hang:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/health?deep=1"
     finally:
@@ -232,6 +240,40 @@ async def test_a_server_that_hangs_has_failed_when_the_time_is_over(probes: Linu
     async with serving(b"", hang=True) as url:
         sample = await ask(probes, url, timeout_s=0.3)
         assert (sample.healthy, sample.reason) == (False, "no answer within 0.3 s")
+
+
+def self_signed(directory: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    own = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(own, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = serialization.NoEncryption()
+    (directory / "crt").write_bytes(certificate.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (directory / "key").write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "crt", directory / "key")
+    return context
+
+
+async def test_tls_is_verified_unless_told_otherwise(probes: LinuxProbes, tmp_path: Path) -> None:
+    async with serving(answer_of("200 OK"), tls=self_signed(tmp_path)) as url:
+        secure = url.replace("http:", "https:")
+        refused = await ask(probes, secure)
+        assert refused.healthy is False
+        assert "TLS with 127.0.0.1" in refused.reason
+        assert (await ask(probes, secure, verify=False)).healthy
+        trusted = await ask(probes, secure, ca_file=str(tmp_path / "crt"))
+        assert trusted.healthy, trusted.reason
 
 
 # -- ping and process --------------------------------------------------------------------------

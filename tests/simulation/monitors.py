@@ -132,6 +132,18 @@ async def final_action(cluster: SimCluster) -> None:
     await until(cluster, lambda: converged(cluster), "it runs again")
 
 
+async def reboot(cluster: SimCluster) -> None:
+    """The server resets itself once; the group runs on, and a service that stays sick where it
+    lands makes no second reboot of the same server."""
+    await all_up(cluster)
+    watch(cluster, recovery={"restarts": 0, "failovers": 0, "finalAction": "reboot"})
+    make_sick(cluster, "n1")
+    await until(cluster, lambda: happened(cluster, "reset", "server=n1") == 1, "n1 resets itself")
+    await asyncio.sleep(60.0)
+    expect(converged(cluster), "all runs again")
+    expect(happened(cluster, "reset") == 1, "one reboot")
+
+
 async def recovery_waits_for_the_operator(cluster: SimCluster) -> None:
     """While a move is under way a faulty monitor does nothing to the group."""
     await all_up(cluster)

@@ -10,6 +10,7 @@ STORIES: tuple[Story, ...] = (
     monitors.sick_everywhere,
     monitors.flapping,
     monitors.final_action,
+    monitors.reboot,
     monitors.recovery_waits_for_the_operator,
     monitors.lost_store,
 )

@@ -60,9 +60,9 @@ def test_a_sound_monitor_has_no_problem() -> None:
         ("group/web", "group/web\n  servers: [n9]", "spec.servers[0]", "no Server 'n9'", "E0201"),
         (
             "group/web",
-            "group/web\n  recovery: {finalAction: reboot}",
+            "group/web\n  recovery: {finalAction: power-off}",
             "spec.recovery.finalAction",
-            "'reboot' is not available in this release: only none, stop-group",
+            "'power-off' is not available in this release: only none, stop-group, reboot",
             "E0501",
         ),
     ],
