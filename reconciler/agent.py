@@ -26,10 +26,10 @@ from reconciler.adapters.linux.local_state import FileLocalState
 from reconciler.adapters.linux.machine import LinuxMachine
 from reconciler.adapters.linux.notify import READY, STOPPING, notify
 from reconciler.adapters.linux.probes import LinuxProbes
-from reconciler.adapters.peers.configuration import PulseConfiguration, heartbeat_paths
+from reconciler.adapters.peers.configuration import KillEntry, PulseConfiguration, heartbeat_paths
 from reconciler.adapters.peers.pulse_peers import PulsePeers
 from reconciler.adapters.power import RegisteredPower
-from reconciler.binding import bind
+from reconciler.binding import LeftoverDriver, bind
 from reconciler.config import DEFAULT_CONFIG, AgentConfig, load_config
 from reconciler.decide.keys import Keys
 from reconciler.decide.snapshot import Specs
@@ -37,10 +37,12 @@ from reconciler.loops.act import wait_for
 from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.specs import RepositorySpecs
 from reconciler.loops.state import AgentState
-from reconciler.plugin import MonitorType, Place, Registry, Site
+from reconciler.plugin import MonitorType, Place, Registry, ResourceType, Site
 from reconciler.ports.driver import Driver
+from reconciler.ports.host import HostError
 from reconciler.ports.probes import ProbeUnavailable, Sample
-from reconciler.repository import SpecRepository, load_stored
+from reconciler.ports.store import Unavailable
+from reconciler.repository import RepositoryError, SpecRepository, load_stored
 from specs.errors import SpecErrors
 from specs.load import SpecSet
 from specs.monitor import Monitor
@@ -113,11 +115,16 @@ class Agent:
         repository = SpecRepository(self.store, self.keys)
         if await repository.head() is None:
             return None
-        stored = await repository.read()
+        try:
+            stored = await repository.read()
+        except RepositoryError as error:  # collected while we read, or written by pieces
+            raise Unavailable(str(error)) from error
         # Thousands of objects take seconds to parse: challenges must be answered meanwhile.
         return stored.revision, await asyncio.to_thread(load_stored, stored, self.registry)
 
     def _driver(self, resource: Resource) -> Driver:
+        if not isinstance(resource.spec, ResourceType):
+            return LeftoverDriver(self.host, resource.metadata.name)
         place = Place(
             name=resource.metadata.name,
             group=resource.spec.group,
@@ -153,7 +160,12 @@ class Agent:
         timing = specs.timing
         addresses = {name: server.spec.addresses for name, server in specs.servers.items()}
         networks = [n.name for n in specs.cluster.spec.networks if n.heartbeat]
-        keys = json.loads(self.config.cluster_key_file.read_text())["keys"]
+        try:
+            keys = json.loads(self.config.cluster_key_file.read_text())["keys"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            # The groups here still need their agent; others see a pulse that is not what it was.
+            self.events.emit("pulse_not_configured", error=type(error).__name__)
+            return
         self.peers.configure(
             PulseConfiguration(
                 cluster=self.config.cluster,
@@ -173,10 +185,14 @@ class Agent:
     async def _keep_kill_list(self) -> None:
         """The pulse always knows what to end if this agent does not come back."""
         wake = self.state.new_wake()
-        registered: object = None
+        registered: list[KillEntry] = []
         while True:
             wake.clear()
-            entries = await kill_list(self.host)
+            try:
+                entries = await kill_list(self.host)
+            except HostError as error:
+                self.events.emit("kill_list_failed", error=str(error))
+                entries = registered
             if entries != registered:
                 self.peers.register(entries)
                 registered = entries

@@ -144,6 +144,37 @@ async def _ended(task: "asyncio.Future[None]") -> None:
         task.exception()  # raised where it matters, or reported by the upkeep itself
 
 
+class LeftoverDriver:
+    """A resource of which only the name is known: it can be seen and stopped, never started."""
+
+    def __init__(self, host: Host, name: str) -> None:
+        self._host, self._name = host, name
+
+    async def observe(self) -> Observation:
+        try:
+            found = await leftovers(self._host)
+        except HostError as error:
+            return Observation(ResourceState.UNKNOWN, reason=str(error))
+        if self._name not in found:
+            return Observation(ResourceState.INACTIVE)
+        return Observation(ResourceState.ACTIVE, "its settings are not known", found[self._name])
+
+    async def activate(self, permit: Permit) -> None:  # noqa: ARG002 - nothing is ever started
+        raise ResourceError("its settings are not known", retry=False)
+
+    async def deactivate(self, epoch: int) -> None:
+        try:
+            await clear(self._host, self._name, epoch)
+        except HostError as error:
+            raise ResourceError(str(error)) from error
+
+    async def changed(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def close(self) -> None:
+        """Nothing is kept up."""
+
+
 def bind(resource: Resource, place: Place) -> BoundDriver:
     """Raises `TypeError` when the resource was loaded without its type's model."""
     if not isinstance(resource.spec, ResourceType):

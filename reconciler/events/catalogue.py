@@ -412,5 +412,31 @@ SECTIONS: Mapping[str, tuple[EventType, ...]] = {
             "action of a monitor says so.",
             "After the restart read the events before this one.",
         ),
+        error(
+            "machine_reset_refused",
+            "reason error",
+            "This machine must reset itself and cannot. What could not be stopped may still run.",
+            "Switch the machine off by hand, then `clusterctl fence confirm SERVER`.",
+        ),
+        error(
+            "remembered_unreadable",
+            "group resource error",
+            "What ran here before the agent's restart is not understood any more. It is stopped by "
+            "its name, and started anew if its group belongs here.",
+            "Nothing, after a change of version; else report it with the agent's log.",
+        ),
+        warning(
+            "kill_list_failed",
+            "error",
+            "The pulse could not be told what to end in an emergency; it keeps the last list.",
+            "Read the error; it is tried again.",
+            retried=True,
+        ),
+        error(
+            "pulse_not_configured",
+            "error",
+            "The cluster key cannot be read; the pulse goes on with what it has, if anything.",
+            "Restore /etc/clusterctl/cluster.key from another server and restart the agent.",
+        ),
     ),
 }

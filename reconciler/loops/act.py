@@ -11,6 +11,7 @@ from reconciler.decide.decide import decide
 from reconciler.decide.records import Coordinator
 from reconciler.decide.snapshot import Snapshot
 from reconciler.loops.state import AgentState
+from reconciler.ports.machine import ResetRefused
 from reconciler.ports.store import (
     CommitResult,
     Delete,
@@ -22,6 +23,7 @@ from reconciler.ports.store import (
 )
 
 LOOK_AGAIN_S = 1.0
+RESET_AGAIN_S = 5.0
 COMMIT_TIMEOUT_S = 2.0
 
 
@@ -33,6 +35,7 @@ class LocalLoop:
     ) -> None:
         self._state, self._set_wants = state, set_wants
         self._wake = state.new_wake()
+        self._refused_at = float("-inf")
 
     async def run(self) -> None:
         while True:
@@ -43,9 +46,20 @@ class LocalLoop:
                 self._set_wants(decision.local)
                 for effect in decision.effects:
                     if isinstance(effect, ResetSelf):
-                        self._state.events.emit("machine_reset", reason=effect.reason)
-                        await self._state.machine.reset(effect.reason)
+                        await self._reset(effect.reason)
             await wait_for(self._state, self._wake, LOOK_AGAIN_S / 4)
+
+    async def _reset(self, reason: str) -> None:
+        """What refuses once may work later; until then the other groups still need this loop."""
+        state = self._state
+        if state.clock.now() - self._refused_at < RESET_AGAIN_S:
+            return
+        state.events.emit("machine_reset", reason=reason)
+        try:
+            await state.machine.reset(reason)
+        except ResetRefused as error:
+            self._refused_at = state.clock.now()
+            state.events.emit("machine_reset_refused", reason=reason, error=str(error))
 
 
 class CoordinationLoop:

@@ -14,7 +14,8 @@ from reconciler.loops.state import AgentState
 from reconciler.loops.status import StatusLoop
 from reconciler.ports.power import Power
 from reconciler.ports.specs import SpecSource
-from specs.resource import Resource
+from specs.document import Metadata
+from specs.resource import Resource, ResourceSpec
 
 ReadResource = Callable[[Mapping[str, object]], Resource]
 
@@ -77,9 +78,21 @@ class AgentLoops:
     def _adopt(self) -> None:
         """What an agent of this boot started before may still run: it is ours to keep or stop."""
         for group, started in sorted(self.state.local_state.started_groups().items()):
-            resources = {
-                name: self._read_resource(spec) for name, spec in started["resources"].items()
-            }
+            resources = {}
+            if not started["resources"]:
+                self.state.events.emit(
+                    "remembered_unreadable", group=group, resource="", error="the file is damaged"
+                )
+            for name, spec in started["resources"].items():
+                try:
+                    resources[name] = self._read_resource(spec)
+                except (ValueError, TypeError, KeyError) as error:
+                    # It may run: a resource of no type, which can only be stopped.
+                    unknown = ResourceSpec(group=group, type="unknown")
+                    resources[name] = Resource(metadata=Metadata(name=name), spec=unknown)
+                    self.state.events.emit(
+                        "remembered_unreadable", group=group, resource=name, error=str(error)
+                    )
             self._add_runner(group, resources, int(started["epoch"]))
 
     def _add_runner(

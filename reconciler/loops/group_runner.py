@@ -109,10 +109,16 @@ class GroupRunner:
                 raise error
             if want != self._want:
                 continue
-            if want.want is Want.RUN or self.phase is Phase.OFFLINE:
+            if want.want is Want.RUN or self._is_over(want):
                 await self._kick.wait()
             else:
                 await wait_for(self._state, self._kick, self._state.jitter(STOP_RETRY_S))
+
+    def _is_over(self, want: LocalWant) -> bool:
+        """A wish to stop that leaves nothing to do."""
+        dropped = self._state.dropped.get(self.group, 0) >= want.epoch
+        given_up = want.want is not Want.RELEASE or dropped
+        return given_up and self.phase is Phase.OFFLINE
 
     async def _until_done_or_replaced(self, task: "asyncio.Task[None]", want: LocalWant) -> None:
         while not task.done():
@@ -333,8 +339,8 @@ class GroupRunner:
 
     async def _stop(self, want: LocalWant) -> None:
         """End everything up to the wish's epoch; with RELEASE the epoch is dropped first."""
-        if want.want is Want.RELEASE:
-            self._state.drop_epoch(self.group, want.epoch)
+        if want.want is Want.RELEASE and not self._drop_epoch(want.epoch):
+            return
         if self.phase is Phase.OFFLINE and self._epoch == want.epoch and not self.slots:
             self._publish()
             return
@@ -362,6 +368,17 @@ class GroupRunner:
             reason=want.cause,
             duration_ms=round(self.stop_ms, 1),
         )
+
+    def _drop_epoch(self, epoch: int) -> bool:
+        """False when it could not be made durable (a full disk): then it is tried again, and
+        nothing of this epoch is released meanwhile."""
+        try:
+            self._state.drop_epoch(self.group, epoch)
+        except OSError as error:
+            reason = f"epoch {epoch} cannot be given up durably: {error}"
+            self._state.events.emit("group_stop_failed", group=self.group, reason=reason)
+            return False
+        return True
 
     async def _deactivate(self, names: list[str], epoch: int) -> None:
         """In reverse start order; raises `ResourceError` when something does not go."""
@@ -412,7 +429,10 @@ class GroupRunner:
             name: resource.model_dump(mode="json", by_alias=True)
             for name, resource in resources.items()
         }
-        self._state.local_state.save_started(self.group, {"epoch": epoch, "resources": dumped})
+        try:
+            self._state.local_state.save_started(self.group, {"epoch": epoch, "resources": dumped})
+        except OSError as error:
+            raise ResourceError(f"what is started cannot be remembered: {error}") from error
 
     def _set_phase(self, phase: Phase) -> None:
         if phase is not self.phase:

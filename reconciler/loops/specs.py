@@ -43,7 +43,7 @@ class RepositorySpecs:
                 self._events.emit("specs_read_failed", error=str(error))
                 await self._clock.sleep(RETRY_S)
                 continue
-            except SpecErrors as errors:
+            except (SpecErrors, ValueError) as errors:
                 # Written by a newer or a damaged tool: keep what is in force, loudly.
                 self._events.emit("specs_refused", error=str(errors))
                 return None

@@ -88,10 +88,10 @@ class AgentState:
             self.on_challenge()
 
     def drop_epoch(self, group: str, epoch: int) -> None:
-        """Give an epoch up for good: durable first, in force at once."""
+        """Give an epoch up for good: durable first. Raises `OSError`, then nothing is given up."""
         if self.dropped.get(group, 0) < epoch:
-            self.dropped[group] = epoch
             self.local_state.drop_epoch(group, epoch)
+            self.dropped[group] = epoch
 
     def snapshot(self) -> Snapshot | None:
         """Frozen view of now; None while there is no spec to decide by."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.linux.machine import LinuxMachine, ResetRefused
+from reconciler.adapters.linux.machine import LinuxMachine
+from reconciler.ports.machine import ResetRefused
 
 
 def test_the_boot_id_is_made_once_and_then_read(tmp_path: Path) -> None:

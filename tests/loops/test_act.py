@@ -1,14 +1,17 @@
 """What the act loop sends to the store, and what it believes afterwards."""
 
+import asyncio
 import random
+from typing import Any
 
 from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.memory import MemoryState, MemoryStore
 from reconciler.decide.actions import Decision, Write
-from reconciler.decide.records import Ownership
+from reconciler.decide.records import Ownership, Phase
 from reconciler.decide.snapshot import OwnSession, Snapshot
-from reconciler.loops.act import CoordinationLoop
+from reconciler.loops.act import CoordinationLoop, LocalLoop
 from reconciler.loops.state import AgentState
+from reconciler.ports.machine import ResetRefused
 from reconciler.ports.store import Put, Transaction
 from tests.decide.build import KEYS, Scene, boot
 from tests.resources.places import Recorder
@@ -69,3 +72,25 @@ async def test_what_another_coordinator_wrote_in_the_same_words_is_not_taken_for
     assert not await CoordinationLoop(n1, lambda _: None)._write(snapshot("n1"), both)
     assert world.memory.get(KEYS.group("b")) is None
     assert "b" not in n1.mirror.maps["groups"]
+
+
+class Immovable(Machine):
+    async def reset(self, reason: str) -> None:
+        raise ResetRefused("the kernel refused the reset")
+
+
+async def test_a_refused_reset_leaves_the_other_groups_their_loop(monkeypatch: Any) -> None:
+    state = World().agent("n1")
+    state.machine = Immovable("n1")
+    scene = Scene().group("b").own("n1", releasing=True).own("n1", "b")
+    scene.local("web", Phase.STOPPING, stuck="it does not go").local("b", Phase.ONLINE)
+    monkeypatch.setattr(state, "snapshot", scene.snapshot)
+    rounds: asyncio.Queue[object] = asyncio.Queue()
+    task = asyncio.create_task(LocalLoop(state, rounds.put_nowait).run())
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await rounds.get()
+    assert not task.done()
+    task.cancel()
+    names = [name for name, _ in state.events.events]  # type: ignore[attr-defined]
+    assert names == ["machine_reset", "machine_reset_refused"]

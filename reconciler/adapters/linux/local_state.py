@@ -48,9 +48,12 @@ class FileLocalState:
     def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
         found = {}
         for path in sorted(self._groups.glob("*.json")):
-            content = read_json(path)
-            if content is not None:
-                found[path.stem] = content
+            content = read_json(path) or {}
+            epoch, resources = content.get("epoch"), content.get("resources")
+            found[path.stem] = {
+                "epoch": epoch if isinstance(epoch, int) else 0,
+                "resources": resources if isinstance(resources, dict) else {},
+            }
         return found
 
     def save_started(self, group: str, started: Mapping[str, Any] | None) -> None:

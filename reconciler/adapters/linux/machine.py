@@ -5,11 +5,9 @@ import os
 import uuid
 from pathlib import Path
 
+from reconciler.ports.machine import ResetRefused
+
 _RB_AUTOBOOT = 0x01234567
-
-
-class ResetRefused(Exception):
-    """This process was not given the right to reset the machine, or the kernel refused."""
 
 
 class LinuxMachine:
