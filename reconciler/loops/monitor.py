@@ -22,7 +22,7 @@ from reconciler.ports.probes import ProbeUnavailable, Sample
 from reconciler.ports.store import Put, StoreError, Transaction, Unchanged
 from specs.monitor import Monitor
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 1.0
 GRACE_S = 15.0
 """Beyond a probe's own time: it is bounded where it runs, this is the second line."""
 

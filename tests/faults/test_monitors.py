@@ -120,3 +120,39 @@ def test_what_a_recovery_counted_survives_the_agent(watched: ClusterUnderTest) -
 
     assert counted() == 1 or watched.events("monitor_recovered", since=again)
     watched.wait_group()
+
+
+REBOOTS = """\
+apiVersion: clusterctl/v1
+kind: Monitor
+metadata: {{name: sick}}
+spec:
+  type: custom
+  target: server
+  timing: always
+  servers: [{server}]
+  command: [sh, -c, "test ! -e /srv/sick"]
+  interval: 1s
+  timeout: 1s
+  recovery: {{finalAction: reboot}}
+"""
+
+
+def test_a_reboot_as_final_action_happens_once(watched: ClusterUnderTest) -> None:
+    owner = watched.owner()
+    boot = watched.status(f"server/{owner}")["bootId"]
+    path = watched.lab.directory / "sick.yaml"
+    path.write_text(REBOOTS.format(server=owner))
+    watched.ctl("apply", str(path))
+    wait_state(watched, "sick", "healthy")
+    began = time.time()
+    watched.break_("exec", owner, "--", "touch", "/srv/sick")
+    watched.wait_event("machine_reset", began)
+    watched.wait_group(not_on=owner)
+    watched.wait_servers(owner)
+    assert watched.status(f"server/{owner}")["bootId"] != boot
+    wait_state(watched, "sick", "parked")
+    watched.break_("exec", owner, "--", "rm", "/srv/sick")
+    wait_state(watched, "sick", "healthy")
+    assert len(watched.events("machine_reset", since=began)) == 1
+    watched.ctl("delete", "monitor/sick")

@@ -1,5 +1,6 @@
 """What is special about the types: settings that are refused, and what is looked at on the host."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,14 @@ from reconciler.monitors.process import Process
 from reconciler.plugin import Site
 from reconciler.ports.host import Workload
 from reconciler.ports.probes import ProbeUnavailable, Sample
+from specs.check import check, errors_of
+from specs.load import load
+from specs.sources import read_sources
 from tests.monitors.test_conformance import Asked
 from tests.resources.memory_host import MemoryHost
-from tests.resources.places import permit, resource_from
+from tests.resources.places import REGISTRY, permit, resource_from
+
+EXAMPLE = Path(__file__).parents[2] / "examples/02-monitors"
 
 ADDRESS = resource_from(
     "apiVersion: clusterctl/v1\nkind: Resource\nmetadata: {name: web-ip}\n"
@@ -79,3 +85,13 @@ async def test_the_main_process_of_a_resource() -> None:
     ended = await monitor.sample(site(host))
     assert (ended.healthy, ended.reason) == (False, "its runner is exited")
     assert "address already in use" in ended.output
+
+
+def test_the_example_loads_and_names_nothing_that_is_not_there() -> None:
+    sources = read_sources([str(EXAMPLE)], None)
+    specs = load(sources, REGISTRY)
+    assert len(specs.monitors) == 5
+    # The lab brings its own Cluster and Servers; everything else must be in the example.
+    found = errors_of(check(specs, REGISTRY))
+    assert {problem.code for problem in found} <= {"E0204", "E0201", "E0205"}
+    assert not [problem for problem in found if "monitors.yaml" in problem.file]
