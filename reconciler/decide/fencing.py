@@ -112,9 +112,11 @@ def suspicion(snapshot: Snapshot, server: str) -> Suspicion:
 
 def _outstanding(snapshot: Snapshot, server: str) -> bool:
     """The challenge belongs to this suspicion: nothing was heard since it was stored."""
-    challenge = snapshot.challenges.get(server)
+    challenge, own = snapshot.challenges.get(server), snapshot.own_session
     if challenge is None or snapshot.now - challenge.seen_at > CHALLENGE_RENEW_S:
         return False
+    if own is not None and challenge.mod_revision < own.mod_revision:
+        return False  # `seen_at` is when this agent began: how old it is can not be known
     heard_at = snapshot.peers.peers[server].heard_at
     return heard_at is None or challenge.seen_at > heard_at
 

@@ -59,6 +59,13 @@ def test_an_answer_to_another_challenge_saves_nobody() -> None:
     assert intent(scene.decide()) is not None
 
 
+def test_an_answer_from_before_this_agent_began_saves_nobody() -> None:
+    """A new agent finds an old challenge with its answer, and sees both for the first time now."""
+    scene = dying().challenge("n3").answer("n3").session("n1")
+    assert suspicion(scene.snapshot(), "n3") is Suspicion.WAITING_FOR_ANSWER
+    assert written(scene.decide(), KEYS.challenge("n3")) is not None
+
+
 def test_who_answered_is_challenged_again_after_a_while() -> None:
     scene = Scene().own("n3").silence("n3", since=8).challenge("n3", age=5.1).answer("n3")
     assert written(scene.decide(), KEYS.challenge("n3")) is not None
