@@ -38,6 +38,18 @@ class Proposal:
     warnings: tuple[SpecProblem, ...]
 
     @property
+    def leaving(self) -> frozenset[ObjectRef]:
+        """What goes, and resources that go to another group: that one may run on another server,
+        and starts them there while the old one still stops them here."""
+        moved = {
+            ObjectRef("Resource", name)
+            for name, resource in self.old.resources.items()
+            if name in self.new.resources
+            and self.new.resources[name].spec.group != resource.spec.group
+        }
+        return self.removed | moved
+
+    @property
     def nothing(self) -> bool:
         return not self.texts and not self.removed
 
@@ -154,10 +166,10 @@ def _short(name: str) -> str:
 def guard_removals(
     proposal: Proposal, records: StoredRecords, *, at_most_half: bool = False
 ) -> None:
-    """Raises `Failure` (5) when something that is to go still runs, or, with `at_most_half`, when
-    more than half of all objects would go at once."""
+    """Raises `Failure` (5) when something that is to go, or to leave its group, still runs, or,
+    with `at_most_half`, when more than half of all objects would go at once."""
     refusals: list[tuple[str, str]] = []
-    for ref in sorted(proposal.removed):
+    for ref in sorted(proposal.leaving):
         refusal = _still_used(ref, proposal, records)
         if refusal is not None:
             refusals.append(refusal)

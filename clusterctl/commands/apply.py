@@ -58,7 +58,7 @@ def command(
             proposal = propose(
                 given, stored, types, source=source, prune=prune, force=force_conflicts
             )
-            if proposal.removed:
+            if proposal.leaving:
                 guard_removals(proposal, await read_run(connection), at_most_half=not yes)
             revision = stored.revision
             if not dry_run and not proposal.nothing:

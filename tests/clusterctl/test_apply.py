@@ -151,6 +151,18 @@ def test_prune_of_a_running_group_is_refused(cluster: FakeCluster) -> None:
     assert "clusterctl stop group/web" in result.err
 
 
+def test_a_running_resource_does_not_change_its_group(cluster: FakeCluster) -> None:
+    """The other group may run on another server: both would run it for a while."""
+    cluster.online()
+    assert cluster.run("apply", "-f", cluster.file("new.yaml", NEW)).code == 0
+    documents = SPECS.split("---\n")
+    moved = next(d for d in documents if "name: web-ip" in d).replace("group: web", "group: db")
+    result = cluster.run("apply", "-f", cluster.file("moved.yaml", moved))
+    assert result.code == 5
+    assert "resource/web-ip is active on n1" in result.err
+    assert "clusterctl stop resource/web-ip" in result.err
+
+
 def test_diff_tells_by_its_exit_code(cluster: FakeCluster) -> None:
     cluster.applied()
     same = cluster.run("diff", "-f", cluster.file("specs.yaml", "# moved\n" + SPECS))
