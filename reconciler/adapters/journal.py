@@ -19,7 +19,7 @@ from reconciler.decide.records import EventRecord
 from reconciler.decide.ulid import RANDOM_BYTES, ulid
 from reconciler.events import Severity, is_retried, severity_of
 from reconciler.ports.clock import Clock
-from reconciler.ports.store import Put, Store, StoreError, Transaction
+from reconciler.ports.store import LeaseLost, Put, Store, StoreError, Transaction
 
 KEEP_IN_STORE_S = 24 * 3600.0
 LEASE_FOR_S = 3600.0
@@ -108,6 +108,8 @@ class Journal:
                 try:
                     await self._write(store, batch)
                 except StoreError as error:
+                    if isinstance(error, LeaseLost):
+                        self._lease_until = float("-inf")
                     self._log.warning("events_not_stored", error=str(error))
                     await self._clock.sleep(1.0)
                     continue

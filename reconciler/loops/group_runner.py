@@ -323,6 +323,9 @@ class GroupRunner:
             await asyncio.gather(*waiters, kick, timer, return_exceptions=True)
         for task, name in waiters.items():
             if task in done:
+                if task.exception() is not None:
+                    # What cannot be waited for is looked at from time to time, never in a rush.
+                    await self._state.clock.sleep(self._state.jitter(UNKNOWN_PAUSE_S))
                 return name
         if timer in done:
             for name, slot in sorted(self.slots.items()):
@@ -385,7 +388,12 @@ class GroupRunner:
         group = self._group_spec()
         retries = group.deactivation_retries if group else 0
         running = self._running()
-        for level in reversed(self._levels(running)):
+        try:
+            levels = self._levels(running)
+        except ResourceError:
+            # Old and new specs side by side may form a circle: stopping must not wait for order.
+            levels = (tuple(sorted(running)),)
+        for level in reversed(levels):
             chosen = [name for name in level if name in names]
             results = await asyncio.gather(
                 *(self.slots[name].stop(epoch, retries) for name in chosen), return_exceptions=True

@@ -1,12 +1,15 @@
 """The journal: every event is filed and queued, secrets are not, and retries do not flood it."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.journal import RETRIED_EVERY_S, Journal
+from reconciler.adapters.memory import MemoryState, MemoryStore
 from reconciler.decide.keys import Keys
 
 
@@ -79,3 +82,18 @@ def test_retries_of_different_groups_are_different(journal: Journal, file: Path)
     journal.emit("activation_waits", group="web", epoch=1, reason="r")
     journal.emit("activation_waits", group="db", epoch=1, reason="r")
     assert [event["fields"]["group"] for event in filed(file)] == ["web", "db"]
+
+
+async def test_a_lost_lease_is_replaced(journal: Journal) -> None:
+    """Events would else be kept out of the store for up to an hour."""
+    memory = MemoryState(MonotonicClock())
+    store = MemoryStore(memory)
+    journal.emit("group_online", group="web", epoch=1)
+    task = asyncio.create_task(journal.publish(store))
+    await asyncio.sleep(0.05)
+    memory.revoke(journal._lease)
+    assert not memory.list("/").items
+    journal.emit("group_online", group="web", epoch=2)
+    await asyncio.sleep(0.2)
+    task.cancel()
+    assert len(memory.list("/").items) == 1

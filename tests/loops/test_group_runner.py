@@ -11,7 +11,7 @@ from reconciler.decide.actions import LocalWant, Want
 from reconciler.decide.records import Phase
 from reconciler.loops.group_runner import GroupRunner
 from reconciler.loops.state import AgentState
-from reconciler.ports.driver import Observation, Permit, ResourceState
+from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from tests.decide.build import KEYS, Scene
 from tests.resources.places import Recorder
 from tests.simulation.ports import SimLocalState
@@ -165,3 +165,39 @@ async def test_a_grant_that_is_quicker_than_the_specs_is_not_online() -> None:
         runner._state.specs = known
         await until(lambda: runner.phase is Phase.ONLINE)
         assert driver.is_active
+
+
+class DeafDriver(GatedDriver):
+    """The kernel's notices cannot be had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def changed(self) -> None:
+        self.asked += 1
+        raise ResourceError("no notices")
+
+
+async def test_a_resource_that_cannot_be_watched_is_looked_at_without_a_rush() -> None:
+    driver = DeafDriver()
+    async with running(driver) as runner:
+        runner.want(RUN)
+        await until(lambda: driver.asked > 0)
+        await asyncio.sleep(0.2)
+        assert driver.asked == 1
+        assert runner.phase is Phase.ONLINE
+
+
+async def test_what_has_no_order_any_more_is_stopped_all_the_same() -> None:
+    """One resource still runs by its old spec, another by its new one: a circle."""
+    driver = GatedDriver()
+    async with running(driver) as runner:
+        runner.want(RUN)
+        await until(lambda: runner.phase is Phase.ONLINE)
+        (slot,) = runner.slots.values()
+        spec = slot.resource.spec.model_copy(update={"depends_on": ("address",)})
+        slot.resource = slot.resource.model_copy(update={"spec": spec})
+        runner.want(ISOLATED)
+        await until(lambda: runner.phase is Phase.OFFLINE)
+        assert not driver.is_active
