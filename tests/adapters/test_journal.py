@@ -84,7 +84,7 @@ def test_retries_of_different_groups_are_different(journal: Journal, file: Path)
     assert [event["fields"]["group"] for event in filed(file)] == ["web", "db"]
 
 
-async def test_a_lost_lease_is_replaced(journal: Journal) -> None:
+async def test_a_lost_lease_is_replaced(journal: Journal, clock: SetClock) -> None:
     """Events would else be kept out of the store for up to an hour."""
     memory = MemoryState(MonotonicClock())
     store = MemoryStore(memory)
@@ -97,3 +97,4 @@ async def test_a_lost_lease_is_replaced(journal: Journal) -> None:
     await asyncio.sleep(0.2)
     task.cancel()
     assert len(memory.list("/").items) == 1
+    assert clock.at < 110  # at the next try, not when the lost one would have been renewed
