@@ -101,22 +101,23 @@ def lab_up(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     lab = up.make_plan(chosen, name, servers)
+    built = False
     try:
         up.bring_up(lab, say)
         if not bare:
             up.install(lab, say)
             handover.hand_over(lab, say)
-    except BaseException:
-        # a half-built lab is of no use to anybody; its logs are what says why
-        down.take_down(lab, up.INDEX_DIRECTORY, keep_files=True)
-        raise
-    _report(output, status.lab_status(lab), handover.farewell(lab, detached=detach, bare=bare))
-    if detach:
-        return
-    try:
+        built = True
+        _report(output, status.lab_status(lab), handover.farewell(lab, detached=detach, bare=bare))
+        if detach:
+            return
         signal.pause()
-    finally:
-        down.take_down(lab, up.INDEX_DIRECTORY)
+    except BaseException:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # a second one must not leave half of it
+        # a half-built lab is of no use to anybody; its logs are what says why
+        down.take_down(lab, up.INDEX_DIRECTORY, keep_files=not built)
+        raise
 
 
 def _end(number: int, frame: object) -> None:  # noqa: ARG001
