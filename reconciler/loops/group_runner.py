@@ -10,21 +10,18 @@ from typing import Any
 
 from reconciler.decide.actions import LocalWant, Want
 from reconciler.decide.leases import may_activate
-from reconciler.decide.ordering import OrderError, dependencies
-from reconciler.decide.ordering import levels as start_levels
 from reconciler.decide.records import GroupStatus, Phase
 from reconciler.decide.snapshot import LocalGroup
 from reconciler.loops.act import wait_for
-from reconciler.loops.resource_slot import ResourceSlot, ordered, wanted
+from reconciler.loops.resource_slot import UNKNOWN_PAUSE_S, ResourceSlot, first_change
+from reconciler.loops.start_order import levels, wanted, with_dependents
 from reconciler.loops.state import AgentState
 from reconciler.ports.driver import Driver, Permit, PermitExpired, ResourceError, ResourceState
 from specs.group import GroupSpec
 from specs.resource import Resource
 
-OBSERVE_EVERY_S = 10.0
 PERMIT_RETRY_S = 0.2
 STOP_RETRY_S = 0.5
-UNKNOWN_PAUSE_S = 0.5
 
 MakeDriver = Callable[[Resource], Driver]
 
@@ -192,7 +189,7 @@ class GroupRunner:
             if name not in resources or slot.resource.spec != resources[name].spec
         ]
         if gone:
-            await self._deactivate(self._with_dependents(gone), want.epoch)
+            await self._deactivate(with_dependents(gone, self._running()), want.epoch)
         began = self._state.clock.now()
         missing = [name for name in resources if not self._is_up(name)]
         if missing and (self.phase is not Phase.ONLINE or not self.slots):
@@ -200,7 +197,7 @@ class GroupRunner:
             self._set_phase(Phase.STARTING)
         if missing:
             self._remember({**self._running(), **resources}, want.epoch)
-        for level in self._levels(resources):
+        for level in levels(resources):
             names = [name for name in level if name in missing]
             await self._activate_level({n: resources[n] for n in names}, want.epoch)
         if missing:
@@ -220,16 +217,6 @@ class GroupRunner:
     def _is_up(self, name: str) -> bool:
         slot = self.slots.get(name)
         return slot is not None and slot.state is ResourceState.ACTIVE
-
-    def _levels(self, resources: Mapping[str, Resource]) -> tuple[tuple[str, ...], ...]:
-        kept = {}
-        for name, resource in resources.items():
-            order = ordered(resource)
-            kept[name] = order.within(set(resources))
-        try:
-            return start_levels(kept)
-        except OrderError as error:
-            raise ResourceError(str(error), retry=False) from error
 
     async def _activate_level(self, resources: Mapping[str, Resource], epoch: int) -> None:
         self._hold(resources)
@@ -252,7 +239,7 @@ class GroupRunner:
             if self._asked is not None:
                 await self._restart_as_asked(*self._asked)
                 return
-            name = await self._first_change()
+            name = await first_change(self.slots, self._kick, self._state)
             if name is None:
                 continue
             slot = self.slots[name]
@@ -280,7 +267,9 @@ class GroupRunner:
 
     async def _restart_as_asked(self, resource: str | None, reason: str) -> None:
         self._asked = None
-        named = list(self.slots) if resource is None else self._with_dependents([resource])
+        named = list(self.slots)
+        if resource is not None:
+            named = with_dependents([resource], self._running())
         names = sorted(name for name in named if name in self.slots)
         if not self._may_restart():
             return  # something died meanwhile and took the last one
@@ -304,34 +293,6 @@ class GroupRunner:
         now, limit = self._state.clock.now(), group.restarts
         self._restarts = [at for at in self._restarts if now - at < limit.window]
         return limit.max - len(self._restarts)
-
-    async def _first_change(self) -> str | None:
-        """Name of a resource that may have changed; None when the wish may have, or time passed."""
-        waiters = {
-            asyncio.ensure_future(slot.driver.changed()): name
-            for name, slot in sorted(self.slots.items())
-        }
-        kick = asyncio.ensure_future(self._kick.wait())
-        timer = asyncio.ensure_future(self._state.clock.sleep(OBSERVE_EVERY_S))
-        try:
-            done, _ = await asyncio.wait(
-                {*waiters, kick, timer}, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            for task in (*waiters, kick, timer):
-                task.cancel()
-            await asyncio.gather(*waiters, kick, timer, return_exceptions=True)
-        for task, name in waiters.items():
-            if task in done:
-                if task.exception() is not None:
-                    # What cannot be waited for is looked at from time to time, never in a rush.
-                    await self._state.clock.sleep(self._state.jitter(UNKNOWN_PAUSE_S))
-                return name
-        if timer in done:
-            for name, slot in sorted(self.slots.items()):
-                if (await slot.observe()).state is not ResourceState.ACTIVE:
-                    return name
-        return None
 
     def _fail(self, reason: str) -> None:
         self.failure = reason
@@ -389,11 +350,11 @@ class GroupRunner:
         retries = group.deactivation_retries if group else 0
         running = self._running()
         try:
-            levels = self._levels(running)
+            order = levels(running)
         except ResourceError:
             # Old and new specs side by side may form a circle: stopping must not wait for order.
-            levels = (tuple(sorted(running)),)
-        for level in reversed(levels):
+            order = (tuple(sorted(running)),)
+        for level in reversed(order):
             chosen = [name for name in level if name in names]
             results = await asyncio.gather(
                 *(self.slots[name].stop(epoch, retries) for name in chosen), return_exceptions=True
@@ -404,15 +365,6 @@ class GroupRunner:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
-
-    def _with_dependents(self, names: list[str]) -> list[str]:
-        needs = dependencies(
-            {n: ordered(r).within(set(self.slots)) for n, r in self._running().items()}
-        )
-        chosen = set(names)
-        while more := {n for n, on in needs.items() if on & chosen} - chosen:
-            chosen |= more
-        return sorted(chosen)
 
     # -- reporting ---------------------------------------------------------------------------
 

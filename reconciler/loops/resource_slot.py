@@ -1,8 +1,8 @@
 """One resource of a group on this server: its driver, its last state, its step durations."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Mapping
 
-from reconciler.decide.ordering import Ordered, dependencies
 from reconciler.decide.records import ResourceStatus
 from reconciler.loops.state import AgentState
 from reconciler.ports.driver import (
@@ -15,23 +15,8 @@ from reconciler.ports.driver import (
 from specs.resource import Resource
 
 RETRY_PAUSE_S = 0.2
-DEFAULT_LEVEL = 60
-
-
-def ordered(resource: Resource) -> Ordered:
-    """What `decide.ordering` needs of a resource."""
-    level = int(getattr(resource.spec, "level", DEFAULT_LEVEL))
-    return Ordered(level=level, depends_on=resource.spec.depends_on)
-
-
-def wanted(resources: Mapping[str, Resource], stopped: Iterable[str]) -> dict[str, Resource]:
-    """What is to run of a group: all but the stopped, and but those that name one in dependsOn."""
-    rest = set(stopped)
-    needs = dependencies({n: ordered(r) for n, r in resources.items()})
-    explicit = {n for n, r in resources.items() if r.spec.depends_on is not None}
-    while more := {n for n in explicit if needs[n] & rest} - rest:
-        rest |= more
-    return {name: r for name, r in resources.items() if name not in rest}
+OBSERVE_EVERY_S = 10.0
+UNKNOWN_PAUSE_S = 0.5
 
 
 class ResourceSlot:
@@ -110,3 +95,31 @@ class ResourceSlot:
     def _emit(self, name: str, epoch: int, **fields: object) -> None:
         group = self.resource.spec.group
         self._state.events.emit(name, group=group, resource=self.name, epoch=epoch, **fields)
+
+
+async def first_change(
+    slots: Mapping[str, ResourceSlot], kick: asyncio.Event, state: AgentState
+) -> str | None:
+    """Name of a resource that may have changed; None when `kick` was set, or time passed."""
+    waiters = {
+        asyncio.ensure_future(slot.driver.changed()): name for name, slot in sorted(slots.items())
+    }
+    kicked = asyncio.ensure_future(kick.wait())
+    timer = asyncio.ensure_future(state.clock.sleep(OBSERVE_EVERY_S))
+    try:
+        done, _ = await asyncio.wait({*waiters, kicked, timer}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*waiters, kicked, timer):
+            task.cancel()
+        await asyncio.gather(*waiters, kicked, timer, return_exceptions=True)
+    for task, name in waiters.items():
+        if task in done:
+            if task.exception() is not None:
+                # What cannot be waited for is looked at from time to time, never in a rush.
+                await state.clock.sleep(state.jitter(UNKNOWN_PAUSE_S))
+            return name
+    if timer in done:
+        for name, slot in sorted(slots.items()):
+            if (await slot.observe()).state is not ResourceState.ACTIVE:
+                return name
+    return None
