@@ -30,6 +30,7 @@ SELF_TEST_EVERY_S = 300.0
 SELF_TEST_LOOK_S = 3.0
 POWER_ON_TRIES = 3
 MOVE_LEADER_AGAIN_S = 10.0
+ASK_MEMBERS_AGAIN_S = 0.25
 
 
 class Prober(Protocol):
@@ -46,6 +47,7 @@ class FenceLoop:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._devices: dict[tuple[str, int], FenceDevice] = {}
         self._prepared: dict[str, float] = {}
+        self._members_asked_at = float("-inf")
         self._tested_at: dict[tuple[str, int], float] = {}
         self.tests: dict[tuple[str, int], FencingTest] = {}
 
@@ -81,6 +83,10 @@ class FenceLoop:
                 done = effect.operation in self._state.local_probes
                 return None if done else f"probe-{effect.operation}"
             case AskMembers():
+                now = self._state.clock.now()
+                if now - self._members_asked_at < ASK_MEMBERS_AGAIN_S:
+                    return None  # members that are away answer no sooner for being asked again
+                self._members_asked_at = now
                 return "ask-members"
             case MoveStoreLeader():
                 return "move-store-leader"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.adapters.clock import MonotonicClock
-from reconciler.decide.actions import Effect, ExecuteFence, ProbeAddresses
+from reconciler.decide.actions import AskMembers, Effect, ExecuteFence, ProbeAddresses
 from reconciler.decide.records import FenceIntent, FenceOutcome
 from reconciler.loops.fence import FenceLoop
 from reconciler.loops.state import AgentState
@@ -48,12 +48,23 @@ class Machine:
         return "n1-boot-1"
 
 
-async def run(effect: Effect) -> tuple[AgentState, Device]:
+class CountingStore:
+    """Nobody answers."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def members(self, *, timeout_s: float) -> tuple[()]:
+        self.asked += 1
+        return ()
+
+
+async def run(effect: Effect, store: object = None) -> tuple[AgentState, Device]:
     state = AgentState(
         me="n1",
         keys=KEYS,
         clock=MonotonicClock(),
-        store=None,
+        store=store,
         peers=Peers(),
         machine=Machine(),
         events=Recorder(),
@@ -84,3 +95,10 @@ async def test_a_fence_whose_addresses_cannot_be_probed_proves_nothing_and_is_do
 async def test_a_probe_that_fails_says_so() -> None:
     state, _ = await run(ProbeAddresses("01", ("10.0.0.100",)))
     assert state.local_probes["01"].error == "the network is down"
+
+
+async def test_members_that_are_away_are_not_asked_without_a_pause() -> None:
+    """The simulator found it: the answer "nobody answers" asked for the next question at once."""
+    store = CountingStore()
+    await run(AskMembers(), store)
+    assert store.asked == 1

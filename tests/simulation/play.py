@@ -50,7 +50,7 @@ def _play(seed: int, story: Story, size: int) -> Outcome:
     violation: str | None = None
     try:
         loop.run_until_complete(_told(cluster, story))
-    except Violation as error:
+    except (Violation, RuntimeError) as error:  # deadlock and livelock break a promise too
         violation = str(error)
     trace = tuple(cluster.world.trace)
     asyncio.set_event_loop(None)

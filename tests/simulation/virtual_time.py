@@ -18,6 +18,8 @@ INCARNATION: ContextVar[str] = ContextVar("incarnation", default="")
 
 # Cancelled timers are swept out when there are more of them than this, and than of living ones.
 SWEEP_AT = 200
+# Real work at one moment ends after some dozens of rounds; a loop that never waits does not.
+ROUNDS_PER_MOMENT = 20_000
 
 
 class SimLoop(asyncio.SelectorEventLoop):
@@ -34,6 +36,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         self.paused: set[str] = set()
         self.dead: set[str] = set()
         self._held: dict[str, list[Handle]] = {}
+        self._moment, self._rounds = 0.0, 0
         super().__init__()
 
     def time(self) -> float:
@@ -42,6 +45,10 @@ class SimLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         """One round: jump to the next timer if nothing is ready, then run all that is, shuffled."""
         self._take_due()
+        self._rounds = self._rounds + 1 if self.now == self._moment else 0
+        self._moment = self.now
+        if self._rounds > ROUNDS_PER_MOMENT:
+            raise RuntimeError(f"livelock: time stands still at {self.now:.4f}")
         if self.paused or self.dead:
             self._hold_back()
         ready = self._ready
