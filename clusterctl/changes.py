@@ -184,15 +184,28 @@ def guard_removals(
         )
 
 
+def refuse_running_group(ref: ObjectRef, records: StoredRecords) -> None:
+    """That a group runs is the first thing to know, before who else names it. Raises `Failure`."""
+    running = _running_group(ref, records)
+    if running is not None:
+        raise Failure(f"refused: {running[0]}", ExitCode.REFUSED, running[1])
+
+
+def _running_group(ref: ObjectRef, records: StoredRecords) -> tuple[str, str] | None:
+    if ref.kind != "Group":
+        return None
+    view = group_view(ref.name, records)
+    if view.owner is None:
+        return None
+    return f"group/{ref.name} is {view.phase} on {view.owner}", f"clusterctl stop group/{ref.name}"
+
+
 def _still_used(
     ref: ObjectRef, proposal: Proposal, records: StoredRecords
 ) -> tuple[str, str] | None:
     """(sentence, next command) while the object is in use on a server."""
     if ref.kind == "Group":
-        view = group_view(ref.name, records)
-        if view.owner is not None:
-            text = f"group/{ref.name} is {view.phase} on {view.owner}"
-            return text, f"clusterctl stop group/{ref.name}"
+        return _running_group(ref, records)
     if ref.kind == "Server":
         server = server_view(ref.name, records)
         if server.groups:

@@ -15,9 +15,9 @@ from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
 from clusterctl.global_options import SECONDS, output_option
 from clusterctl.objects import Ref
-from clusterctl.picture import close
-from reconciler.decide.records import Operation, OperationKind, OperationPhase
-from reconciler.decide.status import operation_json
+from clusterctl.picture import close, read_run
+from reconciler.decide.records import Operation, OperationKind, OperationPhase, Phase
+from reconciler.decide.status import group_view, operation_json
 from reconciler.decide.ulid import RANDOM_BYTES, ulid
 from reconciler.ports.store import Put, Transaction, Unavailable, Unchanged, WatchBatch
 from specs.errors import nearest
@@ -167,12 +167,23 @@ def operate(
             if more.get("to"):
                 await require(connection, Ref("Server", str(more["to"])))
             target = ref.short if ref else "cluster"
+            if wait and ref is not None and ref.kind == "Group":
+                await _say_if_blocked(connection, ref.name)
             operation_id = await request(connection, kind, target, **more)
             return await carry_out(
                 connection, cli, operation_id, wait=wait, timeout_s=timeout_s, output=output
             )
 
     return asyncio.run(work())
+
+
+async def _say_if_blocked(connection: Connection, group: str) -> None:
+    """A wish for a blocked group waits, maybe for a person: say so before the waiting begins."""
+    view = group_view(group, await read_run(connection))
+    if view.phase is Phase.BLOCKED:
+        why = view.reasons[0] if view.reasons else "no reason is known yet"
+        text = f"group/{group} is blocked ({why}); the wish waits until it is not"
+        click.echo(text + (f"; next: {view.next_command}" if view.next_command else ""), err=True)
 
 
 async def require(connection: Connection, ref: Ref) -> None:

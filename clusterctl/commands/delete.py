@@ -26,7 +26,7 @@ def command(cli: CliContext, ref: str, dry_run: bool, message: str) -> ExitCode:
         raise click.UsageError("operations end by themselves and are forgotten after an hour")
 
     async def work() -> ExitCode:
-        from clusterctl.changes import guard_removals, removal
+        from clusterctl.changes import guard_removals, refuse_running_group, removal
         from clusterctl.operations import require, who
         from clusterctl.picture import read_head, read_run
         from specs.spec_set import ObjectRef
@@ -37,8 +37,10 @@ def command(cli: CliContext, ref: str, dry_run: bool, message: str) -> ExitCode:
             if str(wanted) not in stored.objects:
                 raise Failure(f"{wanted.short} was removed meanwhile", ExitCode.CONFLICT)
             target = ObjectRef(wanted.kind, wanted.name)
+            records = await read_run(connection)
+            refuse_running_group(target, records)
             proposal = removal(stored, cli.types(), target)
-            guard_removals(proposal, await read_run(connection))
+            guard_removals(proposal, records)
             if dry_run:
                 click.echo(f"{wanted.short} deleted (dry run)")
                 return ExitCode.DONE

@@ -44,11 +44,8 @@ def _meant(server: str, said: str | None, what: str) -> str:
     if said is None and sys.stdin.isatty():
         said = click.prompt(f"{what} Type the server's name to go on", err=True)
     if said != name:
-        given = "nothing" if said is None else repr(said)
-        raise Failure(
-            f"refused: {what} --yes-i-mean must repeat {name!r}, it says {given}",
-            ExitCode.REFUSED,
-        )
+        text = f"refused: {what} Say so by repeating its name with --yes-i-mean {name}"
+        raise Failure(text, ExitCode.REFUSED)
     return name
 
 

@@ -60,7 +60,7 @@ def _directory_option(function: Callable[P, R]) -> Callable[P, R]:
         type=click.Path(path_type=Path),
         envvar="CLUSTERCTL_LAB",
         default=None,
-        help="Directory of the lab (CLUSTERCTL_LAB; default: the only lab that is up).",
+        help="Directory of the lab (CLUSTERCTL_LAB; default: the only one of this checkout).",
     )(function)
 
 
@@ -70,10 +70,13 @@ def _lab(directory: Path | None) -> "Plan":
     if directory is not None:
         return plan.load(directory.resolve())
     running = up.running_labs()
+    # A lab of another checkout is somebody else's: only --dir may touch it.
+    running = [each for each in running if plan.load(each).source == up.SOURCE]
     if len(running) == 1:
         return plan.load(running[0])
     if not running:
-        raise Failure("no lab is up", ExitCode.FAILED, "clusterctl lab up --detach")
+        text = "no lab of this checkout is up"
+        raise Failure(text, ExitCode.FAILED, "clusterctl lab up --detach, or --dir DIRECTORY")
     found = ", ".join(str(each) for each in running)
     raise Failure(f"several labs are up: {found}", ExitCode.USAGE, "say which with --dir")
 

@@ -5,7 +5,7 @@ import click
 from clusterctl.connection import CliContext
 from clusterctl.exit_codes import ExitCode
 from clusterctl.global_options import ClusterCommand
-from clusterctl.objects import parse_ref
+from clusterctl.objects import Ref, parse_ref
 from clusterctl.operations import operate, wish_options
 from reconciler.decide.records import OperationKind
 
@@ -19,7 +19,7 @@ def command(
     cli: CliContext, ref: str, to: str | None, wait: bool, timeout_s: float, why: str, output: str
 ) -> ExitCode:
     """Start a group (group/NAME) or a single resource (resource/NAME)."""
-    found = parse_ref(ref)
+    found = parse_ref(ref) if "/" in ref else Ref("Group", ref)
     if found.kind not in ("Group", "Resource"):
         raise click.UsageError(f"start takes group/NAME or resource/NAME, not {ref}")
     if to and found.kind != "Group":

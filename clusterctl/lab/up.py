@@ -20,6 +20,7 @@ from clusterctl.lab import down, inside, links, plan, power
 from clusterctl.lab.root import ROOT_CGROUP
 
 INDEX_DIRECTORY = Path("/run/clusterctl-lab")
+SOURCE = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 30.0
 INSTALL_TIMEOUT_S = 180.0
 # program: the Debian package that has it
@@ -56,7 +57,7 @@ def make_plan(directory: Path, name: str, count: int) -> plan.Plan:
             raise plan.LabError(f"--dir can not lie in {taken}: every server gets its own {taken}")
     if (directory / "lab.json").exists():
         raise plan.LabError(f"there is a lab in {directory} already: clusterctl lab down first")
-    source = Path(__file__).resolve().parents[2]
+    source = SOURCE
     tools = tuple(str(each) for each in (source / ".tools/usr/bin",) if each.is_dir())
     require_programs(tools)
     cgroup_root = plan.find_cgroup_root()

@@ -88,6 +88,9 @@ def fencing(picture: Picture, name: str, style: Style) -> str:
     if not live:
         return style.mark("unknown", "not tested")
     newest = min(test.age_s if test.age_s is not None else 0.0 for test in live)
+    last = view.last_fence
+    if last is not None and not last.proves_off and last.at_wall > picture.wall - newest:
+        return style.mark("failed", f"{last.executor}: {last.outcome}")
     failed = [test for test in live if not test.test.ok]
     if not failed:
         return style.mark("ok", since(picture.wall - newest, picture.wall))

@@ -115,7 +115,7 @@ unpack_etcd
 if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
   make_venv
   say "installing Python packages"
-  "$venv/bin/python" -m pip install -q --disable-pip-version-check --root-user-action=ignore \
+  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --root-user-action=ignore \
     -e "$root[dev]" || die "pip could not install the packages named in pyproject.toml"
   "$venv/bin/python" -m compileall -q "$root/specs" "$root/reconciler" "$root/clusterctl" || true
   fingerprint >"$stamp"

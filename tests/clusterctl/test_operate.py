@@ -97,7 +97,7 @@ def test_the_result_as_json(cluster: FakeCluster) -> None:
 def test_wrong_targets_are_usage_errors(cluster: FakeCluster) -> None:
     cluster.online()
     for words in (
-        ("start", "web"),
+        ("start", "nope"),
         ("start", "server/n1"),
         ("start", "resource/web-ip", "--to", "n2"),
         ("stop", "group/nope"),
@@ -117,7 +117,7 @@ def test_fence_wants_the_name_twice(cluster: FakeCluster) -> None:
     ):
         result = cluster.run(*words)
         assert result.code == 5, words
-        assert "--yes-i-mean must repeat 'n1'" in result.err
+        assert "repeating its name with --yes-i-mean n1" in result.err
     assert cluster.operations() == []
 
 
@@ -284,3 +284,20 @@ def test_status_watches_too(cluster: FakeCluster) -> None:
     )
     states = [json.loads(line)["state"] for line in result.out.splitlines()]
     assert (result.code, states) == (130, ["ok", "degraded"])
+
+
+def test_a_wish_for_a_blocked_group_says_at_once_that_it_waits(cluster: FakeCluster) -> None:
+    verdict = Verdict(
+        group="web", phase=Phase.BLOCKED, reasons=("n1 owns it and is not proven stopped",)
+    )
+    cluster.online().put(KEYS.verdict("web"), verdict)
+    cluster.remove(KEYS.session("n1"))
+    result = cluster.run("move", "web", "--timeout", "50ms")
+    assert result.code == 7
+    assert "group/web is blocked" in result.err
+    assert "the wish waits until it is not" in result.err
+
+
+def test_a_bare_name_is_a_group_for_start_and_stop_too(cluster: FakeCluster) -> None:
+    assert cluster.online().run("stop", "web", "--no-wait").code == 0
+    assert [operation.target for operation in cluster.operations()] == ["group/web"]
