@@ -60,7 +60,9 @@ class Lab:
         return done.stdout
 
     def lab(self, *words: str, timeout_s: float = 180.0) -> str:
-        return self.clusterctl("lab", *words, "--dir", str(self.directory), timeout_s=timeout_s)
+        verb, *rest = words
+        directory = ("--dir", str(self.directory))
+        return self.clusterctl("lab", verb, *directory, *rest, timeout_s=timeout_s)
 
     def owner(self, group: str = "web") -> str:
         found = json.loads(self.clusterctl("get", f"group/{group}", "-o", "json"))
