@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from clusterctl.clock import SystemClock
 from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
 from clusterctl.render.style import Style, style_for
 from clusterctl.settings import Choice, Settings, resolve
+from reconciler.adapters.clock import MonotonicClock
 from reconciler.decide.keys import Keys
 from reconciler.ports.clock import Clock
 from reconciler.ports.store import Store, Unavailable
@@ -53,7 +53,7 @@ class CliContext:
 
     choice: Choice = field(default_factory=Choice)
     open_store: StoreFactory = open_etcd
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock = field(default_factory=MonotonicClock)
     types: Callable[[], "TypeCatalogue"] = discover_types
     no_color: bool = False
     ascii_only: bool = False

@@ -13,9 +13,9 @@ from pathlib import Path
 from clusterctl.bootstrap import certificates, etcd_member
 from clusterctl.bootstrap.facts import Facts, by_network, read_facts, require_local
 from clusterctl.bootstrap.layout import BootstrapError, Layout, write_file
-from clusterctl.clock import SystemClock
 from clusterctl.connection import open_etcd
 from clusterctl.settings import Settings, Tls
+from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.etcd.admin import EtcdAdmin
 from reconciler.config import AgentConfig, dump_config, load_config
 from reconciler.decide.keys import Keys
@@ -116,7 +116,7 @@ def open_store(layout: Layout, cluster: str, endpoints: Sequence[str]) -> Store:
         str(layout.certificate("admin")),
         str(layout.key("admin")),
     )
-    return open_etcd(Settings(cluster, tuple(endpoints), tls, 5.0), SystemClock())
+    return open_etcd(Settings(cluster, tuple(endpoints), tls, 5.0), MonotonicClock())
 
 
 def write_certificates(

@@ -15,7 +15,7 @@ from clusterctl.bootstrap import certificates, first_server, joining, layout, to
 from clusterctl.bootstrap.enrolment import STORE_MEMBER_LIMIT, Enrolment
 from clusterctl.bootstrap.facts import Facts
 from clusterctl.bootstrap.layout import BootstrapError, Layout
-from clusterctl.clock import SystemClock
+from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.etcd.admin import EtcdMember, Permission, TooManyLearners
 from reconciler.adapters.memory import MemoryState, MemoryStore
 from reconciler.decide.keys import Keys
@@ -109,7 +109,7 @@ class Cluster:
     """A first server's enrolment."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore(MemoryState(SystemClock()))
+        self.store = MemoryStore(MemoryState(MonotonicClock()))
         self.admin = FakeAdmin()
         self.authority = certificates.make_authority("demo")
         key = json.dumps({"keys": ["00" * 32]}).encode()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from clusterctl.clock import SystemClock
 from clusterctl.lab import inside
+from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.etcd import EtcdStore, TlsFiles
 from reconciler.decide.keys import Keys
 from reconciler.ports.store import Denied, Put, Transaction
@@ -97,7 +97,7 @@ async def _hold_roles(lab: LabUnderTest) -> None:
 
     async def put(user: str, key: str) -> None:
         files = TlsFiles(pki / "ca.crt", pki / f"{user}.crt", pki / f"{user}.key")
-        store = EtcdStore.connect([endpoint], files, SystemClock())
+        store = EtcdStore.connect([endpoint], files, MonotonicClock())
         try:
             await store.commit(Transaction((), (Put(key, b"x"),)))
         finally:

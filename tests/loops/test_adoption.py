@@ -18,7 +18,7 @@ from reconciler.loops.state import AgentState
 from reconciler.ports.driver import ResourceState
 from specs.resource import Resource
 from tests.decide.build import KEYS, Plain, Scene
-from tests.loops.test_group_runner import GatedDriver
+from tests.loops.test_group_runner import GatedDriver, until
 from tests.resources.memory_host import MemoryHost
 from tests.resources.places import Recorder, permit
 from tests.simulation.ports import SimLocalState
@@ -109,17 +109,19 @@ async def test_an_epoch_that_cannot_be_given_up_durably_is_not_given_up(
     state.specs = Scene().resource("address").snapshot().specs
     runner = GroupRunner("web", state, lambda _: GatedDriver())
 
-    def full(_group: str, _epoch: int) -> None:
+    tries: list[int] = []
+
+    def full(_group: str, epoch: int) -> None:
+        tries.append(epoch)
         raise OSError("no space left on device")
 
     monkeypatch.setattr(state.local_state, "drop_epoch", full)
     task = asyncio.create_task(runner.run())
     runner.want(LocalWant(Want.RELEASE, 1, "moved"))
-    await asyncio.sleep(0.05)
+    await until(lambda: bool(tries))
     assert not task.done()
     assert state.dropped == {}
     monkeypatch.undo()
-    await asyncio.sleep(1.0)  # longer than a stop waits before its next try
-    assert state.dropped == {"web": 1}
-    assert (runner.phase, runner.slots) == (Phase.OFFLINE, {})
+    await until(lambda: state.dropped == {"web": 1} and runner.phase is Phase.OFFLINE)
+    assert runner.slots == {}
     task.cancel()
