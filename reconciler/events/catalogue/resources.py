@@ -1,0 +1,50 @@
+"""Events: resources. A new one is one entry here."""
+
+from reconciler.events.entry import EventType, error, info, warning
+
+EVENTS: tuple[EventType, ...] = (
+    info("resource_started", "group resource epoch duration_ms", "The start was successful."),
+    info("resource_stopped", "group resource epoch duration_ms", "It was seen stopped."),
+    warning(
+        "resource_start_failed",
+        "group resource epoch reason",
+        "One try to start it failed; `activationRetries` says how many more follow.",
+        "Read the reason. The output of an application is in its run directory.",
+    ),
+    error(
+        "resource_stop_failed",
+        "group resource epoch reason",
+        "One try to stop it failed; `deactivationRetries` says how many more follow.",
+        "Read the reason; a resource that never stops makes its server reset itself.",
+    ),
+    warning(
+        "resource_drifted",
+        "group resource state reason",
+        "It is not as it should be any more: it died, or somebody changed it by hand.",
+        "It is restarted in place as long as `restarts` allows. Find out who did it.",
+    ),
+    info(
+        "resources_stopped",
+        "group resources",
+        "The list of resources that an operator keeps stopped in a running group changed.",
+    ),
+    warning(
+        "resources_restarted",
+        "group resources reason",
+        "They are stopped and started again in place, because a monitor asked for it.",
+        "Read the reason, then `clusterctl describe monitor/NAME`.",
+    ),
+    warning(
+        "resource_upkeep_failed",
+        "resource reason",
+        "The periodic work for a running resource ended with a fault of the program.",
+        "Report it with the agent's log. The resource itself runs on.",
+    ),
+    warning(
+        "announcement_failed",
+        "resource reason",
+        "A floating address could not be announced; clients may stay with the old server.",
+        "Look at the interface on its owner. It is tried again.",
+        retried=True,
+    ),
+)

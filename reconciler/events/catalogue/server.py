@@ -1,0 +1,87 @@
+"""Events: this server. A new one is one entry here."""
+
+from reconciler.events.entry import EventType, error, info, warning
+
+EVENTS: tuple[EventType, ...] = (
+    info("agent_started", "version pid boot", "The agent runs."),
+    info("agent_stopped", "", "The agent was asked to end. What it started runs on."),
+    warning(
+        "real_time_refused",
+        "reason",
+        "The agent got no real-time priority; under load it is slower.",
+        "Allow it (CAP_SYS_NICE), or use the timing profile `no-realtime`.",
+    ),
+    info("pulse_started", "pid", "The agent started the process that sends heartbeats."),
+    info("pulse_heard", "", "The pulse reports again."),
+    error(
+        "pulse_lost",
+        "",
+        "The pulse does not report. Nothing is started here until it does.",
+        "It is started again by itself. If not, read the agent's log.",
+    ),
+    warning(
+        "pulse_unreachable",
+        "reason",
+        "No connection to the pulse.",
+        "See `pulse_lost`.",
+        retried=True,
+    ),
+    error(
+        "pulse_hung",
+        "pid killed",
+        "The pulse stood still for too long and was killed; a new one is started.",
+        "Look for heavy load, or a machine that was paused.",
+    ),
+    error(
+        "pulse_refused",
+        "what reason",
+        "The pulse did not accept what the agent told it.",
+        "Report it with the agent's log.",
+    ),
+    warning(
+        "pulse_paused",
+        "late_ms",
+        "The pulse, and probably the whole machine, stood still for a while.",
+        "Frequent ones call for slower timings or a less loaded machine.",
+    ),
+    warning("pulse_warned", "warning", "The pulse runs, with less than it asked for.", "Read it."),
+    error(
+        "dead_man_fired",
+        "outcomes",
+        "This server was isolated for too long; the pulse ended everything that ran here.",
+        "Repair the networks; the server comes back by itself.",
+    ),
+    error(
+        "machine_reset",
+        "reason",
+        "This machine resets itself: it could not stop what it must not run, or the final "
+        "action of a monitor says so.",
+        "After the restart read the events before this one.",
+    ),
+    error(
+        "machine_reset_refused",
+        "reason error",
+        "This machine must reset itself and cannot. What could not be stopped may still run.",
+        "Switch the machine off by hand, then `clusterctl fence confirm SERVER`.",
+    ),
+    error(
+        "remembered_unreadable",
+        "group resource error",
+        "What ran here before the agent's restart is not understood any more. It is stopped by "
+        "its name, and started anew if its group belongs here.",
+        "Nothing, after a change of version; else report it with the agent's log.",
+    ),
+    warning(
+        "kill_list_failed",
+        "error",
+        "The pulse could not be told what to end in an emergency; it keeps the last list.",
+        "Read the error; it is tried again.",
+        retried=True,
+    ),
+    error(
+        "pulse_not_configured",
+        "error",
+        "The cluster key cannot be read; the pulse goes on with what it has, if anything.",
+        "Restore /etc/clusterctl/cluster.key from another server and restart the agent.",
+    ),
+)
