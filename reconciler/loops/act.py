@@ -172,15 +172,19 @@ class CoordinationLoop:
 
 
 async def wait_for(state: AgentState, event: asyncio.Event, seconds: float) -> None:
-    """Until the event is set, or the time is over (by the port's clock)."""
-    waiter = asyncio.ensure_future(event.wait())
-    timer = asyncio.ensure_future(state.clock.sleep(seconds))
+    """Until the event is set; when the time (of the port's clock) is over, this sets it."""
+    if event.is_set():
+        return
+    timer = asyncio.create_task(_set_after(state, event, seconds))
     try:
-        await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+        await event.wait()
     finally:
-        for task in (waiter, timer):
-            task.cancel()
-        await asyncio.gather(waiter, timer, return_exceptions=True)
+        timer.cancel()
+
+
+async def _set_after(state: AgentState, event: asyncio.Event, seconds: float) -> None:
+    await state.clock.sleep(seconds)
+    event.set()
 
 
 def _depends(write: Write) -> tuple[Unchanged, ...]:

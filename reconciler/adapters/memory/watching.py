@@ -100,10 +100,14 @@ def _relist(listing: Listing, known: dict[str, int]) -> tuple[int, tuple[Change,
 
 
 async def _wait(woken: asyncio.Event, clock: Clock, seconds: float) -> None:
-    signal = asyncio.ensure_future(woken.wait())
-    timer = asyncio.ensure_future(clock.sleep(seconds))
+    """Until `woken` is set; when the time is over, this sets it."""
+    timer = asyncio.create_task(_set_after(woken, clock, seconds))
     try:
-        await asyncio.wait((signal, timer), return_when=asyncio.FIRST_COMPLETED)
+        await woken.wait()
     finally:
-        signal.cancel()
         timer.cancel()
+
+
+async def _set_after(woken: asyncio.Event, clock: Clock, seconds: float) -> None:
+    await clock.sleep(seconds)
+    woken.set()
