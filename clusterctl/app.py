@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "get": "List objects with their state.",
         "describe": "Everything about one object.",
         "events": "What happened, in order of time.",
+        "doctor": "Check whether the next failover would work (exit 1 if not).",
         "wait": "Wait until an object reaches a state.",
     },
     "Operate": {

@@ -21,6 +21,7 @@ from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.etcd import EtcdStore, TlsFiles
 from reconciler.adapters.journal import Journal
 from reconciler.adapters.linux.emergency import AddressProber, kill_list
+from reconciler.adapters.linux.gauges import LinuxGauges
 from reconciler.adapters.linux.host import LinuxHost
 from reconciler.adapters.linux.local_state import FileLocalState
 from reconciler.adapters.linux.machine import LinuxMachine
@@ -35,6 +36,7 @@ from reconciler.decide.keys import Keys
 from reconciler.decide.snapshot import Specs
 from reconciler.loops.act import wait_for
 from reconciler.loops.agent_loops import AgentLoops
+from reconciler.loops.facts import FactsLoop
 from reconciler.loops.specs import RepositorySpecs
 from reconciler.loops.state import AgentState
 from reconciler.plugin import MonitorType, Place, Registry, ResourceType, Site
@@ -109,7 +111,17 @@ class Agent:
                 tasks.create_task(self.peers.run())
                 tasks.create_task(self.events.publish(self.store))
                 tasks.create_task(self._keep_kill_list())
+                tasks.create_task(self._facts().run())
                 tasks.create_task(self.loops.run())
+
+    def _facts(self) -> FactsLoop:
+        gauges = LinuxGauges(
+            self.config.state_directory,
+            self.config.boot_id_file,
+            self.host.network,
+            lambda: self.peers.status().realtime if self.peers.status().pid else None,
+        )
+        return FactsLoop(self.state, gauges)
 
     async def _read_head(self) -> tuple[int, SpecSet] | None:
         repository = SpecRepository(self.store, self.keys)

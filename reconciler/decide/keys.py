@@ -84,6 +84,9 @@ class Keys:
     def server_status(self, server: str) -> str:
         return f"{self.root}status/{server}/server"
 
+    def server_facts(self, server: str) -> str:
+        return f"{self.root}status/{server}/facts"
+
     def group_status(self, server: str, group: str) -> str:
         return f"{self.root}status/{server}/groups/{group}"
 

@@ -63,12 +63,20 @@ class Proof(StrEnum):
     CONFIRMED = "confirmed"
 
 
+class Candidate(Record):
+    """Why a server was or was not chosen for a group."""
+
+    server: str
+    eligible: bool
+    reason: str
+
+
 class Ownership(Record):
     """run/groups/<group>: the only place that says who may run a group, and at which epoch.
 
     `owner` is None when nobody may. `boot_id` and `incarnation` are the owner's session at the time
     of the grant. `releasing` asks the owner to stop and release (a move or a stop). The epoch is
-    never used twice.
+    never used twice. `candidates` and `decided_by` tell how the owner was chosen.
     """
 
     group: str
@@ -85,6 +93,8 @@ class Ownership(Record):
     operation: str = ""
     previous_owner: str | None = None
     since_wall: float = 0.0
+    candidates: tuple[Candidate, ...] = ()
+    decided_by: str = ""
 
 
 class Release(Record):
@@ -210,14 +220,6 @@ class Phase(StrEnum):
     BLOCKED = "blocked"
 
 
-class Candidate(Record):
-    """Why a server was or was not chosen for a group."""
-
-    server: str
-    eligible: bool
-    reason: str
-
-
 class Verdict(Record):
     """run/verdicts/<group>: the coordinator's word on a group that is not simply running."""
 
@@ -289,6 +291,25 @@ class ServerStatus(Record):
     warnings: tuple[str, ...] = ()
     store: str = "unknown"
     at_wall: float = 0.0
+
+
+class ServerFacts(Record):
+    """status/<server>/facts: what a server measured of itself; for `clusterctl doctor` only.
+
+    `fsync_ms` and `store_ms` are the slowest of a few tries. `boot_s` is the time from power-on to
+    the agent's first start. `interfaces` maps a network to the interface that carries this
+    server's address. `clock_offsets` says by how many seconds another server's clock is ahead.
+    """
+
+    server: str
+    boot_id: str
+    at_wall: float = 0.0
+    fsync_ms: float | None = None
+    store_ms: float | None = None
+    boot_s: float | None = None
+    interfaces: dict[str, str] = Field(default_factory=dict)
+    clock_offsets: dict[str, float] = Field(default_factory=dict)
+    realtime: bool | None = None
 
 
 class MonitorState(StrEnum):

@@ -19,6 +19,7 @@ from reconciler.decide.records import (
     Ownership,
     Record,
     Release,
+    ServerFacts,
     ServerStatus,
     Session,
     Verdict,
@@ -44,6 +45,7 @@ class StoredRecords:
     challenges: Mapping[str, Challenge] = field(default_factory=dict)
     answers: Mapping[str, Answer] = field(default_factory=dict)
     server_status: Mapping[str, ServerStatus] = field(default_factory=dict)
+    server_facts: Mapping[str, ServerFacts] = field(default_factory=dict)
     group_status: Mapping[tuple[str, str], GroupStatus] = field(default_factory=dict)
     monitor_status: Mapping[tuple[str, str], MonitorStatus] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
@@ -85,11 +87,12 @@ class _Reader:
                     found[path[2]] = record
         return found
 
-    def server_status(self) -> dict[str, ServerStatus]:
+    def of_server(self, what: str, model: type[_R]) -> dict[str, _R]:
+        """status/<server>/<what>."""
         found = {}
         for path in self._items:
-            if len(path) == 3 and path[0] == "status" and path[2] == "server":
-                record = self.one(path, ServerStatus)
+            if len(path) == 3 and path[0] == "status" and path[2] == what:
+                record = self.one(path, model)
                 if record is not None:
                     found[path[1]] = record
         return found
@@ -120,7 +123,8 @@ def read_records(keys: Keys, items: Iterable[tuple[str, bytes]]) -> StoredRecord
         operations=reader.named("operations", Operation),
         challenges=reader.named("challenges", Challenge),
         answers=reader.named("answers", Answer),
-        server_status=reader.server_status(),
+        server_status=reader.of_server("server", ServerStatus),
+        server_facts=reader.of_server("facts", ServerFacts),
         group_status=reader.status_of("groups", GroupStatus),
         monitor_status=reader.status_of("monitors", MonitorStatus),
         unreadable=tuple(sorted(set(reader.unreadable))),

@@ -20,6 +20,7 @@ from reconciler.decide.records import (
     Ownership,
     Record,
     Release,
+    ServerFacts,
     Session,
     Verdict,
 )
@@ -60,6 +61,7 @@ class Mirror:
         self.singles: dict[str, Stored[Any] | None] = dict.fromkeys(SINGLES)
         self.group_status: dict[tuple[str, str], GroupStatus] = {}
         self.monitor_status: dict[tuple[str, str], MonitorStatus] = {}
+        self.clock_offsets: dict[str, float] = {}  # by how much another server's clock is ahead
         self.revision = 0
         self.fresh_at = float("-inf")
         self.synced = asyncio.Event()
@@ -157,6 +159,9 @@ class Mirror:
         self._on_record(path[1], path[2], stored)
 
     def _put_status(self, key: str, path: tuple[str, ...], item: KeyValue | None) -> None:
+        if len(path) == 3 and path[2] == "facts":
+            self._compare_clocks(key, path[1], item)
+            return
         if len(path) != 4 or path[2] not in ("groups", "monitors"):
             return
         where = (path[1], path[3])
@@ -175,6 +180,14 @@ class Mirror:
             self.group_status[where] = record
         elif isinstance(record, MonitorStatus):
             self.monitor_status[where] = record
+
+    def _compare_clocks(self, key: str, server: str, item: KeyValue | None) -> None:
+        """Only what comes while we watch is fresh: a listing may be of any age."""
+        if item is None or not self.status_synced.is_set():
+            return
+        facts = self._parse(key, item.value, ServerFacts)
+        if isinstance(facts, ServerFacts):
+            self.clock_offsets[server] = facts.at_wall - self._clock.wall()
 
     def _parse(self, key: str, value: bytes, model: type[Record]) -> Record | None:
         try:

@@ -84,4 +84,11 @@ EVENTS: tuple[EventType, ...] = (
         "The cluster key cannot be read; the pulse goes on with what it has, if anything.",
         "Restore /etc/clusterctl/cluster.key from another server and restart the agent.",
     ),
+    warning(
+        "facts_not_published",
+        "error",
+        "This server could not measure itself, or not publish it: `clusterctl doctor` is blind.",
+        "Is the state directory writable, and has the store a majority?",
+        retried=True,
+    ),
 )

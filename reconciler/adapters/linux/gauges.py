@@ -1,0 +1,61 @@
+"""Measures this server: durable writes, boot time, interfaces. The agent makes one."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from reconciler.ports.host import HostError, Network
+
+_WRITES = 10
+_BLOCK = b"\0" * 4096
+
+
+class LinuxGauges:
+    """`boot_id_file` is written at the first start of an agent after power-on."""
+
+    def __init__(
+        self,
+        state_directory: Path,
+        boot_id_file: Path,
+        network: Network,
+        realtime: Callable[[], bool | None],
+    ) -> None:
+        self._state_directory, self._boot_id_file = state_directory, boot_id_file
+        self._network, self._realtime = network, realtime
+
+    async def fsync_ms(self) -> float:
+        return await asyncio.to_thread(_slowest_write_ms, self._state_directory / ".fsync-probe")
+
+    def boot_s(self) -> float | None:
+        try:
+            started_wall = self._boot_id_file.stat().st_mtime
+        except OSError:
+            return None
+        booted_wall = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return max(0.0, started_wall - booted_wall)
+
+    def realtime(self) -> bool | None:
+        return self._realtime()
+
+    async def interface_for(self, address: str) -> str | None:
+        try:
+            return await self._network.interface_for(address)
+        except HostError:
+            return None  # doctor reports a network without an interface
+
+
+def _slowest_write_ms(path: Path) -> float:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        slowest = 0.0
+        for _ in range(_WRITES):
+            began = time.monotonic()
+            os.write(descriptor, _BLOCK)
+            os.fdatasync(descriptor)
+            slowest = max(slowest, time.monotonic() - began)
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+    return slowest * 1000
