@@ -90,11 +90,25 @@ def _report(output: str, data: dict[str, Any], text: str) -> None:
 @click.option("--name", default="demo", show_default=True, help="Name of the cluster.")
 @click.option("--detach", is_flag=True, help="Return when it is up, instead of staying.")
 @click.option("--bare", is_flag=True, help="Servers only: install the cluster yourself.")
+@click.option(
+    "--state-size",
+    "state_mib",
+    type=click.IntRange(256),
+    metavar="MIB",
+    default=None,
+    help="State directories in memory, of this size, so that they can be filled.",
+)
 @_directory_option
 @output_option("text", "json")
 @_explained
 def lab_up(
-    servers: int, name: str, detach: bool, bare: bool, directory: Path | None, output: str
+    servers: int,
+    name: str,
+    detach: bool,
+    bare: bool,
+    state_mib: int | None,
+    directory: Path | None,
+    output: str,
 ) -> None:
     """Build a lab, power its servers on and install a cluster on them."""
     from clusterctl.lab import down, handover, status, up
@@ -103,7 +117,7 @@ def lab_up(
     say = _silent if output == "json" else _progress
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    lab = up.make_plan(chosen, name, servers)
+    lab = up.make_plan(chosen, name, servers, state_mib or 0)
     built = False
     try:
         up.bring_up(lab, say)
@@ -215,7 +229,7 @@ def lab_power(server: str, action: str, directory: Path | None, output: str) -> 
 
 def _signal_command(name: str, text: str) -> None:
     @command.command(name, cls=ClusterCommand, help=text)
-    @click.argument("target", metavar="SERVER[/agent|/pulse|/etcd]")
+    @click.argument("target", metavar="SERVER[/PROGRAM]")
     @_directory_option
     @output_option("text", "json")
     @_explained
@@ -243,7 +257,13 @@ def _signal_command(name: str, text: str) -> None:
         _report(output, {"target": target, "done": done, "processes": count}, f"{target} {done}")
 
 
-_signal_command("kill", "Kill a server (as `crash`) or one of its programs with SIGKILL.")
+_signal_command(
+    "kill",
+    """Kill a server (as `crash`) or one of its programs with SIGKILL.
+
+    Programs: agent, pulse, etcd, enrolment, runner, probe.
+    """,
+)
 _signal_command("pause", "Freeze a server or one of its programs.")
 _signal_command("resume", "Let a frozen server or program run on.")
 
@@ -257,13 +277,42 @@ _signal_command("resume", "Let a frozen server or program run on.")
     help="all = private and public.",
 )
 @click.option("--from", "other", default=None, help="Only from this server; default everybody.")
+@click.option(
+    "--only",
+    "traffic",
+    type=click.Choice(["all", "heartbeat", "store"]),
+    default="all",
+    show_default=True,
+    help="What is dropped.",
+)
+@click.option(
+    "--direction",
+    type=click.Choice(["both", "in", "out"]),
+    default="both",
+    show_default=True,
+    help="in: the server hears nothing; out: nobody hears it.",
+)
+@click.option(
+    "--loss",
+    type=click.IntRange(1, 100),
+    default=100,
+    show_default=True,
+    help="How many of a hundred packets are dropped.",
+)
 @_directory_option
 @output_option("text", "json")
 @_explained
 def lab_cut(
-    server: str, network: str, other: str | None, directory: Path | None, output: str
+    server: str,
+    network: str,
+    other: str | None,
+    traffic: str,
+    direction: str,
+    loss: int,
+    directory: Path | None,
+    output: str,
 ) -> None:
-    """Cut a server from a network, in both directions."""
+    """Cut a server from a network, wholly or in part."""
     from clusterctl.lab import faults
 
     lab = _lab(directory)
@@ -273,7 +322,8 @@ def lab_cut(
         if other == server:
             raise Failure("a server can not be cut from itself", ExitCode.USAGE)
     networks = ("private", "public") if network == "all" else (network,)
-    faults.cut(lab, [faults.Cut(server, each, other) for each in networks])
+    cuts = [faults.Cut(server, each, other, traffic, direction, loss) for each in networks]
+    faults.cut(lab, cuts)
     data = {"server": server, "networks": list(networks), "from": other}
     _report(output, data, f"{server} is cut from {', '.join(networks)}; back: clusterctl lab heal")
 

@@ -59,6 +59,7 @@ def boot(lab: plan.Plan, node: plan.Node) -> int:
     if not boot_id or boot_id.startswith("!"):
         raise plan.LabError(boot_id[1:] or "its init ended while booting, see board.log")
     power.write(directory, power.Power(on=True, init=pid, start=start, boot_id=boot_id))
+    power.note(directory, "on")
     return stage
 
 

@@ -10,20 +10,34 @@ from clusterctl.lab import inside, links, plan, power
 
 CUT_TABLE = "clusterctl-cut"
 FREEZE_TIMEOUT_S = 5.0
-PROGRAMS = ("agent", "pulse", "etcd", "enrolment")
+PROGRAMS = ("agent", "pulse", "etcd", "enrolment", "runner", "probe")
+# What a cut may be limited to, as nftables says it; a cut of `all` needs no match.
+TRAFFIC = {
+    "all": ("",),
+    "heartbeat": ("udp dport 7400 ",),
+    "store": ("tcp dport { 2379, 2380 } ", "tcp sport { 2379, 2380 } "),
+}
+DIRECTIONS = ("both", "in", "out")
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A cut that is in force: `server` reaches nobody on `network`, or only not `other`."""
+    """A cut that is in force: `server` reaches nobody on `network`, or only not `other`.
+
+    `traffic` is a key of TRAFFIC. `direction` is seen from the server: with `in` it is deaf, with
+    `out` it is mute. `loss` is how many of a hundred packets are dropped.
+    """
 
     server: str
     network: str
     other: str | None = None
+    traffic: str = "all"
+    direction: str = "both"
+    loss: int = 100
 
 
 def cut(lab: plan.Plan, cuts: list[Cut]) -> None:
-    """Drop everything between the named parties until `heal`; both directions."""
+    """Drop what the cuts name until `heal`."""
     rules = _table(CUT_TABLE)
     present = current_cuts(lab)
     for each in cuts:
@@ -45,8 +59,9 @@ def current_cuts(lab: plan.Plan) -> list[Cut]:
     for entry in rules:
         rule = entry.get("rule", {})
         if rule.get("table") == CUT_TABLE and rule.get("comment"):
-            server, network, other = rule["comment"].split("/")
-            found[Cut(server, network, other or None)] = None
+            server, network, other, traffic, direction, loss = rule["comment"].split("/")
+            each = Cut(server, network, other or None, traffic, direction, int(loss))
+            found[each] = None
     return list(found)
 
 
@@ -58,19 +73,21 @@ def _table(table: str) -> list[str]:
 
 def _rules(lab: plan.Plan, table: str, each: Cut) -> list[str]:
     port = plan.port_name(lab.node(each.server), each.network)
-    comment = f'drop comment "{each.server}/{each.network}/{each.other or ""}"'
     if each.other:
         other = plan.port_name(lab.node(each.other), each.network)
-        pairs = ((port, other), (other, port))
-        return [
-            f"add rule bridge {table} forward iifname {here} oifname {there} {comment}"
-            for here, there in pairs
-        ]
+        out = [f"forward iifname {port} oifname {other}"]
+        into = [f"forward iifname {other} oifname {port}"]
+    else:
+        out = [f"forward iifname {port}", f"input iifname {port}"]
+        into = [f"forward oifname {port}", f"output oifname {port}"]
+    ways = {"out": out, "in": into, "both": out + into}[each.direction]
+    loss = f"numgen random mod 100 < {each.loss} " if each.loss < 100 else ""
+    words = (each.server, each.network, each.other or "", each.traffic, each.direction, each.loss)
+    verdict = f'{loss}drop comment "{"/".join(map(str, words))}"'
     return [
-        f"add rule bridge {table} forward iifname {port} {comment}",
-        f"add rule bridge {table} forward oifname {port} {comment}",
-        f"add rule bridge {table} input iifname {port} {comment}",
-        f"add rule bridge {table} output oifname {port} {comment}",
+        f"add rule bridge {table} {way} {match}{verdict}"
+        for way in ways
+        for match in TRAFFIC[each.traffic]
     ]
 
 

@@ -16,6 +16,13 @@ from clusterctl.lab.init import environment
 
 CALL_TIMEOUT_S = 60.0
 CONTROL_TIMEOUT_S = 15.0
+MODULES = {
+    "reconciler.agent": "agent",
+    "reconciler.pulse": "pulse",
+    "clusterctl.bootstrap.enrolment": "enrolment",
+    "reconciler.runner": "runner",
+    "reconciler.probe": "probe",
+}
 
 
 def root_pid(lab: plan.Plan) -> int:
@@ -152,8 +159,9 @@ def ask_daemon(lab: plan.Plan, question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def processes(node_power: power.Power) -> dict[str, list[int]]:
-    """Host pids of the known programs of one server: etcd, agent, pulse, enrolment."""
-    found: dict[str, list[int]] = {"agent": [], "pulse": [], "etcd": [], "enrolment": []}
+    """Host pids of the known programs of one server: etcd, agent, pulse, enrolment, and the
+    agent's runners and probe."""
+    found: dict[str, list[int]] = {name: [] for name in ("etcd", *MODULES.values())}
     if not node_power.running:
         return found
     space = Path(f"/proc/{node_power.init}/ns/pid").stat().st_ino
@@ -176,9 +184,4 @@ def _kind(command: Sequence[bytes]) -> str | None:
     words = [word.decode(errors="replace") for word in command]
     if words[0].rpartition("/")[2] == "etcd":
         return "etcd"
-    modules = {
-        "reconciler.agent": "agent",
-        "reconciler.pulse": "pulse",
-        "clusterctl.bootstrap.enrolment": "enrolment",
-    }
-    return next((modules[word] for word in words[1:] if word in modules), None)
+    return next((MODULES[word] for word in words[1:] if word in MODULES), None)

@@ -45,7 +45,8 @@ class Node:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A whole lab. `programs` are directories put in front of PATH; `visible` are directories that
-    every server must see at their own place (interpreter, code)."""
+    every server must see at their own place (interpreter, code). `state_mib`: size of the servers'
+    state directories, which then are in memory; 0 = on the disk of this machine."""
 
     directory: Path
     name: str
@@ -56,6 +57,7 @@ class Plan:
     programs: tuple[str, ...]
     visible: tuple[str, ...]
     nodes: tuple[Node, ...]
+    state_mib: int = 0
 
     @property
     def lab_id(self) -> str:
@@ -127,6 +129,7 @@ def load(directory: Path) -> Plan:
         programs=tuple(data["programs"]),
         visible=tuple(data["visible"]),
         nodes=tuple(Node(**node) for node in data["nodes"]),
+        state_mib=data.get("state_mib", 0),
     )
 
 

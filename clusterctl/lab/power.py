@@ -48,6 +48,18 @@ def read(directory: Path) -> Power:
         return Power()
 
 
+def note(directory: Path, what: str) -> None:
+    """Append to the server's power history, a JSON line {t, wall, power}: `t` is monotonic, taken
+    after it was done. `stopped` is the end of everything in the server, whatever the BMC reads."""
+    line = {"t": time.monotonic(), "wall": time.time(), "power": what}
+    path = directory / "power-history.jsonl"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
 def write(directory: Path, power: Power) -> None:
     for name, text in (
         ("power.json", json.dumps(asdict(power))),
@@ -83,6 +95,7 @@ def off(lab: plan.Plan, node: plan.Node) -> None:
     with locked(directory):
         stop(lab, node)
         write(directory, Power(on=False))
+        note(directory, "off")
 
 
 def crash(lab: plan.Plan, node: plan.Node) -> None:
@@ -98,6 +111,7 @@ def reset(lab: plan.Plan, node: plan.Node) -> None:
         if read(directory).on:
             stop(lab, node)
             write(directory, Power(on=False))
+            note(directory, "off")
             _start_board(lab, node)
 
 
@@ -110,6 +124,7 @@ def stop(lab: plan.Plan, node: plan.Node) -> None:
     for network in node.addresses:
         kernel.link_down(plan.port_name(node, network))
     kernel.detach_loops(lab.node_directory(node.name))
+    note(lab.node_directory(node.name), "stopped")
 
 
 def _empty_cgroup(cgroup: Path) -> None:

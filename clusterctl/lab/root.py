@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     (lab.cgroup / ROOT_CGROUP / "cgroup.procs").write_text("0")
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
+    _state_directories(lab)
     kernel.set_subreaper()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     daemon = os.fork()
@@ -42,6 +43,16 @@ def main(arguments: Sequence[str]) -> NoReturn:
     path.with_suffix(".new").write_text(json.dumps(state))
     path.with_suffix(".new").replace(path)
     _serve(lab)
+
+
+def _state_directories(lab: plan.Plan) -> None:
+    """Where they are limited: mounted here, so that they outlive power cycles but not the lab."""
+    if not lab.state_mib:
+        return
+    for node in lab.servers:
+        state = lab.node_directory(node.name) / "state"
+        state.mkdir(exist_ok=True, mode=0o700)
+        kernel.mount("lab", str(state), "tmpfs", 0, f"mode=700,size={lab.state_mib}m")
 
 
 def _serve(lab: plan.Plan) -> NoReturn:

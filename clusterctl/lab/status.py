@@ -20,10 +20,22 @@ def lab_status(lab: plan.Plan) -> dict[str, Any]:
         "servers": [server_status(lab, node, modes.get(node.name)) for node in lab.servers],
         "client": {"address": lab.node(plan.CLIENT).addresses["public"]},
         "cuts": [
-            {"server": cut.server, "network": cut.network, "from": cut.other}
+            {"server": cut.server, "network": cut.network, "from": cut.other} | _limits(cut)
             for cut in faults.current_cuts(lab)
         ],
     }
+
+
+def _limits(cut: faults.Cut) -> dict[str, Any]:
+    """In what the cut is less than whole."""
+    limits: dict[str, Any] = {}
+    if cut.traffic != "all":
+        limits["only"] = cut.traffic
+    if cut.direction != "both":
+        limits["direction"] = cut.direction
+    if cut.loss < 100:
+        limits["loss"] = cut.loss
+    return limits
 
 
 def server_status(lab: plan.Plan, node: plan.Node, mode: str | None) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def require_programs(tools: tuple[str, ...]) -> None:
         )
 
 
-def make_plan(directory: Path, name: str, count: int) -> plan.Plan:
+def make_plan(directory: Path, name: str, count: int, state_mib: int = 0) -> plan.Plan:
     """Decide everything about a new lab and take its number; raises `LabError`."""
     if not 1 <= count <= plan.SERVER_LIMIT:
         raise plan.LabError(f"--servers must be between 1 and {plan.SERVER_LIMIT}")
@@ -76,6 +76,7 @@ def make_plan(directory: Path, name: str, count: int) -> plan.Plan:
         programs=(*tools, binaries),
         visible=tuple(dict.fromkeys([str(source), sys.prefix, sys.base_prefix])),
         nodes=plan.make_nodes(index, count),
+        state_mib=state_mib,
     )
     lab.save()
     return lab

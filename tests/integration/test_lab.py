@@ -154,6 +154,29 @@ def test_cut_from_one_server_only(lab: LabUnderTest) -> None:
     assert lab.reaches("n3", private)
 
 
+def test_a_cut_of_the_stores_ports_only(lab: LabUnderTest) -> None:
+    private = lab.plan.node("n2").addresses["private"]
+    lab.lab("cut", "n2", "--network", "private", "--only", "store", "--from", "n1")
+    lab.lab("cut", "n3", "--network", "private", "--direction", "in", "--loss", "30")
+    assert not lab.reaches("n1", private)
+    refused = "import socket, sys; sys.exit(socket.socket().connect_ex((sys.argv[1], 1)) != 111)"
+    assert lab.run("n1", "python3", "-c", refused, private)[0] == 0, "other ports answer"
+    assert lab.lab("status")["cuts"] == [
+        {"server": "n2", "network": "private", "from": "n1", "only": "store"},
+        {"server": "n3", "network": "private", "from": None, "direction": "in", "loss": 30},
+    ]
+
+
+def test_the_power_history_says_when_nothing_ran(lab: LabUnderTest) -> None:
+    lab.lab("crash", "n3")
+    lab.lab("power", "n3", "off")
+    lab.lab("power", "n3", "on")
+    path = lab.directory / "servers/n3/power-history.jsonl"
+    history = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["power"] for line in history[-4:]] == ["stopped", "stopped", "off", "on"]
+    assert [line["t"] for line in history] == sorted(line["t"] for line in history)
+
+
 def test_a_server_cut_from_management_reaches_no_bmc_but_its_own_is_reached(
     lab: LabUnderTest,
 ) -> None:
