@@ -14,15 +14,17 @@ ProofName = Literal["released", "fenced", "expired", "confirmed"]
 class FailoverSpec(Model):
     """When and where to the group moves by itself."""
 
-    mode: Literal["auto", "manual"] = Field(
+    mode: Literal["auto", "dynamic", "manual"] = Field(
         default="auto",
-        description="auto: fail over without being asked; manual: wait for an operator.",
+        description="auto: fail over without being asked, in the order of the list; dynamic: to "
+        "the server that is best off, by its monitors and by how many groups it runs; manual: wait "
+        "for an operator.",
         json_schema_extra=impact("none", example="auto"),
     )
     choice: Literal["stable", "priority"] = Field(
         default="stable",
-        description="stable: avoid servers where this group failed recently; priority: always the "
-        "first healthy server of the list.",
+        description="stable: avoid servers where this group failed recently or one of its "
+        "monitors is faulty; priority: always the first healthy server of the list.",
         json_schema_extra=impact("none", example="stable"),
     )
     across_server_groups: Literal["any", "prefer-same", "forbid"] = Field(
@@ -88,6 +90,12 @@ class GroupSpec(Model):
         default_factory=FailoverSpec,
         description="When and where to the group moves by itself.",
         json_schema_extra=impact("none"),
+    )
+    exclusion: Literal["none", "prefer", "require"] = Field(
+        default="none",
+        description="prefer: choose a server without another exclusive group (prefer or require), "
+        "if there is one; require: never share a server with another group that requires it.",
+        json_schema_extra=impact("none", example="prefer"),
     )
     failback: Literal["manual", "auto"] = Field(
         default="manual",

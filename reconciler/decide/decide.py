@@ -34,7 +34,8 @@ from reconciler.decide.ownership import (
     proof_of_stop,
     unreadable_case,
 )
-from reconciler.decide.records import FenceIntent, FenceRecord, Phase, Verdict
+from reconciler.decide.placement import owners
+from reconciler.decide.records import FenceIntent, FenceRecord, Ownership, Phase, Verdict
 from reconciler.decide.snapshot import Snapshot, Stored
 from reconciler.decide.store_leader import better_leader, members_known
 
@@ -94,10 +95,14 @@ def _as_coordinator(
         wake.append(_barrier_end(known))
     # A slot that is freed right here leaves nothing to say about what is blocked until next time.
     blocked = None if fencing.results else dict(fencing.blocked)
+    planned = owners(known)  # all groups are planned together: later ones know of earlier grants
     for name in sorted(known.specs.groups):
         if unreadable(known, keys.verdict(name)) is not None:
             continue
-        plan, case = _group(known, keys, name, blocked, barrier, operations)
+        plan, case = _group(known, keys, name, blocked, barrier, operations, planned)
+        if plan.ownership is not None and isinstance(plan.ownership.record, Ownership):
+            owner = plan.ownership.record.owner
+            planned = {**planned, name: owner} if owner else _without(planned, name)
         writes.extend(_writes_of(known, keys, plan, case))
         if plan.wake_at is not None:
             wake.append(plan.wake_at)
@@ -148,6 +153,7 @@ def _group(
     blocked: dict[str, str] | None,
     barrier: str | None,
     operations: OperationsPlan,
+    planned: dict[str, str],
 ) -> tuple[GroupPlan, GroupCase]:
     stored = snapshot.ownerships.get(name)
     record = stored.record if stored else None
@@ -162,12 +168,17 @@ def _group(
         operation=operation_for(snapshot, name, operations.ended),
         blocked=blocked,
         barrier=barrier,
+        planned=planned,
     )
     problem = unreadable_case(snapshot, keys, name)
     if problem is not None:
         verdict = Verdict(group=name, phase=Phase.BLOCKED, reasons=(problem,), failures=failures)
         return GroupPlan(verdict=verdict), case
     return plan_group(case), case
+
+
+def _without(planned: dict[str, str], group: str) -> dict[str, str]:
+    return {name: owner for name, owner in planned.items() if name != group}
 
 
 def _writes_of(snapshot: Snapshot, keys: Keys, plan: GroupPlan, case: GroupCase) -> list[Write]:

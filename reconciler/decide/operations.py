@@ -18,7 +18,7 @@ from reconciler.decide.membership import (
     session_of,
     unreadable,
 )
-from reconciler.decide.placement import candidates
+from reconciler.decide.placement import Placing, candidates
 from reconciler.decide.records import (
     FenceOutcome,
     FenceRecord,
@@ -175,8 +175,7 @@ def _refusal(
         return True, f"group {name} is owned by {owner} already"
     if operation.kind is OperationKind.MOVE and operation.to == owner:
         return True, f"group {name} is on {owner} already"
-    spec = snapshot.specs.groups[name].spec
-    found = candidates(snapshot, spec, previous=owner, by_operator=True)
+    found = candidates(snapshot, name, Placing(previous=owner, by_operator=True))
     fit = [
         c for c in found if c.eligible and operation.to in (None, c.server) and c.server != owner
     ]

@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from reconciler.decide.actions import Reason, Write
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import Standing, proven_off, session_of, standing, unreadable
-from reconciler.decide.placement import candidates, choose, listed_servers, recent_failures
+from reconciler.decide.placement import (
+    Placing,
+    candidates,
+    choose,
+    listed_servers,
+    recent_failures,
+)
 from reconciler.decide.records import (
     Candidate,
     Failure,
@@ -61,6 +67,7 @@ class GroupCase:
     operation: Operation | None
     blocked: Mapping[str, str] | None
     barrier: str | None
+    planned: Mapping[str, str] | None = None  # owners after this decision, as far as it is made
 
     @property
     def owner(self) -> str | None:
@@ -326,14 +333,15 @@ def _grant(
     snapshot, operation = case.snapshot, case.operation
     wished = operation.to if operation else None
     previous = record.owner or record.previous_owner
-    found = candidates(
-        snapshot,
-        case.spec,
+    placing = Placing(
+        planned=case.planned,
         failures=case.failures,
         leaving=leaving,
         previous=previous,
         by_operator=operation is not None,
+        failover=previous is not None,
     )
+    found = candidates(snapshot, case.name, placing)
     # A move without a wish goes anywhere else, and stays only if nobody else can.
     moving = operation is not None and operation.kind is OperationKind.MOVE
     elsewhere = tuple(c for c in found if not moving or c.server != previous)
@@ -364,6 +372,8 @@ def _grant(
         operation=operation.id if operation else "",
         previous_owner=previous,
         since_wall=snapshot.wall,
+        candidates=found,
+        decided_by=snapshot.me,
     )
     reason = Reason.of(
         "group_granted",
@@ -432,10 +442,13 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
 def _owned_by_healthy(case: GroupCase, record: Ownership) -> GroupPlan:
     snapshot, owner = case.snapshot, record.owner or ""
     listed = listed_servers(snapshot, case.spec)
-    others = candidates(snapshot, case.spec, failures=case.failures, previous=owner)
+    if case.spec.failback != "auto" and owner in listed:
+        return GroupPlan(verdict=_quiet(case))
+    placing = Placing(planned=case.planned, failures=case.failures, previous=owner)
+    others = candidates(snapshot, case.name, placing)
     if owner not in listed and choose(others) is not None:
         return _ask_release(case, record, f"{owner} is not in the group's list any more")
-    if case.spec.failback != "auto" or owner not in listed:
+    if owner not in listed:
         return GroupPlan(verdict=_quiet(case))
     best = choose(others)
     if best is None or best.server == owner:

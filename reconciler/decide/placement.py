@@ -1,15 +1,38 @@
 """Where a group may run, and the reason for each server.
 
-All hard rules are here: listed in the group, in session, not suspected, not being fenced. `stable`
-passes over servers where the group failed lately; nothing is ever started without a reason.
+Hard rules first: listed in the group, in session, not suspected, not being fenced, not shared
+against a required exclusion, and for `stable` no recent failure there. What is left is ordered by
+healthy monitors, the old owner's server group, exclusion, for `dynamic` fewest groups, the list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from reconciler.decide.membership import Standing, named_in_slot, session_of, standing
-from reconciler.decide.records import Candidate, Failure
+from reconciler.decide.records import Candidate, Failure, MonitorState
 from reconciler.decide.snapshot import Snapshot
 from specs.group import GroupSpec
+
+EXCLUSIVE = ("prefer", "require")
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """What the choice for one group rests on, besides the servers themselves.
+
+    `planned` is the owner of each group as it will be after this decision; None: as stored.
+    `leaving` is a server that the group just gave up by itself, `previous` the last owner: the
+    rule across server groups looks at it. An operator's wish overrides failures and that rule.
+    `failover` lets `dynamic` balance. `spotless`: a server with a faulty monitor is no help.
+    """
+
+    planned: Mapping[str, str] | None = None
+    failures: Sequence[Failure] = ()
+    leaving: str | None = None
+    previous: str | None = None
+    by_operator: bool = False
+    failover: bool = False
+    spotless: bool = False
 
 
 def listed_servers(snapshot: Snapshot, group: GroupSpec) -> list[str]:
@@ -64,44 +87,116 @@ def availability(snapshot: Snapshot, server: str) -> str | None:
     return None
 
 
-def candidates(
-    snapshot: Snapshot,
-    group: GroupSpec,
-    *,
-    failures: Sequence[Failure] = (),
-    leaving: str | None = None,
-    previous: str | None = None,
-    by_operator: bool = False,
-) -> tuple[Candidate, ...]:
-    """Every listed server in order of preference, eligible ones first, each with its reason.
+def owners(snapshot: Snapshot) -> dict[str, str]:
+    """Owner of each group as stored; a group that is being released is still there."""
+    return {
+        name: stored.record.owner
+        for name, stored in sorted(snapshot.ownerships.items())
+        if stored.record.owner is not None
+    }
 
-    `leaving` is a server that the group just gave up by itself. `previous` is the last owner: the
-    rule across server groups looks at it. An operator's wish overrides failures and that rule.
-    """
-    recent = recent_failures(failures, group.failover.window, snapshot.wall)
-    home = server_group_of(snapshot, group, previous) if previous else None
-    ranked: list[tuple[tuple[int, int], Candidate]] = []
-    for place, server in enumerate(listed_servers(snapshot, group)):
-        away = _is_away(snapshot, group, home, server)
-        obstacle = availability(snapshot, server)
-        failed = next((f for f in reversed(recent) if f.server == server), None)
-        if obstacle is None and not by_operator:
-            if server == leaving:
-                obstacle = "the group just failed there"
-            elif failed is not None and group.failover.choice == "stable":
-                obstacle = f"the group failed there: {failed.reason}"
-            elif away and group.failover.across_server_groups == "forbid":
-                obstacle = f"it is outside server group {home}"
-        prefer_home = away and group.failover.across_server_groups == "prefer-same"
-        reason = obstacle or f"preference {place + 1}"
-        candidate = Candidate(server=server, eligible=obstacle is None, reason=reason)
-        ranked.append(((int(prefer_home), place), candidate))
-    ranked.sort(key=lambda item: (not item[1].eligible, item[0]))
+
+def candidates(snapshot: Snapshot, group: str, placing: Placing) -> tuple[Candidate, ...]:
+    """Every listed server in order of preference, eligible ones first, each with its reason."""
+    spec = snapshot.specs.groups[group].spec
+    planned = owners(snapshot) if placing.planned is None else placing.planned
+    others = {name: server for name, server in planned.items() if name != group}
+    home = server_group_of(snapshot, spec, placing.previous) if placing.previous else None
+    dynamic = spec.failover.mode == "dynamic"
+    watched = dynamic or spec.failover.choice == "stable"
+    sick = faulty_monitors(snapshot, group) if watched else {}
+    ranked: list[tuple[tuple[int, ...], Candidate]] = []
+    for place, server in enumerate(listed_servers(snapshot, spec)):
+        away = home is not None and server_group_of(snapshot, spec, server) != home
+        faulty = sick.get(server)
+        shared = _shared_with(snapshot, spec, others, server)
+        load = sum(owner == server for owner in others.values()) if dynamic else 0
+        obstacle = _obstacle(snapshot, group, placing, server, others, faulty)
+        if obstacle is None and away and not placing.by_operator:
+            forbid = spec.failover.across_server_groups == "forbid"
+            obstacle = f"it is outside server group {home}" if forbid else None
+        rank = (
+            int(obstacle is not None),
+            int(faulty is not None),
+            int(away and spec.failover.across_server_groups == "prefer-same"),
+            int(shared is not None),
+            load if placing.failover else 0,
+            place,
+        )
+        reason = obstacle or "; ".join(
+            text
+            for text in (
+                f"preference {place + 1}",
+                f"runs {load} other group{'' if load == 1 else 's'}" if dynamic else "",
+                f"but {faulty}" if faulty else "",
+                f"but shared with group {shared}" if shared else "",
+            )
+            if text
+        )
+        ranked.append((rank, Candidate(server=server, eligible=obstacle is None, reason=reason)))
+    ranked.sort(key=lambda item: item[0])
     return tuple(candidate for _, candidate in ranked)
 
 
-def _is_away(snapshot: Snapshot, group: GroupSpec, home: str | None, server: str) -> bool:
-    return home is not None and server_group_of(snapshot, group, server) != home
+def _obstacle(
+    snapshot: Snapshot,
+    group: str,
+    placing: Placing,
+    server: str,
+    others: Mapping[str, str],
+    faulty: str | None,
+) -> str | None:
+    """Why the group cannot be placed there, whatever else there is to choose from."""
+    spec = snapshot.specs.groups[group].spec
+    obstacle = availability(snapshot, server)
+    if obstacle is not None:
+        return obstacle
+    if spec.exclusion == "require":
+        for name, owner in sorted(others.items()):
+            if owner == server and _exclusion(snapshot, name) == "require":
+                return f"group {name} has it for itself (exclusion)"
+    if placing.by_operator:
+        return None
+    if server == placing.leaving:
+        return "the group just failed there"
+    recent = recent_failures(placing.failures, spec.failover.window, snapshot.wall)
+    failed = next((f for f in reversed(recent) if f.server == server), None)
+    if failed is not None and spec.failover.choice == "stable":
+        return f"the group failed there: {failed.reason}"
+    return faulty if placing.spotless else None
+
+
+def faulty_monitors(snapshot: Snapshot, group: str) -> dict[str, str]:
+    """For each server a sentence about the first monitor of this group, or of the server, that is
+    faulty there."""
+    targets = {f"group/{group}", "all-groups", "server"}
+    targets |= {f"resource/{name}" for name in snapshot.specs.resources_of(group)}
+    found: dict[str, str] = {}
+    bad = (MonitorState.FAULTY, MonitorState.PARKED)
+    where = [key for key, status in snapshot.monitor_status.items() if status.state in bad]
+    for server, name in sorted(where):
+        status = snapshot.monitor_status[server, name]
+        monitor = snapshot.specs.monitors.get(name)
+        if monitor is not None and monitor.spec.target in targets:
+            told = f": {status.reason}" if status.reason else ""
+            found.setdefault(server, f"monitor {name} is {status.state.value} there{told}")
+    return found
+
+
+def _exclusion(snapshot: Snapshot, group: str) -> str:
+    found = snapshot.specs.groups.get(group)
+    return found.spec.exclusion if found else "none"
+
+
+def _shared_with(
+    snapshot: Snapshot, spec: GroupSpec, others: Mapping[str, str], server: str
+) -> str | None:
+    if spec.exclusion not in EXCLUSIVE:
+        return None
+    for name, owner in sorted(others.items()):
+        if owner == server and _exclusion(snapshot, name) in EXCLUSIVE:
+            return name
+    return None
 
 
 def choose(found: Sequence[Candidate], wished: str | None = None) -> Candidate | None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from reconciler.decide.leases import may_activate
 from reconciler.decide.membership import Standing, standing
 from reconciler.decide.operations import open_operations
-from reconciler.decide.placement import candidates, choose, recent_failures
+from reconciler.decide.placement import Placing, candidates, choose, recent_failures
 from reconciler.decide.records import MonitorState, MonitorStatus, Phase
 from reconciler.decide.snapshot import Snapshot
 from specs.monitor import MonitorSpec
@@ -197,5 +197,7 @@ def _stays(snapshot: Snapshot, group: str) -> str:
     recent = recent_failures(failures, spec.failover.window, snapshot.wall)
     if len(recent) + 1 >= spec.failover.max_failures:
         return f"one more failure would park group {group} (failover.maxFailures)"
-    found = candidates(snapshot, spec, failures=failures, leaving=snapshot.me, previous=snapshot.me)
+    me = snapshot.me
+    placing = Placing(failures=failures, leaving=me, previous=me, failover=True, spotless=True)
+    found = candidates(snapshot, group, placing)
     return "" if choose(found) else NO_DESTINATION

@@ -17,6 +17,7 @@ from reconciler.decide.records import (
     FenceOutcome,
     FenceRecord,
     GroupStatus,
+    MonitorStatus,
     Operation,
     Ownership,
     Phase,
@@ -150,6 +151,7 @@ class Snapshot:
     operations: Mapping[str, Stored[Operation]] = field(default_factory=dict)
     verdicts: Mapping[str, Stored[Verdict]] = field(default_factory=dict)
     group_status: Mapping[tuple[str, str], GroupStatus] = field(default_factory=dict)
+    monitor_status: Mapping[tuple[str, str], MonitorStatus] = field(default_factory=dict)
     store_members: tuple[StoreMember, ...] = ()
     local_groups: Mapping[str, LocalGroup] = field(default_factory=dict)
     dropped_epochs: Mapping[str, int] = field(default_factory=dict)

@@ -120,6 +120,7 @@ class AgentState:
             operations=MappingProxyType(maps["operations"]),
             verdicts=MappingProxyType(maps["verdicts"]),
             group_status=MappingProxyType(self.mirror.group_status),
+            monitor_status=MappingProxyType(self.mirror.monitor_status),
             store_members=self.store_members,
             local_groups=MappingProxyType(self.local_groups),
             dropped_epochs=MappingProxyType(self.dropped),

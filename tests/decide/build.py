@@ -20,6 +20,8 @@ from reconciler.decide.records import (
     FenceOutcome,
     FenceRecord,
     GroupStatus,
+    MonitorState,
+    MonitorStatus,
     Operation,
     OperationKind,
     OperationPhase,
@@ -42,7 +44,9 @@ from reconciler.decide.snapshot import (
     StoreMember,
 )
 from specs.cluster import Cluster
+from specs.document import Metadata
 from specs.group import Group
+from specs.monitor import Monitor, MonitorSpec
 from specs.resource import Resource, ResourceSpec
 from specs.server import Server
 from specs.server_group import ServerGroup
@@ -93,6 +97,8 @@ class Scene:
         self.server_groups: dict[str, ServerGroup] = {}
         self.groups: dict[str, Group] = {}
         self.resources: dict[str, Resource] = {}
+        self.monitors: dict[str, Monitor] = {}
+        self.monitor_status: dict[tuple[str, str], MonitorStatus] = {}
         self.tables: dict[str, dict[str, Stored[Any]]] = {area: {} for area in AREAS.values()}
         self.coordinator: Stored[Coordinator] | None = None
         self.fence_slot: Stored[FenceIntent] | None = None
@@ -144,6 +150,16 @@ class Scene:
         self.resources[name] = Resource.model_validate(
             {"metadata": {"name": name}, "spec": Plain(group=group, address=address)}
         )
+        return self
+
+    def monitor(self, name: str, target: str = "group/web", **states: str) -> "Scene":
+        """Probes always, everywhere; `states` are what servers say of it, as n1="faulty"."""
+        spec = MonitorSpec(type="plain", target=target, timing="always")
+        self.monitors[name] = Monitor(metadata=Metadata(name=name), spec=spec)
+        for server, state in states.items():
+            self.monitor_status[server, name] = MonitorStatus(
+                monitor=name, server=server, state=MonitorState(state), reason="no route"
+            )
         return self
 
     # -- what is heard -----------------------------------------------------------------------
@@ -364,6 +380,7 @@ class Scene:
             dict(self.server_groups),
             dict(self.groups),
             dict(self.resources),
+            dict(self.monitors),
         )
         return Snapshot(
             now=self.now,
@@ -379,6 +396,7 @@ class Scene:
             coordinator=self.coordinator,
             fence_slot=self.fence_slot,
             group_status=dict(self.group_status),
+            monitor_status=dict(self.monitor_status),
             store_members=self.members,
             local_groups=dict(self.local_groups),
             dropped_epochs=dict(self.dropped),

@@ -42,6 +42,10 @@ def scenes(draw: st.DrawFn) -> Scene:
             scene.local_fences["intent"] = LocalFence(outcome, "drawn")
     for group in GROUPS:
         _draw_group(draw, scene, group)
+    if draw(st.booleans()):
+        states = ("healthy", "faulty", "parked", "offline")
+        found = {name: draw(st.sampled_from(states)) for name in SERVERS}
+        scene.monitor("watch", f"group/{draw(st.sampled_from(GROUPS))}", **found)
     for number in range(draw(st.integers(0, 3))):
         _draw_operation(draw, scene, f"{number:02d}")
     return scene
@@ -77,8 +81,9 @@ def _draw_group(draw: st.DrawFn, scene: Scene, group: str) -> None:
         "servers": draw(st.permutations(SERVERS))[: draw(st.integers(1, 4))],
         "failback": draw(st.sampled_from(("manual", "auto"))),
         "startup": draw(st.sampled_from(("auto", "manual"))),
+        "exclusion": draw(st.sampled_from(("none", "prefer", "require"))),
         "failover": {
-            "mode": draw(st.sampled_from(("auto", "manual"))),
+            "mode": draw(st.sampled_from(("auto", "dynamic", "manual"))),
             "choice": draw(st.sampled_from(("stable", "priority"))),
             "maxFailures": draw(st.integers(1, 3)),
         },
@@ -134,6 +139,7 @@ MAPPINGS = (
     "operations",
     "verdicts",
     "group_status",
+    "monitor_status",
     "local_groups",
     "dropped_epochs",
 )
@@ -217,6 +223,39 @@ def test_every_grant_is_the_next_epoch_and_has_a_proof(scene: Scene) -> None:
             assert proof is not None
             assert new.proof == proof
             assert proof.value in snapshot.specs.groups[group].spec.proofs
+
+
+@CASES
+@given(scenes())
+def test_no_grant_puts_two_groups_that_exclude_each_other_on_one_server(scene: Scene) -> None:
+    snapshot = scene.snapshot()
+    new = ownerships(decide(snapshot))
+    owners = {name: stored.record.owner for name, stored in snapshot.ownerships.items()}
+    owners |= {name: record.owner for name, record in new.items()}
+    for name, record in new.items():
+        stored = snapshot.ownerships.get(name)
+        granted = stored is None or record.epoch != stored.record.epoch
+        if not granted or snapshot.specs.groups[name].spec.exclusion != "require":
+            continue
+        for other, server in owners.items():
+            if other != name and snapshot.specs.groups[other].spec.exclusion == "require":
+                assert server != record.owner, (name, other)
+
+
+@CASES
+@given(scenes())
+def test_every_grant_tells_of_each_listed_server_why_it_was_or_was_not_chosen(
+    scene: Scene,
+) -> None:
+    snapshot = scene.snapshot()
+    for name, record in ownerships(decide(snapshot)).items():
+        stored = snapshot.ownerships.get(name)
+        if record.owner is None or (stored and stored.record.epoch == record.epoch):
+            continue
+        listed = snapshot.specs.groups[name].spec.servers
+        assert sorted(c.server for c in record.candidates) == sorted(listed or ())
+        assert all(c.reason for c in record.candidates)
+        assert record.decided_by == snapshot.me
 
 
 @CASES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.decide.placement import candidates, choose
+from reconciler.decide.placement import Placing, candidates, choose
 from reconciler.decide.records import Candidate
 from tests.decide.build import Scene, boot
 
@@ -11,7 +11,7 @@ def found(scene: Scene, group: str = "web", **more: object) -> tuple[Candidate, 
     verdict = scene.tables["verdicts"].get(group)
     failures = verdict.record.failures if verdict else ()
     snapshot = scene.snapshot()
-    return candidates(snapshot, snapshot.specs.groups[group].spec, failures=failures, **more)  # type: ignore[arg-type]
+    return candidates(snapshot, group, Placing(failures=failures, **more))  # type: ignore[arg-type]
 
 
 def chosen(scene: Scene, **more: object) -> str | None:
@@ -125,3 +125,92 @@ def test_forbid_binds_no_first_start_and_no_operator() -> None:
 def test_a_wished_server_is_taken_exactly_or_not_at_all() -> None:
     assert choose(found(Scene()), "n3").server == "n3"  # type: ignore[union-attr]
     assert choose(found(Scene().silence("n3")), "n3") is None
+
+
+# -- monitors, balance, exclusion --------------------------------------------------------------
+
+
+def test_stable_passes_over_a_server_where_a_monitor_of_the_group_is_faulty() -> None:
+    scene = Scene().monitor("route", n1="faulty", n2="healthy")
+    assert chosen(scene) == "n2"
+    assert reason(scene, "n1") == "preference 1; but monitor route is faulty there: no route"
+
+
+def test_a_faulty_monitor_is_better_than_no_server_at_all() -> None:
+    scene = Scene().monitor("route", n1="faulty", n2="parked", n3="faulty")
+    assert chosen(scene) == "n1"
+    assert chosen(scene, spotless=True) is None
+
+
+def test_priority_does_not_look_at_monitors_unless_it_is_dynamic() -> None:
+    scene = Scene().group("web", failover={"choice": "priority"}).monitor("route", n1="faulty")
+    assert chosen(scene) == "n1"
+    scene.group("web", failover={"choice": "priority", "mode": "dynamic"})
+    assert chosen(scene) == "n2"
+
+
+def test_a_monitor_of_another_group_says_nothing() -> None:
+    scene = Scene().group("db").monitor("route", "group/db", n1="faulty")
+    assert chosen(scene) == "n1"
+
+
+def test_dynamic_fails_over_to_the_server_with_the_fewest_groups() -> None:
+    scene = Scene().group("web", failover={"mode": "dynamic"}).group("db").own("n2", "db")
+    where = {"previous": "n1", "leaving": "n1", "failover": True}
+    assert chosen(scene, **where) == "n3"
+    assert reason(scene, "n2", **where) == "preference 2; runs 1 other group"
+    assert reason(scene, "n3", **where) == "preference 3; runs 0 other groups"
+
+
+def test_a_first_start_is_in_the_order_of_the_list_even_if_dynamic() -> None:
+    scene = Scene().group("web", failover={"mode": "dynamic"}).group("db").own("n1", "db")
+    assert chosen(scene) == "n1"
+
+
+def test_groups_of_one_dead_server_spread_over_the_others() -> None:
+    scene = Scene(me="n2").lead("n2").silence("n1").fenced("n1")
+    scene.groups.clear()
+    for name in ("g1", "g2", "g3", "g4"):
+        scene.group(name, failover={"mode": "dynamic"}).own("n1", name)
+    scene.settle()
+    owners = [s.record.owner for s in scene.tables["ownerships"].values()]
+    assert sorted(owners) == ["n2", "n2", "n3", "n3"]
+
+
+def test_a_required_exclusion_binds_operators_too() -> None:
+    scene = Scene().group("web", exclusion="require").group("db", exclusion="require")
+    scene.own("n1", "db")
+    assert chosen(scene) == "n2"
+    assert chosen(scene, by_operator=True) == "n2"
+    assert reason(scene, "n1") == "group db has it for itself (exclusion)"
+
+
+def test_a_required_exclusion_leaves_room_for_groups_without_it() -> None:
+    scene = (
+        Scene().group("web", exclusion="require").group("db", exclusion="prefer").own("n1", "db")
+    )
+    scene.silence("n2").silence("n3")
+    assert chosen(scene) == "n1"
+    assert reason(scene, "n1") == "preference 1; but shared with group db"
+
+
+def test_a_preferred_exclusion_shares_only_if_it_must() -> None:
+    scene = Scene().group("web", exclusion="prefer").group("db", exclusion="prefer").own("n1", "db")
+    assert chosen(scene) == "n2"
+    scene.silence("n2").silence("n3")
+    assert chosen(scene) == "n1"
+
+
+def test_groups_that_exclude_each_other_start_on_different_servers_in_one_decision() -> None:
+    scene = Scene()
+    scene.groups.clear()
+    for name in ("g1", "g2", "g3", "g4"):
+        scene.group(name, exclusion="require")
+    scene.settle()
+    owners = {name: s.record.owner for name, s in scene.tables["ownerships"].items()}
+    assert owners == {"g1": "n1", "g2": "n2", "g3": "n3"}
+    stored = scene.tables["verdicts"]["g4"].record
+    assert stored.phase == "blocked"
+    assert [c.reason for c in stored.candidates] == [
+        f"group g{number} has it for itself (exclusion)" for number in (1, 2, 3)
+    ]
