@@ -91,6 +91,13 @@ def _report(output: str, data: dict[str, Any], text: str) -> None:
 @click.option("--detach", is_flag=True, help="Return when it is up, instead of staying.")
 @click.option("--bare", is_flag=True, help="Servers only: install the cluster yourself.")
 @click.option(
+    "--profile",
+    type=click.Choice(["default", "fast-lan", "no-realtime", "wan"]),
+    default="default",
+    show_default=True,
+    help="Timing profile.",
+)
+@click.option(
     "--state-size",
     "state_mib",
     type=click.IntRange(256),
@@ -106,6 +113,7 @@ def lab_up(
     name: str,
     detach: bool,
     bare: bool,
+    profile: str,
     state_mib: int | None,
     directory: Path | None,
     output: str,
@@ -117,7 +125,7 @@ def lab_up(
     say = _silent if output == "json" else _progress
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    lab = up.make_plan(chosen, name, servers, state_mib or 0)
+    lab = up.make_plan(chosen, name, servers, state_mib or 0, profile)
     built = False
     try:
         up.bring_up(lab, say)

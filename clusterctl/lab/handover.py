@@ -61,7 +61,7 @@ spec:
     - {{name: private, cidr: {lab.cidr("private")}, heartbeat: true}}
     - {{name: public, cidr: {lab.cidr("public")}, heartbeat: true}}
   timing:
-    profile: default
+    profile: {lab.profile}
 """
 
 

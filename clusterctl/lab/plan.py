@@ -46,7 +46,7 @@ class Node:
 class Plan:
     """A whole lab. `programs` are directories put in front of PATH; `visible` are directories that
     every server must see at their own place (interpreter, code). `state_mib`: size of the servers'
-    state directories, which then are in memory; 0 = on the disk of this machine."""
+    state directories, which then are in memory; 0 = on the disk of this machine. `profile`: timings."""
 
     directory: Path
     name: str
@@ -58,6 +58,7 @@ class Plan:
     visible: tuple[str, ...]
     nodes: tuple[Node, ...]
     state_mib: int = 0
+    profile: str = "default"
 
     @property
     def lab_id(self) -> str:
@@ -130,6 +131,7 @@ def load(directory: Path) -> Plan:
         visible=tuple(data["visible"]),
         nodes=tuple(Node(**node) for node in data["nodes"]),
         state_mib=data.get("state_mib", 0),
+        profile=data.get("profile", "default"),
     )
 
 

@@ -48,7 +48,9 @@ def require_programs(tools: tuple[str, ...]) -> None:
         )
 
 
-def make_plan(directory: Path, name: str, count: int, state_mib: int = 0) -> plan.Plan:
+def make_plan(
+    directory: Path, name: str, count: int, state_mib: int = 0, profile: str = "default"
+) -> plan.Plan:
     """Decide everything about a new lab and take its number; raises `LabError`."""
     if not 1 <= count <= plan.SERVER_LIMIT:
         raise plan.LabError(f"--servers must be between 1 and {plan.SERVER_LIMIT}")
@@ -77,6 +79,7 @@ def make_plan(directory: Path, name: str, count: int, state_mib: int = 0) -> pla
         visible=tuple(dict.fromkeys([str(source), sys.prefix, sys.base_prefix])),
         nodes=plan.make_nodes(index, count),
         state_mib=state_mib,
+        profile=profile,
     )
     lab.save()
     return lab
@@ -155,7 +158,7 @@ def install(lab: plan.Plan, report: Report) -> None:
     _hold_agents(lab, hold=True)
     init = [
         *(*program, "init", lab.name, "--server", first.name, *_addresses(first)),
-        *("--private", private, "--public", public, "-o", "json"),
+        *("--private", private, "--public", public, "--profile", lab.profile, "-o", "json"),
     ]
     _together(lab, "cluster init", [(first, init, "")])
     report(f"cluster {lab.name} begins on {first.name}")
