@@ -3,7 +3,7 @@
 Used by apply, diff, delete and rollback, so that all four see the same errors and refusals.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,11 @@ class Proposal:
         return self.removed | moved
 
     @property
+    def files(self) -> dict[str, Mapping[str, str]]:
+        """What the texts name: object -> name of a file -> its content."""
+        return {str(ref): o.files for ref, o in self.new.objects.items() if str(ref) in self.texts}
+
+    @property
     def nothing(self) -> bool:
         return not self.texts and not self.removed
 
@@ -58,7 +63,11 @@ class Proposal:
         """The cluster's timing sums, worked out, when the Cluster itself changes."""
         if not any(change.ref.kind == "Cluster" for change in self.changes):
             return ()
-        return timing_sums(self.new.cluster.spec.timing.resolved()) if self.new.cluster else ()
+        if self.new.cluster is None:
+            return ()
+        watchdogs = (server.spec.watchdog for server in self.new.servers.values())
+        longest = max((each.timeout for each in watchdogs if each), default=0.0)
+        return timing_sums(self.new.cluster.spec.timing.resolved(), longest)
 
     def word(self, ref: ObjectRef) -> str:
         """What happens to one object of the files, in a word."""
@@ -86,7 +95,7 @@ def propose(
         str(ref): item.text
         for ref, item in given.objects.items()
         if str(ref) not in kept
-        or kept[str(ref)].text != item.text
+        or (kept[str(ref)].text, kept[str(ref)].files) != (item.text, item.files)
         or (force and kept[str(ref)].source != source)
     }
     if not force:
@@ -120,7 +129,8 @@ def replacement(stored: StoredSet, target: StoredSet, types: "TypeCatalogue") ->
     texts = {
         name: found.text
         for name, found in target.objects.items()
-        if name not in stored.objects or stored.objects[name].sha256 != found.sha256
+        if name not in stored.objects
+        or (stored.objects[name].text, stored.objects[name].files) != (found.text, found.files)
     }
     return _checked(stored, old, new, texts, removed, types)
 
@@ -240,7 +250,10 @@ def change_lines(changes: Sequence[ObjectChange]) -> list[tuple[str, str]]:
         lines.append((mark, f"{mark} {change.ref.kind.lower()}/{change.ref.name}"))
         for field in change.fields:
             effect = "" if field.impact == "none" else f"   ({field.impact} is disturbed)"
-            if field.old is None:
+            if _is_long(field.old) and _is_long(field.new):
+                lines.append(("~", f"    ~ {field.path}:{effect}"))
+                lines.extend(_text_lines(field.old, field.new))
+            elif field.old is None:
                 lines.append(("+", f"    + {field.path}: {shown(field.new)}{effect}"))
             elif field.new is None:
                 lines.append(("-", f"    - {field.path}: {shown(field.old)}{effect}"))
@@ -250,10 +263,26 @@ def change_lines(changes: Sequence[ObjectChange]) -> list[tuple[str, str]]:
     return lines
 
 
+def _is_long(value: object) -> bool:
+    return isinstance(value, str) and "\n" in value
+
+
+def _text_lines(old: str, new: str) -> Iterator[tuple[str, str]]:
+    """The lines of a text that change, with one line around them."""
+    from difflib import unified_diff
+
+    pieces = list(unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1))[2:]
+    for piece in pieces:
+        mark = piece[:1] if piece[:1] in ("+", "-") else "~"
+        yield mark, f"        {piece}"
+
+
 def shown(value: object) -> str:
     """A value on one line."""
     import json
 
+    if isinstance(value, str) and "\n" in value:
+        return f"{value.partition(chr(10))[0]} … ({len(value.splitlines())} lines)"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

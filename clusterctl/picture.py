@@ -109,12 +109,13 @@ async def read_picture(
 
 def parse_kinds(stored: "StoredSet", kinds: Iterable[str], types: "TypeCatalogue") -> "SpecSet":
     """Only these kinds of a stored set; an object of a newer version raises `SpecErrors`."""
-    from specs.load import Source, load
+    from reconciler.spec_revisions import source_of
+    from specs.load import load
 
     wanted = set(kinds)
     return load(
         [
-            Source(f"{name} (r{stored.revision})", found.text.encode())
+            source_of(f"{name} (r{stored.revision})", found)
             for name, found in sorted(stored.objects.items())
             if name.split("/", 1)[0] in wanted
         ],

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from reconciler.decide.keys import Keys
 from reconciler.ports.store import (
@@ -41,6 +42,7 @@ from reconciler.spec_revisions import (
     head_value,
     join_manifest,
     load_stored,
+    source_of,
     split_manifest,
     stored_set,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "UnknownRevision",
     "assemble",
     "load_stored",
+    "source_of",
 ]
 
 KEPT_REVISIONS = 100
@@ -112,7 +115,7 @@ class SpecRepository:
     async def _read(self, revision: int) -> StoredSet:
         record = await self._revision(revision)
         manifest = await self._manifest(record.chunks)
-        digests = {entry.sha256 for entry in manifest.values()}
+        digests = _digests(manifest)
         prefix = self._keys.spec_object("")
         if len(digests) > _LIST_ABOVE:
             listing = await self._store.list(prefix, timeout_s=20.0)
@@ -154,10 +157,12 @@ class SpecRepository:
         author: str,
         message: str,
         expected_head: HeadInfo | None,
+        files: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         remove: Set[str] = frozenset(),
         force: bool = False,
     ) -> int:
-        """Add or replace `texts` ("Kind/name": YAML) and remove others; the new revision.
+        """Add or replace `texts` ("Kind/name": YAML) and remove others; the new revision. `files`
+        are what the texts name: "Kind/name" -> name of a file -> its content.
 
         What is the same already makes no revision. `expected_head` is what the change was
         computed from (None: nothing was ever applied). Raises `Conflict` when the head is another
@@ -175,12 +180,11 @@ class SpecRepository:
             if not force:
                 _check_owners(state.manifest, set(texts) | set(remove), source)
             manifest = {ref: e for ref, e in state.manifest.items() if ref not in remove}
-            manifest |= {
-                ref: Entry(digest_of(text.encode()), source) for ref, text in texts.items()
-            }
+            manifest |= {ref: _entry(text, source, files.get(ref)) for ref, text in texts.items()}
             return manifest
 
-        objects = {digest_of(text.encode()): text.encode() for text in texts.values()}
+        named = (text for ref in texts for text in files.get(ref, {}).values())
+        objects = {digest_of(data): data for data in map(str.encode, (*texts.values(), *named))}
         record = Revision(
             revision=0,
             parent=0,
@@ -206,7 +210,8 @@ class SpecRepository:
         )
         manifest = await self._manifest(old.chunks)
         wanted = await self._read(to)
-        objects = {stored.sha256: stored.text.encode() for stored in wanted.objects.values()}
+        texts = (t for item in wanted.objects.values() for t in (item.text, *item.files.values()))
+        objects = {digest_of(data): data for data in map(str.encode, texts)}
         return await self._flip(record, objects, lambda _state: manifest)
 
     async def _flip(
@@ -223,8 +228,7 @@ class SpecRepository:
             chunks = split_manifest(manifest)
             # Everything that the head does not hold is written (again): only what the head holds
             # is safe from a collection that runs meanwhile, as that one moves the head's key.
-            held = {entry.sha256 for entry in state.manifest.values()}
-            wanted = {entry.sha256 for entry in manifest.values()} - held
+            wanted = _digests(manifest) - _digests(state.manifest)
             pieces = {self._keys.spec_object(name): objects[name] for name in sorted(wanted)}
             pieces |= {
                 self._keys.manifest(name): data
@@ -322,9 +326,8 @@ class SpecRepository:
         objects = await self._store.list(self._keys.spec_object(""), timeout_s=20.0)
         for item in chunks.items:
             if item.key in named:
-                named |= {
-                    self._keys.spec_object(e.sha256) for e in join_manifest([item.value]).values()
-                }
+                digests = _digests(join_manifest([item.value]))
+                named |= {self._keys.spec_object(digest) for digest in digests}
         unnamed = [i.key for i in (*chunks.items, *objects.items) if i.key not in named]
         head = await self._store.get(self._keys.head)
         # Whoever applied since the listing may name what looked unnamed.
@@ -349,6 +352,16 @@ class SpecRepository:
                 return start
             expected = result.revision
         return len(keys)
+
+
+def _entry(text: str, source: str, files: Mapping[str, str] | None) -> Entry:
+    digests = {name: digest_of(content.encode()) for name, content in (files or {}).items()}
+    return Entry(digest_of(text.encode()), source, tuple(sorted(digests.items())))
+
+
+def _digests(manifest: Manifest) -> set[str]:
+    """Names of all pieces that the manifest's objects are made of."""
+    return {digest for entry in manifest.values() for digest in entry.digests}
 
 
 def _check_owners(manifest: Manifest, refs: Set[str], source: str) -> None:

@@ -47,11 +47,12 @@ class HeadInfo:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object exactly as written. `source` owns it."""
+    """One object exactly as written, and the files that it names. `source` owns it."""
 
     text: str
     source: str
     sha256: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,16 @@ class Revision(Record):
 
 
 class Entry(NamedTuple):
-    """One object in a manifest."""
+    """One object in a manifest; `files` are digests by the name that the object's text uses."""
 
     sha256: str
     source: str
+    files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Everything that this entry keeps from being collected."""
+        return frozenset({self.sha256, *(digest for _, digest in self.files)})
 
 
 Manifest = dict[str, Entry]
@@ -141,8 +148,18 @@ def assemble(
 
 def load_stored(stored: StoredSet, types: TypeCatalogue) -> SpecSet:
     """Validate a stored revision; places in errors read "Kind/name:line". Raises `SpecErrors`."""
-    sources = [Source(ref, item.text.encode()) for ref, item in sorted(stored.objects.items())]
-    return load(sources, types)
+    return load([source_of(ref, item) for ref, item in sorted(stored.objects.items())], types)
+
+
+def source_of(name: str, item: StoredObject) -> Source:
+    """A stored object as the loader reads it, with its files as they were applied."""
+
+    def read(path: str) -> bytes:
+        if path not in item.files:
+            raise ValueError(f"{path!r} was not stored with it")
+        return item.files[path].encode()
+
+    return Source(name, item.text.encode(), read)
 
 
 def stored_set(
@@ -153,23 +170,33 @@ def stored_set(
 ) -> StoredSet:
     objects: dict[str, StoredObject] = {}
     for ref, entry in sorted(manifest.items()):
-        data = value_of(keys.spec_object(entry.sha256))
-        if data is None:
-            raise Incomplete(f"{ref} of revision {record.revision} is missing")
-        objects[ref] = StoredObject(data.decode(), entry.source, entry.sha256)
+        texts: dict[str, str] = {}
+        for name, digest in (("", entry.sha256), *entry.files):
+            data = value_of(keys.spec_object(digest))
+            if data is None:
+                raise Incomplete(f"{ref} {name} of revision {record.revision} is missing")
+            texts[name] = data.decode()
+        text = texts.pop("")
+        objects[ref] = StoredObject(text, entry.source, entry.sha256, texts)
     return StoredSet(record.revision, objects, record.info())
 
 
 def split_manifest(manifest: Manifest) -> dict[str, bytes]:
     """Chunks by digest. An object's place depends on its name only, so chunks stay the same."""
-    size = sum(len(ref) + len(entry.source) + 100 for ref, entry in manifest.items())
+    size = sum(
+        len(ref) + len(e.source) + 100 + sum(len(path) + 100 for path, _ in e.files)
+        for ref, e in manifest.items()
+    )
     count = 1
     while size / count > _CHUNK_BYTES:
         count *= 2
-    buckets: list[dict[str, dict[str, str]]] = [{} for _ in range(count)]
+    buckets: list[dict[str, dict[str, object]]] = [{} for _ in range(count)]
     for ref in sorted(manifest):
         bucket = buckets[int(digest_of(ref.encode())[:8], 16) % count]
-        bucket[ref] = {"sha256": manifest[ref].sha256, "source": manifest[ref].source}
+        entry = manifest[ref]
+        bucket[ref] = {"sha256": entry.sha256, "source": entry.source}
+        if entry.files:
+            bucket[ref]["files"] = dict(entry.files)
     texts = [json.dumps(bucket, separators=(",", ":")).encode() for bucket in buckets]
     return {digest_of(text): text for text in texts}
 
@@ -180,7 +207,8 @@ def join_manifest(chunks: Iterable[bytes | None]) -> Manifest:
         if chunk is None:
             raise Incomplete("a chunk of the manifest is missing")
         for ref, entry in json.loads(chunk).items():
-            manifest[ref] = Entry(entry["sha256"], entry["source"])
+            files = tuple(sorted(entry.get("files", {}).items()))
+            manifest[ref] = Entry(entry["sha256"], entry["source"], files)
     return manifest
 
 

@@ -17,6 +17,7 @@ from specs.fields import path_text
 from specs.messages import described, problems_of
 from specs.monitor import MonitorSpec
 from specs.resource import ResourceSpec
+from specs.script import Files, loading
 from specs.server import Server
 from specs.sources import MAX_FILE_BYTES, Source, read_sources
 from specs.spec_set import KINDS, LoadedObject, ObjectRef, SpecSet
@@ -54,8 +55,8 @@ def load(sources: Sequence[Source], types: TypeCatalogue) -> SpecSet:
     """
     loaded: dict[ObjectRef, LoadedObject] = {}
     problems: list[SpecProblem] = []
-    for name, document in _all_documents(sources, problems):
-        item = _load_document(name, document, types, problems)
+    for source, document in _all_documents(sources, problems):
+        item = _load_document(source, document, types, problems)
         if item is None:
             continue
         first = loaded.setdefault(item.ref, item)
@@ -88,7 +89,8 @@ def load_one(source: Source, model: type[M]) -> M:
     for document in documents[:1]:
         parsed = _parse(source.name, document, problems)
         if not problems:
-            value = _validated(model, parsed.data, source.name, parsed, (), problems)
+            files = Files(source.read)
+            value = _validated(model, parsed.data, source.name, parsed, (), problems, files)
     if value is None or problems:
         raise SpecErrors(*problems)
     return value
@@ -96,7 +98,7 @@ def load_one(source: Source, model: type[M]) -> M:
 
 def _all_documents(
     sources: Sequence[Source], problems: list[SpecProblem]
-) -> Iterator[tuple[str, Text]]:
+) -> Iterator[tuple[Source, Text]]:
     """Ends early where nobody would read on: the wrong file can have a problem on each line."""
     for source in sources:
         for document in _documents(source, problems):
@@ -104,7 +106,7 @@ def _all_documents(
                 message = f"more than {MAX_PROBLEMS} problems; the rest was not read"
                 problems.append(SpecProblem(source.name, document.line, 1, "", message, "E0010"))
                 return
-            yield source.name, document
+            yield source, document
 
 
 def _documents(source: Source, problems: list[SpecProblem]) -> Iterator[Text]:
@@ -138,10 +140,10 @@ def _parse(name: str, document: Text, problems: list[SpecProblem]) -> Parsed:
 
 
 def _load_document(
-    name: str, document: Text, types: TypeCatalogue, problems: list[SpecProblem]
+    source: Source, document: Text, types: TypeCatalogue, problems: list[SpecProblem]
 ) -> LoadedObject | None:
     """None when the document has problems; they are added to `problems`."""
-    before = len(problems)
+    before, name, files = len(problems), source.name, Files(source.read)
     parsed = _parse(name, document, problems)
     if parsed.data is None:
         return None
@@ -152,7 +154,7 @@ def _load_document(
     model: type[Document] = KINDS[kind]
     if kind in _FAMILIES:
         model, data = _typed(name, kind, parsed, types, problems)
-    value = _validated(model, data, name, parsed, (), problems)
+    value = _validated(model, data, name, parsed, (), problems, files)
     levels = _fence_levels(name, parsed, types, problems) if kind == Server.KIND else ()
     if isinstance(value, Server):
         value = _with_levels(value, levels)
@@ -160,7 +162,7 @@ def _load_document(
         return None
     line, _ = parsed.positions.value(())
     ref = ObjectRef(kind, value.metadata.name)
-    return LoadedObject(ref, value, document.text, name, line, parsed.positions)
+    return LoadedObject(ref, value, document.text, name, line, parsed.positions, files.texts)
 
 
 def _problem(name: str, parsed: Parsed, path: Path, message: str, code: str) -> SpecProblem:
@@ -197,10 +199,11 @@ def _validated(
     parsed: Parsed,
     prefix: Path,
     problems: list[SpecProblem],
+    files: Files,
 ) -> M | None:
     try:
         # Strict JSON: a list is a tuple and text is an enum, but "4" is no number and 1 no truth.
-        return model.model_validate_json(json.dumps(data), strict=True)
+        return model.model_validate_json(json.dumps(data), strict=True, context=loading(files))
     except ValidationError as error:
         problems.extend(
             problems_of(error, model, data, file=name, positions=parsed.positions, prefix=prefix)
@@ -277,7 +280,7 @@ def _fence_levels(
             problems.append(_problem(name, parsed, (*path, "type"), message, "E0106"))
             continue
         named = {**level, "type": canonical_name(model, str(given))}
-        value = _validated(model, named, name, parsed, path, problems)
+        value = _validated(model, named, name, parsed, path, problems, Files(None))
         if value is not None:
             levels.append(value.model_dump(mode="json", by_alias=True, exclude_none=True))
     return tuple(levels)

@@ -4,12 +4,14 @@ Used by `clusterctl` through `specs.load`.
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from specs.errors import SpecErrors, SpecProblem
+from specs.script import MAX_SCRIPT_BYTES, ReadFile
 
 MAX_FILE_BYTES = 8 * 2**20
 STDIN_NAME = "<stdin>"
@@ -18,10 +20,11 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One text and the name that problems give it."""
+    """One text and the name that problems give it. `read` gives the files that it names."""
 
     name: str
     text: bytes
+    read: ReadFile | None = field(default=None, repr=False, compare=False)
 
 
 def read_sources(paths: Sequence[str], stdin: BinaryIO | None) -> list[Source]:
@@ -82,8 +85,33 @@ def _read(name: str, stdin: BinaryIO | None) -> Source:
         source = Source(STDIN_NAME, stdin.read(MAX_FILE_BYTES + 1))
     else:
         with Path(name).open("rb") as file:
-            source = Source(name, file.read(MAX_FILE_BYTES + 1))
+            text = file.read(MAX_FILE_BYTES + 1)
+        source = Source(name, text, lambda path: read_beside(Path(name), path))
     if len(source.text) > MAX_FILE_BYTES:
         message = f"larger than {MAX_FILE_BYTES // 2**20} MiB"
         raise SpecErrors(SpecProblem(source.name, 0, 0, "", message, "E0002"))
     return source
+
+
+def read_beside(source: Path, path: str) -> bytes:
+    """A file below the directory of `source`, one byte more than a script may have at most.
+
+    Raises ValueError with a sentence: missing, outside, no regular file, not readable.
+    """
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\0" in path:
+        raise ValueError(f"{path[:60]!r} must be relative to {source.name} and below its directory")
+    directory = Path(os.path.realpath(source.parent))
+    real = Path(os.path.realpath(directory / pure))
+    if not real.is_relative_to(directory):
+        raise ValueError(f"{path!r} leads out of the directory of {source.name}")
+    try:
+        # A pipe without a writer must not hang the command.
+        handle = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ValueError(f"{path!r} is not a file")
+            return file.read(MAX_SCRIPT_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ValueError(f"{path!r} cannot be read: {reason}") from None

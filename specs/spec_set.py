@@ -45,7 +45,9 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True)
 class LoadedObject:
-    """One object: its validated model, its text exactly as written, and where that stands."""
+    """One object: its validated model, its text exactly as written, and where that stands.
+
+    `files` are the contents of the files that the text names, by the name written there."""
 
     ref: ObjectRef
     model: Document
@@ -53,6 +55,7 @@ class LoadedObject:
     source: str
     line: int
     positions: Positions = field(repr=False, compare=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def problem(
         self,

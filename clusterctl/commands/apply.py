@@ -64,6 +64,7 @@ def command(
             if not dry_run and not proposal.nothing:
                 revision = await connection.repository.apply(
                     proposal.texts,
+                    files=proposal.files,
                     source=source,
                     author=who(),
                     message=message,

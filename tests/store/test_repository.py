@@ -252,3 +252,50 @@ async def test_2000_objects_are_one_flip_on_each_store(rig: Rig) -> None:
     assert head.create_revision == head.mod_revision
     await rig.store.commit(Transaction((), (Delete(keys.root, prefix=True),)))
     assert await apply(repository, {"Group/a": "1"}) == 1
+
+
+START, OTHER = "#!/bin/sh\nexit 0\n", "#!/bin/sh\nexit 1\n"
+
+
+async def test_files_are_stored_with_the_object_that_names_them(
+    repository: SpecRepository, state: MemoryState
+) -> None:
+    files = {"Group/web": {"start.sh": START, "größe.sh": START}}
+    await apply(repository, {"Group/web": WEB}, files=files)
+    assert (await repository.read()).objects["Group/web"].files == files["Group/web"]
+    stored = await MemoryStore(state).list(KEYS.spec_object(""))
+    assert len(stored.items) == 2  # the object, and one content for both names
+
+
+async def test_another_content_of_a_file_is_another_revision(repository: SpecRepository) -> None:
+    for number, text in enumerate((START, OTHER, OTHER), 1):
+        files = {"Group/web": {"start.sh": text}}
+        assert await apply(repository, {"Group/web": WEB}, files=files) == min(number, 2)
+
+
+async def test_a_rollback_brings_the_old_script_back(repository: SpecRepository) -> None:
+    for text in (START, OTHER):
+        await apply(repository, {"Group/web": WEB}, files={"Group/web": {"start.sh": text}})
+    assert await repository.rollback(1) == 3
+    assert (await repository.read()).objects["Group/web"].files == {"start.sh": START}
+
+
+async def test_what_a_kept_revision_names_is_never_collected(
+    repository: SpecRepository, state: MemoryState
+) -> None:
+    files = {"Group/web": {"start.sh": START}}
+    await apply(repository, {"Group/web": WEB}, files=files)
+    await apply(repository, {}, remove={"Group/web"})
+    assert await repository.collect() == 0
+    await repository.rollback(1)
+    assert (await repository.read()).objects["Group/web"].files == files["Group/web"]
+
+
+async def test_half_of_a_script_s_pieces_is_no_set(
+    repository: SpecRepository, state: MemoryState
+) -> None:
+    await apply(repository, {"Group/web": WEB}, files={"Group/web": {"start.sh": START}})
+    items = (await MemoryStore(state).list(KEYS.spec)).items
+    values = {item.key: item.value for item in items if item.value != START.encode()}
+    with pytest.raises(Incomplete, match=r"start\.sh"):
+        assemble(KEYS, values.get)
