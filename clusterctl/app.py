@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "status": "The whole cluster on one screen, worst first.",
         "get": "List objects with their state.",
         "describe": "Everything about one object.",
+        "why": "The last decision about an object, and how it came to it.",
         "events": "What happened, in order of time.",
         "doctor": "Check whether the next failover would work (exit 1 if not).",
         "wait": "Wait until an object reaches a state.",

@@ -139,9 +139,16 @@ def group_view(
         live=report is not None,
         needs_person=needs_person,
         next_command=next_command,
-        candidates=verdict.candidates if verdict else (),
+        candidates=_candidates(ownership, verdict),
         failures=verdict.failures if verdict else (),
     )
+
+
+def _candidates(ownership: Ownership | None, verdict: Verdict | None) -> tuple[Candidate, ...]:
+    """Of the choice that is open now, else of the one that chose the owner."""
+    if verdict is not None and verdict.candidates:
+        return verdict.candidates
+    return ownership.candidates if ownership is not None and ownership.owner is not None else ()
 
 
 def owner_lives(ownership: Ownership, records: StoredRecords) -> bool:
