@@ -27,12 +27,14 @@ from reconciler.adapters.linux.local_state import FileLocalState
 from reconciler.adapters.linux.machine import LinuxMachine
 from reconciler.adapters.linux.notify import READY, STOPPING, notify
 from reconciler.adapters.linux.probes import LinuxProbes
+from reconciler.adapters.linux.watchdog import WatchdogKeeper
 from reconciler.adapters.peers.configuration import KillEntry, PulseConfiguration, heartbeat_paths
 from reconciler.adapters.peers.pulse_peers import PulsePeers
 from reconciler.adapters.power import RegisteredPower
 from reconciler.binding import LeftoverDriver, bind
 from reconciler.config import DEFAULT_CONFIG, AgentConfig, load_config
 from reconciler.decide.keys import Keys
+from reconciler.decide.records import Session
 from reconciler.decide.snapshot import Specs
 from reconciler.loops.act import wait_for
 from reconciler.loops.agent_loops import AgentLoops
@@ -86,6 +88,8 @@ class Agent:
             keys=self.keys,
             clock=self.clock,
             store=self.store,
+        self.watchdog = WatchdogKeeper()
+        self._armed = self._deadline = 0.0
             peers=self.peers,
             machine=LinuxMachine(config.boot_id_file, allow_reset=True),
             events=self.events,
@@ -116,6 +120,8 @@ class Agent:
 
     def _facts(self) -> FactsLoop:
         gauges = LinuxGauges(
+                tasks.create_task(self._end_when_replaced())
+                tasks.create_task(self._keep_watchdog())
             self.config.state_directory,
             self.config.boot_id_file,
             self.host.network,
@@ -186,7 +192,8 @@ class Agent:
                 keys=tuple(keys),
                 interval=timing.heartbeat_interval,
                 misses=timing.heartbeat_misses,
-                dead_man=timing.dead_man,
+                dead_man=self._deadline,
+        self._deadline = self._dead_man(timing.dead_man)
                 session_ttl=timing.session_ttl,
                 paths=heartbeat_paths(
                     self.config.server, networks, addresses, self.config.heartbeat_port
@@ -201,7 +208,7 @@ class Agent:
         while True:
             wake.clear()
             try:
-                entries = await kill_list(self.host)
+                entries = await kill_list(self.host, self._policy_of)
             except HostError as error:
                 self.events.emit("kill_list_failed", error=str(error))
                 entries = registered
@@ -211,8 +218,56 @@ class Agent:
             await wait_for(self.state, wake, KILL_LIST_EVERY_S)
             await self.clock.sleep(0.1)
 
+    def _promise(self) -> Session | None:
+        """What this boot's session tells the others of its deadlines."""
+        stored = self.state.mirror.maps["sessions"].get(self.config.server)
+        mine = stored is not None and stored.record.boot_id == self.state.boot_id
+        return stored.record if stored is not None and mine else None
+
+    def _dead_man(self, wanted: float) -> float:
+        """A longer deadline is in force only once the others can read it."""
+        promise = self._promise()
+        return min(wanted, promise.dead_man_s) if promise and promise.dead_man_s else wanted
+
+    async def _keep_watchdog(self) -> None:
+        """The pulse has the deadline and the watchdog that this server's spec wants, for ever."""
+        wake = self.state.new_wake()
+        while True:
+            wake.clear()
+            specs = self.state.specs
+            if specs is not None:
+                if self._dead_man(specs.timing.dead_man) != self._deadline:
+                    self._configure_pulse(specs)
+                self._arm_watchdog(specs)
+            await wait_for(self.state, wake, KILL_LIST_EVERY_S)
+            await self.clock.sleep(0.1)
+
+    def _arm_watchdog(self, specs: Specs) -> None:
+        server, pulse = specs.servers.get(self.config.server), self.peers.status()
+        wanted = server.spec.watchdog if server else None
+        promise = self._promise()
+        if pulse.watchdog_error:
+            self.watchdog.forget()
+            self._armed = 0.0
+        if wanted is None or wanted.timeout == self._armed:
+            return
+        if promise is not None and 0 < promise.watchdog_s < wanted.timeout:
+            return  # a longer one only once the others can read it
+        if pulse.watchdog_s and not self.watchdog.is_open:
+            return  # the pulse of the agent before us holds it: fed, and opened by nobody else
+        try:
+            self.peers.arm(self.watchdog.descriptor(wanted.device), wanted.timeout)
+        except OSError as error:
+            self.events.emit("watchdog_failed", error=f"{wanted.device}: {error.strerror}")
+            return
+        self._armed = wanted.timeout
+
+    def _policy_of(self, resource: str) -> str:
+        return self.state.policy_of(self.loops.group_of(resource))
+
 
 def raise_priority() -> str | None:
+        await self.loops.adopted.wait()
     """A low real-time priority, not inherited by what we start; the reason if it is refused."""
     try:
         flags = os.SCHED_RR | os.SCHED_RESET_ON_FORK

@@ -11,7 +11,7 @@ from specs.errors import Severity, SpecProblem
 from specs.monitor_rules import check_monitors
 from specs.reference_rules import check_cycles, check_eligible, check_references
 from specs.spec_set import ObjectRef, SpecSet
-from specs.timing_rules import check_timing
+from specs.timing_rules import check_timing, check_watchdog
 
 AVAILABLE_FINAL_ACTIONS = ("none", "stop-group")
 MOST_VOTERS = 5
@@ -57,6 +57,11 @@ def _cluster(specs: SpecSet) -> Iterator[SpecProblem]:
         return
     item, spec = found[0], specs.cluster.spec
     yield from check_timing(item, spec.timing)
+    for name, server in specs.servers.items():
+        if server.spec.watchdog is not None:
+            of_server = specs.objects[ObjectRef("Server", name)]
+            timeout = server.spec.watchdog.timeout
+            yield from check_watchdog(of_server, timeout, spec.timing.resolved())
     heartbeats = [network.name for network in spec.networks if network.heartbeat]
     if not heartbeats:
         message = "no network carries heartbeats; every server would look dead"

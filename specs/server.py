@@ -1,11 +1,12 @@
 """Kind Server: one machine, its addresses and how the others can switch it off."""
 
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from specs.document import Document, Model
-from specs.scalars import Address, Name, impact
+from specs.scalars import Address, Duration, Name, impact
 
 
 class FencingSpec(Model):
@@ -35,6 +36,35 @@ class FencingSpec(Model):
     )
 
 
+def _whole_seconds(seconds: float) -> float:
+    if seconds != int(seconds):
+        raise ValueError("a watchdog counts whole seconds: write 1s, 2s, ...")
+    return seconds
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"'{path}' is not an absolute path")
+    return path
+
+
+class WatchdogSpec(Model):
+    """The device that resets this server when nobody feeds it.
+
+    Once armed it stays so until the next boot, also when it is removed from the spec."""
+
+    device: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default=Path("/dev/watchdog"),
+        description="The watchdog's device, or the unix socket of a program that stands in for it.",
+        json_schema_extra=impact("none", example="/dev/watchdog"),
+    )
+    timeout: Annotated[Duration, Field(ge=1, le=300), AfterValidator(_whole_seconds)] = Field(
+        description="Time without feeding after which it resets the server (W), whole seconds. It "
+        "must fit with `deadMan` into `sessionTTL`; the sum is checked.",
+        json_schema_extra=impact("none", example="1s"),
+    )
+
+
 class ServerSpec(Model):
     """One machine."""
 
@@ -50,6 +80,12 @@ class ServerSpec(Model):
         description="How to switch this server off. Without it the server cannot be fenced, and "
         "its groups stay blocked after its crash until a person confirms that it is off.",
         json_schema_extra=impact("none", default_text="none: the server cannot be fenced"),
+    )
+    watchdog: WatchdogSpec | None = Field(
+        default=None,
+        description="The hardware watchdog that the pulse feeds. It ends a server whose kernel or "
+        "pulse hangs, or that cannot stop what it must not run.",
+        json_schema_extra=impact("none", default_text="none: nobody resets a hanging server"),
     )
 
 

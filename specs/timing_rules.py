@@ -13,17 +13,37 @@ STORE_CALL_S = 0.7
 """Deadline of every call to the store."""
 CLOCK_DRIFT = 0.1
 """Two clocks are assumed to run within this ratio of each other (rho)."""
-WATCHDOG_S = 0.0
-"""No hardware watchdog in this release (W)."""
 RESET_S = 1.0
 """Kill path: cgroup kill, removal of addresses."""
 _SHORTEST_SILENCE_S = 0.06
 _ROUNDING = 1e-9
 
 
-def timing_sums(timing: Timing) -> tuple[str, ...]:
-    """The sums that are checked, worked out, one a line."""
-    return (_renewal_sum(timing), _dead_man_sum(timing), _detection_sum(timing))
+def timing_sums(timing: Timing, watchdog: float = 0.0) -> tuple[str, ...]:
+    """The sums that are checked, worked out, one a line. `watchdog`: the longest time-out (W) of a
+    Server's watchdog, 0 when there is none."""
+    return (_renewal_sum(timing), _dead_man_sum(timing, watchdog), _detection_sum(timing))
+
+
+def self_end(timing: Timing, watchdog: float) -> float:
+    """Seconds after the send time of its last renewal by which a server has ended what it must,
+    by any clock: its dead-man D, then its watchdog W, then the reset."""
+    return (timing.dead_man + watchdog) * (1 + CLOCK_DRIFT) + RESET_S
+
+
+def check_watchdog(item: LoadedObject, timeout: float, timing: Timing) -> Iterator[SpecProblem]:
+    """`item` is a Server whose watchdog has this time-out."""
+    usable = timing.session_ttl * (1 - CLOCK_DRIFT)
+    if self_end(timing, timeout) > usable + _ROUNDING:
+        longest = int((usable - RESET_S) / (1 + CLOCK_DRIFT) - timing.dead_man + _ROUNDING)
+        other = "lower deadMan or raise sessionTTL in the Cluster"
+        advice = f"timeout can be {_s(longest)} at most, or {other}" if longest >= 1 else other
+        yield item.problem(
+            ("spec", "watchdog", "timeout"),
+            f"does not hold: {_dead_man_sum(timing, timeout)}; the watchdog could reset the server "
+            f"after its session has ended: {advice}",
+            "E0401",
+        )
 
 
 def check_timing(item: LoadedObject, spec: TimingSpec) -> Iterator[SpecProblem]:
@@ -55,12 +75,12 @@ def _session_rules(t: Timing) -> Iterator[_Rule]:
         f"does not hold: {_renewal_sum(t)}; a busy store would end healthy sessions",
     )
     usable = t.session_ttl * (1 - CLOCK_DRIFT)
-    latest = (usable - RESET_S) / (1 + CLOCK_DRIFT) - WATCHDOG_S
+    latest = (usable - RESET_S) / (1 + CLOCK_DRIFT)
     advice = f"deadMan can be {_s(int(latest * 10) / 10)} at most"
     yield _Rule(
         ("deadMan", "sessionTTL"),
-        _dead_man_end(t) > usable + _ROUNDING,
-        f"does not hold: {_dead_man_sum(t)}; a server could still act after its session has "
+        self_end(t, 0.0) > usable + _ROUNDING,
+        f"does not hold: {_dead_man_sum(t, 0.0)}; a server could still act after its session has "
         f"ended: {advice if latest >= _renewals_need(t) else 'raise sessionTTL'}",
     )
     yield _Rule(
@@ -115,14 +135,10 @@ def _renewal_sum(t: Timing) -> str:
     )
 
 
-def _dead_man_end(t: Timing) -> float:
-    return (t.dead_man + WATCHDOG_S) * (1 + CLOCK_DRIFT) + RESET_S
-
-
-def _dead_man_sum(t: Timing) -> str:
+def _dead_man_sum(t: Timing, watchdog: float) -> str:
     return (
-        f"(deadMan {_s(t.dead_man)} + watchdog {_s(WATCHDOG_S)}) x {1 + CLOCK_DRIFT:g} + reset "
-        f"{_s(RESET_S)} = {_s(_dead_man_end(t))} <= sessionTTL {_s(t.session_ttl)} x "
+        f"(deadMan {_s(t.dead_man)} + watchdog {_s(watchdog)}) x {1 + CLOCK_DRIFT:g} + reset "
+        f"{_s(RESET_S)} = {_s(self_end(t, watchdog))} <= sessionTTL {_s(t.session_ttl)} x "
         f"{1 - CLOCK_DRIFT:g} = {_s(t.session_ttl * (1 - CLOCK_DRIFT))}"
     )
 

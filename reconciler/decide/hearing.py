@@ -38,10 +38,17 @@ class PeerView:
 class PeersView:
     """The pulse's whole view at `taken_at`; `late_ms` is how late the pulse itself ran at worst
     within the last detection time (am I slow?). `pulse_alive` is false when no view has come for
-    longer than the pulse promises; `paused`: the pulse itself stood still for more than H."""
+    longer than the pulse promises; `paused`: the pulse itself stood still for more than H.
+
+    `dead_man_s` is the deadline D that the pulse holds, `proven_at` the send time of the newest
+    renewal that it knows of (it outlives the agent), `watchdog_s` the time-out of the hardware
+    watchdog that it feeds; 0 while none is armed."""
 
     taken_at: float
     peers: Mapping[str, PeerView] = field(default_factory=dict)
     late_ms: float = 0.0
     pulse_alive: bool = False
     paused: bool = False
+    dead_man_s: float = 0.0
+    proven_at: float | None = None
+    watchdog_s: float = 0.0

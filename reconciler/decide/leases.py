@@ -50,6 +50,9 @@ def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
         return "this server is being fenced"
     if proven_off(snapshot, snapshot.me, snapshot.boot_id):
         return "a fence declared this server off"
+    mine = snapshot.sessions.get(snapshot.me)
+    if mine is not None and mine.record.watchdog_s and not snapshot.peers.watchdog_s:
+        return "the watchdog that others rely on is not armed"
     stored = snapshot.ownerships.get(group)
     if stored is None or stored.record.owner != snapshot.me:
         return "another server owns the group"

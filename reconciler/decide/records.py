@@ -31,7 +31,11 @@ class Record(BaseModel):
 class Session(Record):
     """run/sessions/<server>: this agent lives. Bound to its lease.
 
-    `incarnation` changes with every session; `boot_id` with every power-on.
+    `incarnation` changes with every session; `boot_id` with every power-on. `watchdog_s` is the
+    time-out W of the hardware watchdog that is armed since some time of this boot and stays so
+    (0: none), `dead_man_s` the longest deadline D that the pulse holds or is about to hold
+    (0: an agent that does not say). The record is written again, with the same incarnation, before
+    either becomes longer.
     """
 
     server: str
@@ -40,6 +44,12 @@ class Session(Record):
     lease: int
     version: str = ""
     started_wall: float = 0.0
+
+    watchdog_s: float = 0.0
+    dead_man_s: float = 0.0
+
+
+
 
 
 class Coordinator(Record):

@@ -40,6 +40,7 @@ class AgentLoops:
         self._make_driver, self._read_resource = make_driver, read_resource
         self._specs, self._on_specs = specs, on_specs
         self.runners: dict[str, GroupRunner] = {}
+        self.adopted = asyncio.Event()
         self._runner_tasks: asyncio.TaskGroup | None = None
         self.fences = FenceLoop(state, power, prober)
         self._local = LocalLoop(state, self._set_wants)
@@ -57,6 +58,7 @@ class AgentLoops:
             async with asyncio.TaskGroup() as tasks:
                 self._runner_tasks = tasks
                 self._adopt()
+                self.adopted.set()
                 for loop in (
                     self.state.mirror.follow_run(),
                     self.state.mirror.follow_status(),
@@ -79,6 +81,7 @@ class AgentLoops:
         """What an agent of this boot started before may still run: it is ours to keep or stop."""
         for group, started in sorted(self.state.local_state.started_groups().items()):
             resources = {}
+            self.state.store_loss[group] = str(started.get("on_store_loss", "stop"))
             if not started["resources"]:
                 self.state.events.emit(
                     "remembered_unreadable", group=group, resource="", error="the file is damaged"
@@ -103,6 +106,14 @@ class AgentLoops:
         if self._runner_tasks is not None:
             self._runner_tasks.create_task(runner.run())
         return runner
+
+    def group_of(self, resource: str) -> str:
+        """The group of a resource that runs here or is in the specs; "" if nobody knows it."""
+        for group, runner in self.runners.items():
+            if resource in runner.slots:
+                return group
+        known = self.state.specs.resources.get(resource) if self.state.specs else None
+        return known.spec.group if known else ""
 
     def _set_wants(self, wants: Mapping[str, LocalWant]) -> None:
         for group, want in wants.items():

@@ -390,7 +390,9 @@ class GroupRunner:
             for name, resource in resources.items()
         }
         try:
-            self._state.local_state.save_started(self.group, {"epoch": epoch, "resources": dumped})
+            policy = self._state.store_loss[self.group] = self._state.policy_of(self.group)
+            started = {"epoch": epoch, "resources": dumped, "on_store_loss": policy}
+            self._state.local_state.save_started(self.group, started)
         except OSError as error:
             raise ResourceError(f"what is started cannot be remembered: {error}") from error
 

@@ -4,6 +4,8 @@ A session is created only by a transaction that finds no open fence of this serv
 ownership records unchanged: whoever still owns after it, owned all the time.
 """
 
+from dataclasses import replace
+
 from reconciler.decide.membership import named_in_slot, proven_off
 from reconciler.decide.records import Answer, Session
 from reconciler.decide.snapshot import OwnSession, Snapshot
@@ -65,6 +67,7 @@ class SessionLoop:
             started_wall=state.clock.wall(),
         )
         key = state.keys.session(state.me)
+        facts = _facts(snapshot)
         transaction = Transaction(
             compares=self._compares(snapshot),
             operations=(Put(key, record.to_bytes(), proof.lease),),
@@ -74,12 +77,13 @@ class SessionLoop:
         if not result.succeeded:
             await state.store.revoke(proof.lease)
             await state.mirror.reread()
+            **facts,
             await state.clock.sleep(state.jitter(0.05))
             return
         state.mirror.apply_own(key, record.to_bytes(), result.revision)
         valid_until = proof.sent_at + proof.ttl_s
         state.own_session = OwnSession(incarnation, proof.lease, result.revision, valid_until)
-        state.proof_at = proof.sent_at
+        state.proof_at, state.proven = proof.sent_at, True
         state.events.emit("session_created", incarnation=incarnation, boot_id=state.boot_id)
         self._report(snapshot, "quorum")
         state.wake()
@@ -110,7 +114,8 @@ class SessionLoop:
         state.own_session = OwnSession(
             own.incarnation, own.lease, own.mod_revision, proof.sent_at + proof.ttl_s
         )
-        state.proof_at = max(state.proof_at, proof.sent_at)
+        state.proof_at = max(state.proof_at, proof.sent_at) if state.proven else proof.sent_at
+        state.proven = True
         self._report(snapshot, "quorum")
         stored = state.mirror.maps["sessions"].get(state.me)
         if stored is None or stored.record.incarnation != own.incarnation:
@@ -126,7 +131,8 @@ class SessionLoop:
 
     def _report(self, snapshot: Snapshot, store: str) -> None:
         state = self._state
-        until = state.proof_at + snapshot.specs.timing.session_ttl
+        # An agent that was never proven says nothing: the pulse's older proof must age on.
+        until = state.proof_at + snapshot.specs.timing.session_ttl if state.proven else None
         state.peers.report(store=store, proof_until=until)
 
 
@@ -168,8 +174,29 @@ class AnswerLoop:
         )
         try:
             result = await state.store.commit(transaction, timeout_s=1.0)
+        await self._publish_facts(snapshot, own, stored)
         except Indeterminate as error:
             state.events.emit("challenge_answer_failed", error=str(error))
+    async def _publish_facts(
+        self, snapshot: Snapshot, own: OwnSession, stored: Stored[Session]
+    ) -> None:
+        """What others reckon with when this session ends: written before it becomes longer."""
+        facts = _facts(snapshot)
+        if all(getattr(stored.record, name) == value for name, value in facts.items()):
+            return
+        state, key = self._state, self._state.keys.session(self._state.me)
+        record = stored.record.model_copy(update={**facts, "nonce": state.nonce()})
+        result = await state.store.commit(
+            Transaction(
+                (Unchanged(key, stored.mod_revision),),
+                (Put(key, record.to_bytes(), own.lease),),
+                guard=key,
+            )
+        )
+        if result.succeeded:
+            state.mirror.apply_own(key, record.to_bytes(), result.revision)
+            state.own_session = replace(own, mod_revision=result.revision)
+
             self._wake.set()
             await state.clock.sleep(state.jitter(0.02))
             return
@@ -181,6 +208,16 @@ class AnswerLoop:
         if result.succeeded:
             self._answered = nonce
             state.mirror.apply_own(key, record.to_bytes(), result.revision)
+def _facts(snapshot: Snapshot) -> dict[str, float]:
+    """How long this server may act after its last proof, as it is or is about to be."""
+    pulse, server = snapshot.peers, snapshot.specs.servers.get(snapshot.me)
+    wanted = server.spec.watchdog.timeout if server and server.spec.watchdog else 0.0
+    return {
+        "watchdog_s": max(pulse.watchdog_s, wanted) if pulse.watchdog_s else 0.0,
+        "dead_man_s": max(pulse.dead_man_s, snapshot.specs.timing.dead_man),
+    }
+
+
             state.events.emit("challenge_answered", nonce=nonce)
             return
         found = result.found.get(key)

@@ -56,6 +56,8 @@ class AgentState:
         self.started_at = clock.now()
         self.proof_at = clock.now()
         self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
+        self.proven = False  # until then `proof_at` is a guess, and the pulse may know better
+        self.store_loss: dict[str, str] = {}  # policy of each group that was started here
         self.local_groups: dict[str, LocalGroup] = {}
         self.monitors: dict[str, MonitorStatus] = {}
         self.monitors_known = False  # whether `monitors` has all that this server shall run
@@ -100,6 +102,18 @@ class AgentState:
         maps, singles = self.mirror.maps, self.mirror.singles
         return Snapshot(
             now=self.clock.now(),
+    def policy_of(self, group: str) -> str:
+        """What losing the store means for a group that runs here: by its ownership record, else by
+        what was remembered at its start. What nobody knows is not left running unproven."""
+        stored = self.mirror.maps["groups"].get(group)
+        if stored is not None and stored.record.owner == self.me:
+            return str(stored.record.on_store_loss)
+        return self.store_loss.get(group, "stop")
+
+    def _newest_proof(self) -> float:
+        known = self.peers.view().proven_at
+        return self.proof_at if self.proven or known is None else known
+
             wall=self.clock.wall(),
             me=self.me,
             boot_id=self.boot_id,
@@ -107,7 +121,7 @@ class AgentState:
             peers=self.peers.view(),
             own_session=self.own_session,
             fresh_at=self.mirror.fresh_at,
-            proof_at=self.proof_at,
+            proof_at=self._newest_proof(),
             revision=self.mirror.revision,
             sessions=MappingProxyType(maps["sessions"]),
             coordinator=singles["coordinator"],

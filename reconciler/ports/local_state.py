@@ -16,8 +16,8 @@ class LocalState(Protocol):
         ...
 
     def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
-        """For each group that may run here: {"epoch": int, "resources": {name: spec as JSON}};
-        no resources when what was written down is damaged."""
+        """For each group that may run here: {"epoch": int, "resources": {name: spec as JSON},
+        "on_store_loss": "keep" or "stop"}; no resources when what was written down is damaged."""
         ...
 
     def save_started(self, group: str, started: Mapping[str, Any] | None) -> None:

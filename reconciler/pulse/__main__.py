@@ -24,6 +24,8 @@ def main() -> int:
         pulse = Pulse(arguments.socket, arguments.state)
     except AlreadyRunning:
         return 3
+    # In order, so that a server without anything left to end is not reset by its watchdog.
+    signal.signal(signal.SIGTERM, lambda *_: pulse.stop())
     os.chdir("/")
     pulse.run()
     return 0

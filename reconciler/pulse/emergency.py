@@ -7,6 +7,7 @@ Entries (JSON objects in the list of `register-kill`):
     {"kind": "pid", "pid": 123, "start_time": 4567}      start_time: field 22 of /proc/PID/stat
     {"kind": "address", "address": "10.77.2.100/24", "interface": "eth1"}
 
+An entry may carry `"policy": "stop"` (see `deadman`; without it: `keep`).
 A pid is ended with everything below it; one whose start time differs is somebody else's by now.
 """
 
@@ -38,7 +39,12 @@ def check_entry(entry: Mapping[str, Any]) -> None:
         "address": (("address", str), ("interface", str)),
     }
     fields = wanted.get(str(entry.get("kind")))
-    if fields is None or any(not isinstance(entry.get(name), kind) for name, kind in fields):
+    known = entry.get("policy", "keep") in ("keep", "stop")
+    if (
+        fields is None
+        or not known
+        or any(not isinstance(entry.get(name), kind) for name, kind in fields)
+    ):
         raise ValueError(f"not an entry of the kill list: {dict(entry)}")
 
 
@@ -47,6 +53,30 @@ def end_all(entries: Sequence[Mapping[str, Any]]) -> list[Outcome]:
     what clients reach, and they are quickest."""
     ordered = sorted(entries, key=lambda entry: entry["kind"] != "address")
     return [_end(entry) for entry in ordered]
+
+
+def is_over(entry: Mapping[str, Any]) -> bool:
+    """Seen ended: no process of it is left, the address is gone. False when that is not known."""
+    try:
+        if entry["kind"] == "address":
+            delete_address(entry["address"], entry["interface"])
+            return True
+        if entry["kind"] == "cgroup":
+            return _is_empty(entry["path"].removesuffix("/cgroup.kill"))
+        return _start_time(entry["pid"]) != entry["start_time"] or _stat(entry["pid"])[0] in "ZX"
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _is_empty(folder: str) -> bool:
+    if not os.path.isdir(folder):
+        return True
+    try:
+        with open(f"{folder}/cgroup.events", encoding="ascii") as events:
+            return "populated 0" in events.read()
+    except FileNotFoundError:
+        with open(f"{folder}/cgroup.procs", encoding="ascii") as members:
+            return not members.read().strip()
 
 
 def _end(entry: Mapping[str, Any]) -> Outcome:

@@ -1,6 +1,7 @@
 """The pulse's end of the link to the agent: unix SOCK_SEQPACKET, one JSON object a message.
 
-Agent to pulse: `configure`, `report`, `register-kill`, `stop`.
+Agent to pulse: `configure`, `report`, `register-kill`, `watchdog` (with the device's descriptor),
+`stop`.
 Pulse to agent: `hello` on connect, `view` at each transition and at least every 200 ms,
 `configured`/`refused` as answers. Views are whole, so one that an agent is too slow to take is
 dropped and the next one repeats everything; nothing here ever waits for an agent.
@@ -16,6 +17,7 @@ from typing import Any
 
 MAX_MESSAGE = 256 * 1024
 _MAX_AGENTS = 8
+_MAX_DESCRIPTORS = 4
 
 
 class AlreadyRunning(Exception):
@@ -33,11 +35,12 @@ class Connection:
         return self.sock.fileno()
 
     def receive(self) -> list[dict[str, Any]]:
-        """All messages that wait; marks the connection closed at its end."""
+        """All messages that wait; marks the connection closed at its end. Descriptors that came
+        with a message are in its `_descriptors`, and are the caller's."""
         messages: list[dict[str, Any]] = []
         while not self.closed:
             try:
-                raw = self.sock.recv(MAX_MESSAGE)
+                raw, descriptors, _, _ = socket.recv_fds(self.sock, MAX_MESSAGE, _MAX_DESCRIPTORS)
             except BlockingIOError:
                 break
             except OSError:
@@ -46,7 +49,7 @@ class Connection:
             if not raw:
                 self.closed = True
                 break
-            messages.append(_decode(raw))
+            messages.append({**_decode(raw), "_descriptors": descriptors})
         return messages
 
     def send(self, message: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from reconciler.pulse.packet import STORE_STATES, Heartbeat, KeyRing, Refused
 from reconciler.pulse.path import HeartbeatPath
 from reconciler.pulse.realtime import harden
 from reconciler.pulse.watch import DeadMan
+from reconciler.pulse.watchdog import Watchdog
 
 SCHEMA = 1
 VIEW_EVERY_S = 0.2
@@ -41,6 +42,7 @@ class Pulse:
         self._selector.register(self._link, selectors.EVENT_READ)
         self._start = secrets.token_hex(8)
         self._dead_man = DeadMan(state_path, now)
+        self._watchdog = Watchdog()
         self._configuration: settings.Configuration | None = None
         self._keys: KeyRing | None = None
         self._judge: Judge | None = None
@@ -55,13 +57,18 @@ class Pulse:
         self._upkeeps = 0
         self._stopping = False
 
+    def stop(self) -> None:
+        """End in order, after the pass that is under way."""
+        self._stopping = True
+
     def run(self) -> None:
-        """Until an agent says `stop` or the socket file is gone."""
+        """Until `stop`, an agent says so, or the socket file is gone."""
         _log("pulse_started", pid=os.getpid(), realtime=self._realtime, locked=self._locked)
         try:
             while not self._stopping:
                 self._pass()
         finally:
+            self._let_go_of_watchdog()
             for path in self._paths.values():
                 path.close()
             self._link.close()
@@ -175,6 +182,14 @@ class Pulse:
             ended = [{"entry": o.entry, "error": o.error} for o in outcomes]
             _log("dead_man_fired", ended=ended)
             self._publish(time.monotonic())
+        if self._watchdog.timeout and self._dead_man.may_feed():
+            self._watchdog.feed(now)
+
+    def _let_go_of_watchdog(self) -> None:
+        """An orderly end with nothing left running disarms it; any other end does not."""
+        if self._stopping and self._watchdog.timeout and not self._dead_man.is_armed:
+            refused = self._watchdog.disarm()
+            _log("watchdog_disarmed", refused=refused)
 
     # -- the agent ------------------------------------------------------------------------------
 
@@ -197,8 +212,12 @@ class Pulse:
         connection.close()
 
     def _obey(self, message: dict[str, Any], now: float) -> dict[str, Any]:
-        op = message.get("op")
+        op, descriptors = message.get("op"), message.pop("_descriptors", [])
         try:
+            if op == "watchdog":
+                self._watchdog.take(descriptors.pop(), float(message["timeout"]))
+                _log("watchdog_armed", timeout=self._watchdog.timeout)
+                return {"op": "watchdog-armed", "timeout": self._watchdog.timeout}
             if op == "configure":
                 changed = self._configure(settings.parse(message), now)
                 return {"op": "configured", "changed": changed}
@@ -211,9 +230,12 @@ class Pulse:
             if op == "stop":
                 self._stopping = True
                 return {"op": "stopping"}
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError, IndexError) as error:
             _log("message_refused", op=op, reason=str(error))
             return {"op": "refused", "what": op, "reason": str(error)}
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         return {"op": "refused", "what": str(op), "reason": "unknown operation"}
 
     def _report(self, message: dict[str, Any], now: float) -> None:
@@ -312,6 +334,8 @@ class Pulse:
             "start": self._start,
             "warnings": self._warnings,
             "dead_man": self._dead_man.summary(now),
+            "deadline": self._configuration.dead_man if self._configuration else 0.0,
+            "watchdog": self._watchdog.summary(now),
             "peers": {},
         }
         if judge is None:

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from reconciler.pulse import deadman
-from reconciler.pulse.emergency import Outcome, check_entry, end_all
+from reconciler.pulse.deadman import Policy, Scope
+from reconciler.pulse.emergency import Outcome, check_entry, end_all, is_over
 
 SCHEMA = 1
 _SAVE_EVERY_S = 1.0
@@ -21,6 +22,7 @@ class DeadMan:
         self._path = state_path
         self._state = deadman.DeadManState()
         self._entries: list[dict[str, Any]] = []
+        self._due: list[dict[str, Any]] = []
         self._proven_at = now  # nothing known yet: the deadline runs from here
         self._saved_at = float("-inf")
         self._boot_id = ""
@@ -50,26 +52,40 @@ class DeadMan:
             self._save(now)
 
     def judge(self, now: float, deadline: float, hears_majority: bool | None) -> list[Outcome]:
-        """Decide, and when it is time end everything. Returns what was ended, and nothing when it
-        fired again with the same result."""
+        """Decide, and when it is time end what must end. Returns what was ended, and nothing when
+        it fired again with the same result."""
+        stop = [entry for entry in self._entries if _policy(entry) is Policy.STOP]
         situation = deadman.Situation(
-            now, deadline, self._proven_at, hears_majority, bool(self._entries)
+            now, deadline, self._proven_at, hears_majority, bool(self._entries), bool(stop)
         )
-        again = self._state.fired_at is not None
-        self._state, fire = deadman.step(self._state, situation)
+        before = self._state
+        self._state, scope, fire = deadman.step(before, situation)
+        again = before.fired_at is not None and before.fired is scope
+        self._due = {Scope.NOTHING: [], Scope.STOP: stop, Scope.EVERYTHING: self._entries}[scope]
         if not fire:
             return []
-        outcomes = end_all(self._entries)
+        outcomes = end_all(self._due)
         if again and outcomes == self.outcomes:
             return []
         self.fired += 1
         self.outcomes = outcomes
         return outcomes
 
+    def may_feed(self) -> bool:
+        """False while something runs that the last judgement wanted ended: then only a reset
+        ends it."""
+        return all(is_over(entry) for entry in self._due)
+
+    @property
+    def is_armed(self) -> bool:
+        """There is something to end."""
+        return bool(self._entries)
+
     def summary(self, now: float) -> dict[str, Any]:
         """For the view: times are seconds."""
         since = self._state.isolated_since
         return {
+            "proven_at": self._proven_at,
             "armed": len(self._entries),
             "proof_age": round(now - self._proven_at, 3),
             "isolated_for": None if since is None else round(now - since, 3),
@@ -107,4 +123,9 @@ class DeadMan:
             self._proven_at = float(content["proven_at"])
             self._boot_id = str(content["boot_id"])
         except (OSError, ValueError, KeyError, TypeError):
-            return  # unreadable: the deadline runs from now, as for a first start
+            # What it held is not known: nothing counts as proven until the agent says so again.
+            self._proven_at = 0.0
+
+
+def _policy(entry: Mapping[str, Any]) -> Policy:
+    return Policy(entry.get("policy", Policy.KEEP))

@@ -5,10 +5,12 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from reconciler.pulse.emergency import check_entry, end_all
+from reconciler.pulse import watch
+from reconciler.pulse.emergency import check_entry, end_all, is_over
 from reconciler.pulse.watch import DeadMan
 
 TTL, D = 10.0, 6.0
@@ -83,6 +85,7 @@ def test_one_failure_does_not_keep_the_others_alive() -> None:
         {"kind": "pid", "pid": "1", "start_time": 1},
         {"kind": "address", "address": "10.0.0.1/24"},
         {"kind": "machine"},
+        {"kind": "pid", "pid": 1, "start_time": 1, "policy": "perhaps"},
     ],
 )
 def test_an_entry_that_could_not_be_ended_is_refused_at_once(entry: dict[str, object]) -> None:
@@ -114,13 +117,50 @@ def test_another_boots_list_is_forgotten(tmp_path: Path) -> None:
     assert after.summary(104.0)["armed"] == 0
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "{", "[]", '{"schema": 1}', json.dumps({"schema": 1, "proven_at": 1e9, "entries": []})],
-)
-def test_an_unreadable_state_is_a_first_start(tmp_path: Path, content: str) -> None:
-    (tmp_path / "state").write_text(content)
+def test_another_boots_state_is_a_first_start(tmp_path: Path) -> None:
+    ahead = {"schema": 1, "boot_id": "b", "proven_at": 1e9, "entries": []}
+    (tmp_path / "state").write_text(json.dumps(ahead))
     assert DeadMan(str(tmp_path / "state"), 50.0).summary(50.0)["proof_age"] == 0.0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 1}'])
+def test_an_unreadable_state_proves_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "state").write_text(content)
+    dead_man = DeadMan(str(tmp_path / "state"), 50.0)
+    assert dead_man.summary(50.0)["proof_age"] == 50.0
+    dead_man.prove(49.0 + TTL, TTL, 50.0)
+    assert dead_man.summary(50.0)["proof_age"] == 1.0
+
+
+def test_only_what_must_stop_is_ended_while_others_are_heard() -> None:
+    with process("sleep", "1000") as (kept, keep), process("sleep", "1000") as (other, stop):
+        dead_man = DeadMan(None, 0.0)
+        dead_man.register([keep, {**stop, "policy": "stop"}], 0.0)
+        assert not dead_man.judge(D, D, hears_majority=True)
+        assert len(dead_man.judge(D + 0.1, D, hears_majority=True)) == 1
+        assert other.wait(timeout=10) == -9
+        assert kept.poll() is None
+
+
+def test_the_watchdog_is_fed_only_once_what_must_end_is_seen_ended() -> None:
+    with process("sleep", "1000") as (workload, entry):
+        dead_man = DeadMan(None, 0.0)
+        dead_man.register([{**entry, "policy": "stop"}], 0.0)
+        assert dead_man.may_feed()
+        # Someone whom no signal reaches, as in a dead disk's wait.
+        with mock.patch.object(watch, "end_all", return_value=[]):
+            dead_man.judge(D + 0.1, D, hears_majority=True)
+            assert not dead_man.may_feed()
+        dead_man.judge(D + 1.2, D, hears_majority=True)
+        workload.wait(timeout=10)
+        assert dead_man.may_feed()
+
+
+def test_an_address_is_over_when_the_kernel_has_it_no_more() -> None:
+    gone = {"kind": "address", "address": "192.0.2.77/32", "interface": "lo"}
+    assert is_over(gone)
+    assert not is_over({**gone, "address": "nonsense"})
+    assert is_over({"kind": "cgroup", "path": "/sys/fs/cgroup/nowhere-at-all/cgroup.kill"})
 
 
 def test_a_proof_never_makes_the_deadline_shorter_or_lies_ahead() -> None:

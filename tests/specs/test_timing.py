@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from specs.check import errors_of
 from specs.cluster import PROFILES, TimingSpec
+from specs.errors import SpecErrors
 from specs.timing_rules import timing_sums
 from tests.specs.sets import SOUND, checked, only, replaced
 
@@ -66,6 +67,34 @@ def test_unwise_timings_are_warnings(fields: str, message: str) -> None:
     problem = only(checked(*replaced("profile: default", fields)))
     assert problem.code == "W0401"
     assert message in problem.message
+
+
+def with_watchdog(timeout: str) -> tuple[str, ...]:
+    """The sound set with a watchdog for n1."""
+    addresses = "  addresses: {private: 10.77.1.11"
+    return replaced(addresses, f"  watchdog: {{timeout: {timeout}}}\n{addresses}")
+
+
+def test_a_watchdog_that_fits_is_taken() -> None:
+    assert checked(*with_watchdog("1s")) == []
+
+
+@pytest.mark.parametrize(
+    ("timeout", "message"),
+    [
+        ("2s", "(deadMan 6s + watchdog 2s) x 1.1 + reset 1s = 9.8s <= sessionTTL 10s x 0.9 = 9s"),
+        ("2s", "timeout can be 1s at most, or lower deadMan"),
+    ],
+)
+def test_a_watchdog_that_does_not_fit_is_refused(timeout: str, message: str) -> None:
+    problem = only(errors_of(checked(*with_watchdog(timeout))))
+    assert problem.path == "spec.watchdog.timeout"
+    assert message in problem.message
+
+
+def test_a_watchdog_counts_whole_seconds() -> None:
+    with pytest.raises(SpecErrors, match="whole seconds"):
+        checked(*with_watchdog("1500ms"))
 
 
 @given(st.floats(min_value=0.5, max_value=100), st.floats(min_value=1, max_value=100))

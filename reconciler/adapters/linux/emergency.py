@@ -1,7 +1,7 @@
 """What the pulse's dead-man has to end on this server: asked by the agent whenever that changes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.adapters.linux.host import LinuxHost
 from reconciler.adapters.peers.configuration import (
@@ -12,16 +12,18 @@ from reconciler.adapters.peers.configuration import (
 )
 
 
-async def kill_list(host: LinuxHost) -> list[KillEntry]:
-    """Every workload that a runner holds, then every address that is ours."""
+async def kill_list(host: LinuxHost, policy_of: Callable[[str], str]) -> list[KillEntry]:
+    """Every workload that a runner holds, then every address that is ours. `policy_of` tells what
+    losing the store means for a resource by name, "keep" or "stop"."""
     entries: list[KillEntry] = []
     for record in host.runners.recorded():
+        policy = policy_of(record.name)
         if record.cgroup:
-            entries.append(kill_cgroup(record.cgroup))
+            entries.append(kill_cgroup(record.cgroup, policy))
         if record.main is not None and record.exit_code is None:
-            entries.append(kill_process(record.main.pid, record.main.start))
+            entries.append(kill_process(record.main.pid, record.main.start, policy))
     entries.extend(
-        kill_address(f"{held.address}/{held.prefix}", held.interface)
+        kill_address(f"{held.address}/{held.prefix}", held.interface, policy_of(held.owner))
         for held in await host.network.addresses()
         if held.owner is not None
     )

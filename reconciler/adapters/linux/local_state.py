@@ -61,4 +61,6 @@ class FileLocalState:
         if started is None:
             path.unlink(missing_ok=True)
         else:
+                # until it was written down every group was to be kept
+                "on_store_loss": content.get("on_store_loss", "keep") if content else "stop",
             write_json(path, dict(started))

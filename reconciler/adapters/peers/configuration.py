@@ -67,19 +67,19 @@ def heartbeat_paths(
     return paths
 
 
-def kill_cgroup(folder: str) -> KillEntry:
-    """End everything in this cgroup folder."""
-    return {"kind": "cgroup", "path": f"{folder}/cgroup.kill"}
+def kill_cgroup(folder: str, policy: str = "keep") -> KillEntry:
+    """End everything in this cgroup folder. `policy`: see `pulse.deadman`."""
+    return {"kind": "cgroup", "path": f"{folder}/cgroup.kill", "policy": policy}
 
 
-def kill_process(pid: int, start_time: int) -> KillEntry:
+def kill_process(pid: int, start_time: int, policy: str = "keep") -> KillEntry:
     """End this process and all below it; `start_time` is field 22 of /proc/PID/stat."""
-    return {"kind": "pid", "pid": pid, "start_time": start_time}
+    return {"kind": "pid", "pid": pid, "start_time": start_time, "policy": policy}
 
 
-def kill_address(address: str, interface: str) -> KillEntry:
+def kill_address(address: str, interface: str, policy: str = "keep") -> KillEntry:
     """Remove `address` ("10.77.2.100/24") from `interface`."""
-    return {"kind": "address", "address": address, "interface": interface}
+    return {"kind": "address", "address": address, "interface": interface, "policy": policy}
 
 
 def _path(path: PathSettings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import secrets
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from reconciler.adapters.peers.spawn import (
     pulse_pid,
     spawn_pulse,
 )
+from reconciler.adapters.peers.view import PulseStatus, essence, parse_status, parse_view
 from reconciler.ports.clock import Clock
 from reconciler.ports.events import Events
-from reconciler.ports.peers import PathView, PeersView, PeerView
+from reconciler.ports.peers import PeersView
 
 _MAX_MESSAGE = 256 * 1024
 _CHECK_EVERY_S = 0.1
@@ -37,24 +38,6 @@ _HANG_FACTOR = 2  # silent for twice as long as promised: it will not come back 
 
 class PulseError(Exception):
     """The pulse cannot be started or refuses what it is told, with a sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class PulseStatus:
-    """The pulse's own state, for status and events. `pauses` counts pauses of the pulse (a tick
-    later than one interval) since it was configured; `paused`: it blames nobody at the moment."""
-
-    pid: int | None = None
-    realtime: bool = False
-    locked: bool = False
-    warnings: tuple[str, ...] = ()
-    paused: bool = False
-    pauses: int = 0
-    dead_man_fired: int = 0
-    dead_man_outcomes: tuple[tuple[str, str], ...] = ()
-    armed: int = 0
-    proof_age: float | None = None
-    isolated_for: float | None = None
 
 
 class PulsePeers:
@@ -80,6 +63,7 @@ class PulsePeers:
         self._configuration: PulseConfiguration | None = None
         self._kill_list: list[KillEntry] | None = None
         self._report: dict[str, Any] | None = None
+        self._watchdog: tuple[int, float] | None = None
         self._view = PeersView(taken_at=clock.now())
         self._status = PulseStatus()
         self._was_alive = False
@@ -125,6 +109,12 @@ class PulsePeers:
         """Replace the list of what the dead-man ends (see `configuration.kill_*`)."""
         self._kill_list = list(entries)
         self._send({"op": "register-kill", "entries": self._kill_list})
+
+    def arm(self, descriptor: int, timeout_s: float) -> None:
+        """Let the pulse feed this watchdog; repeated after each reconnect. The descriptor stays
+        ours: while we hold it, the end of a pulse does not close the device."""
+        self._watchdog = descriptor, timeout_s
+        self._send_watchdog()
 
     def status(self) -> PulseStatus:
         """The newest word of the pulse about itself."""
@@ -199,12 +189,14 @@ class PulsePeers:
         self._configured.clear()
         self._sign_at = self._clock.now()
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
+        self._send_watchdog()
         if self._configuration is not None:
             self._send(self._configuration.message())
-        if self._kill_list is not None:
-            self._send({"op": "register-kill", "entries": self._kill_list})
+        # Before the list: what is on it is judged by the newest proof.
         if self._report is not None:
             self._send(self._report)
+        if self._kill_list is not None:
+            self._send({"op": "register-kill", "entries": self._kill_list})
 
     async def _supervise(self) -> None:
         """Returns when the connection is gone; kills a pulse that hangs."""
@@ -250,6 +242,16 @@ class PulsePeers:
                 return  # the next report says it all again
             self._disconnect()
 
+    def _send_watchdog(self) -> None:
+        if self._socket is None or self._watchdog is None:
+            return
+        descriptor, timeout = self._watchdog
+        message = json.dumps({"op": "watchdog", "timeout": timeout}).encode()
+        try:
+            socket.send_fds(self._socket, [message], [descriptor])
+        except OSError:
+            self._disconnect()
+
     def _readable(self) -> None:
         while self._socket is not None:
             try:
@@ -280,6 +282,8 @@ class PulsePeers:
         elif op == "configured":
             self._configured.set()
             self._notice()
+        elif op == "watchdog-armed":
+            self._emit("watchdog_armed", timeout_s=message["timeout"])
         elif op == "refused":
             self._emit("pulse_refused", what=message.get("what"), reason=message.get("reason"))
             if message.get("what") == "configure":
@@ -288,14 +292,16 @@ class PulsePeers:
 
     def _take_view(self, message: dict[str, Any]) -> None:
         before, status_before = self._view, self._status
-        self._view = _parse_view(message)
-        self._status = _parse_status(message, status_before)
+        self._view = parse_view(message)
+        self._status = parse_status(message, status_before)
         self._warn(status_before.warnings)
         if self._status.pauses > status_before.pauses:
             self._emit("pulse_paused", late_ms=self._view.late_ms)
+        if self._status.watchdog_error and not status_before.watchdog_error:
+            self._emit("watchdog_failed", error=self._status.watchdog_error)
         if self._status.dead_man_fired > status_before.dead_man_fired:
             self._emit("dead_man_fired", outcomes=self._status.dead_man_outcomes)
-        if _essence(before, status_before) != _essence(self._view, self._status):
+        if essence(before, status_before) != essence(self._view, self._status):
             self._bump()
         self._notice()
 
@@ -345,49 +351,3 @@ def _try_connect(path: Path) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _parse_view(message: dict[str, Any]) -> PeersView:
-    peers = {name: _parse_peer(name, raw) for name, raw in message["peers"].items()}
-    return PeersView(taken_at=message["taken_at"], peers=peers, late_ms=message.get("late_ms", 0.0))
-
-
-def _parse_peer(name: str, raw: dict[str, Any]) -> PeerView:
-    return PeerView(
-        server=name,
-        paths={p: PathView(v["heard_at"], v["missed"]) for p, v in raw["paths"].items()},
-        heard_at=raw["heard_at"],
-        suspect=raw["suspect"],
-        silent=raw["silent"],
-        boot_id=raw["boot_id"],
-        sees_silent=frozenset(raw["sees_silent"]),
-        store=raw["store"],
-        agent_alive=raw["agent_alive"],
-    )
-
-
-def _parse_status(message: dict[str, Any], known: PulseStatus) -> PulseStatus:
-    dead_man = message["dead_man"]
-    return replace(
-        known,
-        warnings=tuple(message["warnings"]),
-        paused=message.get("paused", False),
-        pauses=message.get("pauses", 0),
-        dead_man_fired=dead_man["fired"],
-        dead_man_outcomes=tuple((o["entry"], o["error"]) for o in dead_man["outcomes"]),
-        armed=dead_man["armed"],
-        proof_age=dead_man["proof_age"],
-        isolated_for=dead_man["isolated_for"],
-    )
-
-
-def _essence(view: PeersView, status: PulseStatus) -> object:
-    """What of a view makes it a transition: everything but times and counts of misses."""
-    peers = [
-        (
-            (p.server, p.suspect, p.silent, p.boot_id, p.sees_silent, p.store, p.agent_alive),
-            [(name, path.missed >= 2) for name, path in sorted(p.paths.items())],
-        )
-        for p in view.peers.values()
-    ]
-    return peers, status.pauses, status.paused, status.dead_man_fired

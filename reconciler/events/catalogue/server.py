@@ -48,8 +48,21 @@ EVENTS: tuple[EventType, ...] = (
     error(
         "dead_man_fired",
         "outcomes",
-        "This server was isolated for too long; the pulse ended everything that ran here.",
-        "Repair the networks; the server comes back by itself.",
+        "This server was unproven for too long: isolated, or without the store and groups with "
+        "`onStoreLoss: stop`. The pulse ended what it must not run.",
+        "Repair the networks or the store; the server comes back by itself.",
+    ),
+    info(
+        "watchdog_armed",
+        "timeout_s",
+        "The hardware watchdog resets this machine when the pulse does not feed it for so long.",
+    ),
+    error(
+        "watchdog_failed",
+        "error",
+        "The hardware watchdog of this server's spec is not fed: it cannot be opened, or refuses.",
+        "Is the device there and free (`wdctl`)? Nothing else may use it, systemd included.",
+        retried=True,
     ),
     error(
         "machine_reset",

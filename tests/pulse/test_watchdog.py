@@ -1,0 +1,75 @@
+"""What the watchdog's device is told, over a socket as a stand-in for it."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.pulse.watchdog import Watchdog
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, int]]:
+    device, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    device.setblocking(False)
+    yield device, ours.detach()
+    device.close()
+
+
+def told(device: socket.socket) -> list[str]:
+    try:
+        return device.recv(4096).decode().splitlines()
+    except BlockingIOError:
+        return []
+
+
+def test_taking_it_arms_and_does_not_feed(pair: tuple[socket.socket, int]) -> None:
+    device, descriptor = pair
+    watchdog = Watchdog()
+    watchdog.take(descriptor, 2.0)
+    assert watchdog.timeout == 2
+    assert told(device) == ["timeout 2"]
+
+
+def test_it_is_fed_several_times_within_its_time_and_not_more(
+    pair: tuple[socket.socket, int],
+) -> None:
+    device, descriptor = pair
+    watchdog = Watchdog()
+    watchdog.take(descriptor, 2.0)
+    told(device)
+    for tick in range(41):
+        watchdog.feed(100.0 + tick * 0.05)
+    assert 4 <= len(told(device)) <= 6
+
+
+def test_only_disarming_stops_it(pair: tuple[socket.socket, int]) -> None:
+    device, descriptor = pair
+    watchdog = Watchdog()
+    watchdog.take(descriptor, 2.0)
+    assert watchdog.disarm() == ""
+    assert told(device) == ["timeout 2", "stop"]
+    assert watchdog.timeout == 0
+    watchdog.feed(100.0)  # nothing is held any more
+
+
+def test_a_device_that_went_away_is_told_and_never_ends_the_pulse(
+    pair: tuple[socket.socket, int],
+) -> None:
+    device, descriptor = pair
+    watchdog = Watchdog()
+    watchdog.take(descriptor, 2.0)
+    device.close()
+    watchdog.feed(100.0)
+    assert watchdog.error
+    assert watchdog.summary(100.0)["timeout"] == 2
+
+
+def test_what_is_no_watchdog_is_refused(tmp_path: object) -> None:
+    read, write = os.pipe()
+    watchdog = Watchdog()
+    with pytest.raises(ValueError, match="neither"):
+        watchdog.take(write, 2.0)
+    os.close(read)
+    assert watchdog.timeout == 0
