@@ -1,31 +1,13 @@
 """A command of your own, judged by its exit code."""
 
-from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from reconciler.plugin import MonitorType, Site
 from reconciler.ports.probes import Sample
+from specs.program import DEFAULT_PATH, Argument, Command, Directory, ExitCodes, VariableName
 from specs.scalars import impact
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def _argument(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("a NUL character can't be passed to a program")
-    return text
-
-
-def _directory(text: str) -> str:
-    if not PurePosixPath(text).is_absolute():
-        raise ValueError(f"{text!r} is not an absolute path")
-    return _argument(text)
-
-
-Argument = Annotated[str, AfterValidator(_argument)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Custom(MonitorType):
@@ -56,18 +38,16 @@ class Custom(MonitorType):
         description="Type of the monitor (alias: genw).",
         json_schema_extra=impact("monitor", example="custom"),
     )
-    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1024)] = Field(
+    command: Command = Field(
         description="Program and arguments. No shell reads them.",
         json_schema_extra=impact("monitor", example=["/usr/local/bin/queue-is-short"]),
     )
-    success_exit_codes: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1)
-    ] = Field(
+    success_exit_codes: ExitCodes = Field(
         default=(0,),
         description="Exit codes that mean that all is well.",
         json_schema_extra=impact("monitor", example=[0]),
     )
-    cwd: Annotated[str, AfterValidator(_directory)] = Field(
+    cwd: Directory = Field(
         default="/",
         description="Directory that the command starts in.",
         json_schema_extra=impact("monitor", example="/srv"),

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from contextlib import suppress
-from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -11,25 +10,14 @@ from pydantic import AfterValidator, Field, model_validator
 from reconciler.plugin import Place, ResourceType, StartLevel
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from reconciler.ports.host import HostError, RunnerState, RunnerView, StopPlan, Workload
+from reconciler.resources._program import ended, last_words
 from specs.document import Model
+from specs.program import DEFAULT_PATH, Argument, Command, Directory, ExitCodes, VariableName
 from specs.scalars import Address, ByteSize, Duration, Port, impact
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CONNECT_EVERY_S = 0.02
 GRACE_SHARE = 0.6
 """Part of `stopTimeout` that a program has to end by itself; the rest is for killing it."""
-
-
-def _argument(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("a NUL character can't be passed to a program")
-    return text
-
-
-def _directory(text: str) -> str:
-    if not PurePosixPath(text).is_absolute():
-        raise ValueError(f"{text!r} is not an absolute path")
-    return _argument(text)
 
 
 def _signal_name(text: str) -> str:
@@ -37,11 +25,6 @@ def _signal_name(text: str) -> str:
     if name not in signal.Signals.__members__:
         raise ValueError(f"{text!r} is not a signal such as SIGTERM")
     return name
-
-
-Argument = Annotated[str, AfterValidator(_argument)]
-Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1024)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Readiness(Model):
@@ -101,7 +84,7 @@ class Application(ResourceType):
         description="Whether the program stays, or ends and leaves an exit code.",
         json_schema_extra=impact("resource", example="resident"),
     )
-    cwd: Annotated[str, AfterValidator(_directory)] = Field(
+    cwd: Directory = Field(
         default="/",
         description="Directory that the program starts in.",
         json_schema_extra=impact("resource", example="/srv"),
@@ -124,9 +107,7 @@ class Application(ResourceType):
             "resource", example="www-data", default_text="the user's own primary group"
         ),
     )
-    success_exit_codes: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1)
-    ] = Field(
+    success_exit_codes: ExitCodes = Field(
         default=(0,),
         description="Exit codes of a one-shot program that mean success.",
         json_schema_extra=impact("none", example=[0]),
@@ -192,7 +173,7 @@ class Application(ResourceType):
         try:
             await self._wait_until_started(place)
         except ResourceError as error:
-            raise ResourceError(f"{error}{_last_words(place)}", retry=error.retry) from None
+            raise ResourceError(f"{error}{last_words(place)}", retry=error.retry) from None
 
     async def deactivate(self, place: Place, epoch: int) -> None:
         runners = place.host.runners
@@ -222,7 +203,7 @@ class Application(ResourceType):
             case RunnerState.EXITED:
                 if once and view.exit_code in self.success_exit_codes:
                     return ResourceState.ACTIVE, ""
-                return ResourceState.FAILED, f"the program {_ended(view.exit_code)}"
+                return ResourceState.FAILED, f"the program {ended(view.exit_code)}"
             case RunnerState.LOST if view.left is None:
                 return ResourceState.UNKNOWN, "its runner died, and what is left can't be seen"
             case RunnerState.LOST if view.left:
@@ -269,7 +250,7 @@ class Application(ResourceType):
             await runners.changed(place.name, RunnerState.RUNNING)
         await runners.stop(place.name, epoch, StopPlan(grace_s=0.0))
         if view.exit_code != 0:
-            raise HostError(f"stop command {_ended(view.exit_code)}")
+            raise HostError(f"stop command {ended(view.exit_code)}")
 
     def _workload(self, place: Place, epoch: int) -> Workload:
         cluster = {
@@ -295,16 +276,3 @@ class Application(ResourceType):
             grace_s=self.stop_timeout * GRACE_SHARE,
             must_succeed=self.mode == "one-shot",
         )
-
-
-def _ended(exit_code: int | None) -> str:
-    if exit_code is None:
-        return "ended in an unknown way"
-    if exit_code < 0:
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    return f"exited with code {exit_code}"
-
-
-def _last_words(place: Place) -> str:
-    lines = place.host.runners.log_tail(place.name, 1000).strip().splitlines()
-    return f"; its last words: {lines[-1][:200]}" if lines else ""
