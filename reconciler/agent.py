@@ -83,13 +83,13 @@ class Agent:
         )
         self.host = LinuxHost(config.run_directory)
         self.probes = LinuxProbes()
+        self.watchdog = WatchdogKeeper()
+        self._armed = self._deadline = 0.0
         self.state = AgentState(
             me=config.server,
             keys=self.keys,
             clock=self.clock,
             store=self.store,
-        self.watchdog = WatchdogKeeper()
-        self._armed = self._deadline = 0.0
             peers=self.peers,
             machine=LinuxMachine(config.boot_id_file, allow_reset=True),
             events=self.events,
@@ -115,13 +115,12 @@ class Agent:
                 tasks.create_task(self.peers.run())
                 tasks.create_task(self.events.publish(self.store))
                 tasks.create_task(self._keep_kill_list())
+                tasks.create_task(self._keep_watchdog())
                 tasks.create_task(self._facts().run())
                 tasks.create_task(self.loops.run())
 
     def _facts(self) -> FactsLoop:
         gauges = LinuxGauges(
-                tasks.create_task(self._end_when_replaced())
-                tasks.create_task(self._keep_watchdog())
             self.config.state_directory,
             self.config.boot_id_file,
             self.host.network,
@@ -176,6 +175,7 @@ class Agent:
             self.events.emit("server_not_in_specs", name=self.config.server)
             return
         timing = specs.timing
+        self._deadline = self._dead_man(timing.dead_man)
         addresses = {name: server.spec.addresses for name, server in specs.servers.items()}
         networks = [n.name for n in specs.cluster.spec.networks if n.heartbeat]
         try:
@@ -193,30 +193,12 @@ class Agent:
                 interval=timing.heartbeat_interval,
                 misses=timing.heartbeat_misses,
                 dead_man=self._deadline,
-        self._deadline = self._dead_man(timing.dead_man)
                 session_ttl=timing.session_ttl,
                 paths=heartbeat_paths(
                     self.config.server, networks, addresses, self.config.heartbeat_port
                 ),
             )
         )
-
-    async def _keep_kill_list(self) -> None:
-        """The pulse always knows what to end if this agent does not come back."""
-        wake = self.state.new_wake()
-        registered: list[KillEntry] = []
-        while True:
-            wake.clear()
-            try:
-                entries = await kill_list(self.host, self._policy_of)
-            except HostError as error:
-                self.events.emit("kill_list_failed", error=str(error))
-                entries = registered
-            if entries != registered:
-                self.peers.register(entries)
-                registered = entries
-            await wait_for(self.state, wake, KILL_LIST_EVERY_S)
-            await self.clock.sleep(0.1)
 
     def _promise(self) -> Session | None:
         """What this boot's session tells the others of its deadlines."""
@@ -256,7 +238,7 @@ class Agent:
         if pulse.watchdog_s and not self.watchdog.is_open:
             return  # the pulse of the agent before us holds it: fed, and opened by nobody else
         try:
-            self.peers.arm(self.watchdog.descriptor(wanted.device), wanted.timeout)
+            self.peers.arm(self.watchdog.descriptor(Path(wanted.device)), wanted.timeout)
         except OSError as error:
             self.events.emit("watchdog_failed", error=f"{wanted.device}: {error.strerror}")
             return
@@ -265,9 +247,26 @@ class Agent:
     def _policy_of(self, resource: str) -> str:
         return self.state.policy_of(self.loops.group_of(resource))
 
+    async def _keep_kill_list(self) -> None:
+        """The pulse always knows what to end if this agent does not come back."""
+        await self.loops.adopted.wait()
+        wake = self.state.new_wake()
+        registered: list[KillEntry] = []
+        while True:
+            wake.clear()
+            try:
+                entries = await kill_list(self.host, self._policy_of)
+            except HostError as error:
+                self.events.emit("kill_list_failed", error=str(error))
+                entries = registered
+            if entries != registered:
+                self.peers.register(entries)
+                registered = entries
+            await wait_for(self.state, wake, KILL_LIST_EVERY_S)
+            await self.clock.sleep(0.1)
+
 
 def raise_priority() -> str | None:
-        await self.loops.adopted.wait()
     """A low real-time priority, not inherited by what we start; the reason if it is refused."""
     try:
         flags = os.SCHED_RR | os.SCHED_RESET_ON_FORK

@@ -1,6 +1,5 @@
 """Kind Server: one machine, its addresses and how the others can switch it off."""
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -42,8 +41,8 @@ def _whole_seconds(seconds: float) -> float:
     return seconds
 
 
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
         raise ValueError(f"'{path}' is not an absolute path")
     return path
 
@@ -53,8 +52,8 @@ class WatchdogSpec(Model):
 
     Once armed it stays so until the next boot, also when it is removed from the spec."""
 
-    device: Annotated[Path, AfterValidator(_absolute)] = Field(
-        default=Path("/dev/watchdog"),
+    device: Annotated[str, AfterValidator(_absolute)] = Field(
+        default="/dev/watchdog",
         description="The watchdog's device, or the unix socket of a program that stands in for it.",
         json_schema_extra=impact("none", example="/dev/watchdog"),
     )

@@ -42,6 +42,9 @@ def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
         return "this server stood still; its session must be proven again"
     if not snapshot.peers.pulse_alive:
         return "the pulse is not running"
+    mine = snapshot.sessions.get(snapshot.me)
+    if mine is not None and mine.record.watchdog_s and not snapshot.peers.watchdog_s:
+        return "the watchdog that others rely on is not armed"
     keys = Keys(snapshot.specs.cluster.metadata.name)
     needed = (keys.group(group), keys.release(group), keys.fence(snapshot.me), keys.fence_slot)
     if (problem := unreadable(snapshot, *needed)) is not None:
@@ -50,9 +53,6 @@ def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
         return "this server is being fenced"
     if proven_off(snapshot, snapshot.me, snapshot.boot_id):
         return "a fence declared this server off"
-    mine = snapshot.sessions.get(snapshot.me)
-    if mine is not None and mine.record.watchdog_s and not snapshot.peers.watchdog_s:
-        return "the watchdog that others rely on is not armed"
     stored = snapshot.ownerships.get(group)
     if stored is None or stored.record.owner != snapshot.me:
         return "another server owns the group"

@@ -44,12 +44,8 @@ class Session(Record):
     lease: int
     version: str = ""
     started_wall: float = 0.0
-
     watchdog_s: float = 0.0
     dead_man_s: float = 0.0
-
-
-
 
 
 class Coordinator(Record):

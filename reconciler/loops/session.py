@@ -57,6 +57,7 @@ class SessionLoop:
         timing = snapshot.specs.timing
         proof = await state.store.grant(timing.session_ttl)
         incarnation = state.nonce()
+        facts = _facts(snapshot)
         record = Session(
             nonce=incarnation,
             server=state.me,
@@ -65,9 +66,9 @@ class SessionLoop:
             lease=proof.lease,
             version=self._version,
             started_wall=state.clock.wall(),
+            **facts,
         )
         key = state.keys.session(state.me)
-        facts = _facts(snapshot)
         transaction = Transaction(
             compares=self._compares(snapshot),
             operations=(Put(key, record.to_bytes(), proof.lease),),
@@ -77,7 +78,6 @@ class SessionLoop:
         if not result.succeeded:
             await state.store.revoke(proof.lease)
             await state.mirror.reread()
-            **facts,
             await state.clock.sleep(state.jitter(0.05))
             return
         state.mirror.apply_own(key, record.to_bytes(), result.revision)
@@ -122,7 +122,28 @@ class SessionLoop:
             # Also when somebody removed it: a lease without its session is worth nothing.
             self._lost("this server's session was removed, or another incarnation has taken it")
             return
+        await self._publish_facts(snapshot, own, stored)
         await state.clock.sleep(timing.session_renewal)
+
+    async def _publish_facts(
+        self, snapshot: Snapshot, own: OwnSession, stored: Stored[Session]
+    ) -> None:
+        """What others reckon with when this session ends: written before it becomes longer."""
+        facts = _facts(snapshot)
+        if all(getattr(stored.record, name) == value for name, value in facts.items()):
+            return
+        state, key = self._state, self._state.keys.session(self._state.me)
+        record = stored.record.model_copy(update={**facts, "nonce": state.nonce()})
+        result = await state.store.commit(
+            Transaction(
+                (Unchanged(key, stored.mod_revision),),
+                (Put(key, record.to_bytes(), own.lease),),
+                guard=key,
+            )
+        )
+        if result.succeeded:
+            state.mirror.apply_own(key, record.to_bytes(), result.revision)
+            state.own_session = replace(own, mod_revision=result.revision)
 
     def _lost(self, reason: str) -> None:
         self._state.own_session = None
@@ -134,6 +155,16 @@ class SessionLoop:
         # An agent that was never proven says nothing: the pulse's older proof must age on.
         until = state.proof_at + snapshot.specs.timing.session_ttl if state.proven else None
         state.peers.report(store=store, proof_until=until)
+
+
+def _facts(snapshot: Snapshot) -> dict[str, float]:
+    """How long this server may act after its last proof, as it is or is about to be."""
+    pulse, server = snapshot.peers, snapshot.specs.servers.get(snapshot.me)
+    wanted = server.spec.watchdog.timeout if server and server.spec.watchdog else 0.0
+    return {
+        "watchdog_s": max(pulse.watchdog_s, wanted) if pulse.watchdog_s else 0.0,
+        "dead_man_s": max(pulse.dead_man_s, snapshot.specs.timing.dead_man),
+    }
 
 
 class AnswerLoop:
@@ -174,29 +205,8 @@ class AnswerLoop:
         )
         try:
             result = await state.store.commit(transaction, timeout_s=1.0)
-        await self._publish_facts(snapshot, own, stored)
         except Indeterminate as error:
             state.events.emit("challenge_answer_failed", error=str(error))
-    async def _publish_facts(
-        self, snapshot: Snapshot, own: OwnSession, stored: Stored[Session]
-    ) -> None:
-        """What others reckon with when this session ends: written before it becomes longer."""
-        facts = _facts(snapshot)
-        if all(getattr(stored.record, name) == value for name, value in facts.items()):
-            return
-        state, key = self._state, self._state.keys.session(self._state.me)
-        record = stored.record.model_copy(update={**facts, "nonce": state.nonce()})
-        result = await state.store.commit(
-            Transaction(
-                (Unchanged(key, stored.mod_revision),),
-                (Put(key, record.to_bytes(), own.lease),),
-                guard=key,
-            )
-        )
-        if result.succeeded:
-            state.mirror.apply_own(key, record.to_bytes(), result.revision)
-            state.own_session = replace(own, mod_revision=result.revision)
-
             self._wake.set()
             await state.clock.sleep(state.jitter(0.02))
             return
@@ -208,16 +218,6 @@ class AnswerLoop:
         if result.succeeded:
             self._answered = nonce
             state.mirror.apply_own(key, record.to_bytes(), result.revision)
-def _facts(snapshot: Snapshot) -> dict[str, float]:
-    """How long this server may act after its last proof, as it is or is about to be."""
-    pulse, server = snapshot.peers, snapshot.specs.servers.get(snapshot.me)
-    wanted = server.spec.watchdog.timeout if server and server.spec.watchdog else 0.0
-    return {
-        "watchdog_s": max(pulse.watchdog_s, wanted) if pulse.watchdog_s else 0.0,
-        "dead_man_s": max(pulse.dead_man_s, snapshot.specs.timing.dead_man),
-    }
-
-
             state.events.emit("challenge_answered", nonce=nonce)
             return
         found = result.found.get(key)

@@ -55,9 +55,9 @@ class AgentState:
         self.own_session: OwnSession | None = None
         self.started_at = clock.now()
         self.proof_at = clock.now()
-        self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
         self.proven = False  # until then `proof_at` is a guess, and the pulse may know better
         self.store_loss: dict[str, str] = {}  # policy of each group that was started here
+        self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
         self.local_groups: dict[str, LocalGroup] = {}
         self.monitors: dict[str, MonitorStatus] = {}
         self.monitors_known = False  # whether `monitors` has all that this server shall run
@@ -95,13 +95,6 @@ class AgentState:
             self.local_state.drop_epoch(group, epoch)
             self.dropped[group] = epoch
 
-    def snapshot(self) -> Snapshot | None:
-        """Frozen view of now; None while there is no spec to decide by."""
-        if self.specs is None or not self.mirror.synced.is_set():
-            return None
-        maps, singles = self.mirror.maps, self.mirror.singles
-        return Snapshot(
-            now=self.clock.now(),
     def policy_of(self, group: str) -> str:
         """What losing the store means for a group that runs here: by its ownership record, else by
         what was remembered at its start. What nobody knows is not left running unproven."""
@@ -114,6 +107,13 @@ class AgentState:
         known = self.peers.view().proven_at
         return self.proof_at if self.proven or known is None else known
 
+    def snapshot(self) -> Snapshot | None:
+        """Frozen view of now; None while there is no spec to decide by."""
+        if self.specs is None or not self.mirror.synced.is_set():
+            return None
+        maps, singles = self.mirror.maps, self.mirror.singles
+        return Snapshot(
+            now=self.clock.now(),
             wall=self.clock.wall(),
             me=self.me,
             boot_id=self.boot_id,

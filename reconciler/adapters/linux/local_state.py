@@ -53,6 +53,8 @@ class FileLocalState:
             found[path.stem] = {
                 "epoch": epoch if isinstance(epoch, int) else 0,
                 "resources": resources if isinstance(resources, dict) else {},
+                # until it was written down every group was to be kept
+                "on_store_loss": content.get("on_store_loss", "keep") if content else "stop",
             }
         return found
 
@@ -61,6 +63,4 @@ class FileLocalState:
         if started is None:
             path.unlink(missing_ok=True)
         else:
-                # until it was written down every group was to be kept
-                "on_store_loss": content.get("on_store_loss", "keep") if content else "stop",
             write_json(path, dict(started))
