@@ -1,7 +1,8 @@
 """A client that asks an HTTP address every 5 ms and reports each time it was not answered.
 
-`python3 -S client.py ADDRESS PORT`, standard library only: it runs inside the lab's client. Prints
-one JSON line per outage, when it ends, and {"event": "ready"} at the first answer.
+`python3 -S client.py ADDRESS PORT [GAP_MS]`, standard library only: it runs in the lab's client.
+Prints one JSON line per outage longer than GAP_MS (50), when it ends, and {"event": "ready"} at the
+first answer.
 """
 
 import json
@@ -19,8 +20,8 @@ GAP_S = 0.05
 class Client:
     """Many short connections at once: a hanging one never hides that the next is answered."""
 
-    def __init__(self, address: str, port: int) -> None:
-        self._target = (address, port)
+    def __init__(self, address: str, port: int, gap_s: float = GAP_S) -> None:
+        self._target, self._gap_s = (address, port), gap_s
         self._selector = selectors.DefaultSelector()
         self._open: dict[socket.socket, float] = {}
         self._read: dict[socket.socket, bytes] = {}
@@ -72,7 +73,7 @@ class Client:
         now = time.monotonic()
         if self._last is None:
             self._say(event="ready", by=by)
-        elif now - self._last[0] > GAP_S:
+        elif now - self._last[0] > self._gap_s:
             ended = time.time()
             missed = now - self._last[0]
             self._say(
@@ -101,4 +102,5 @@ class Client:
 
 
 if __name__ == "__main__":
-    Client(sys.argv[1], int(sys.argv[2])).run()
+    gap_s = float(sys.argv[3]) / 1000 if len(sys.argv) > 3 else GAP_S
+    Client(sys.argv[1], int(sys.argv[2]), gap_s).run()

@@ -83,9 +83,11 @@ class Lab:
 
 @dataclass(slots=True)
 class Client:
-    """The client program inside the lab; `outages` grows as it reports them."""
+    """The client program inside the lab; `outages` grows as it reports them, those longer than
+    `gap_ms`."""
 
     lab: Lab
+    gap_ms: int = 50
     outages: list[Outage] = field(default_factory=list)
     _process: asyncio.subprocess.Process | None = None
     _reader: "asyncio.Task[None] | None" = None
@@ -94,7 +96,8 @@ class Client:
 
     async def start(self) -> None:
         """Returns at the first answer."""
-        program = [sys.executable, "-S", client_program.__file__, ADDRESS, str(PORT)]
+        program = [sys.executable, "-S", client_program.__file__]
+        program += [ADDRESS, str(PORT), str(self.gap_ms)]
         directory = ["--dir", str(self.lab.directory)]
         self._process = await asyncio.create_subprocess_exec(
             *[sys.executable, "-m", "clusterctl", "lab", "exec", *directory, "client", "--"],
@@ -143,8 +146,8 @@ class Client:
 
 
 @asynccontextmanager
-async def running_client(lab: Lab) -> AsyncIterator[Client]:
-    client = Client(lab)
+async def running_client(lab: Lab, gap_ms: int = 50) -> AsyncIterator[Client]:
+    client = Client(lab, gap_ms)
     try:
         await client.start()
         yield client

@@ -46,7 +46,8 @@ class Node:
 class Plan:
     """A whole lab. `programs` are directories put in front of PATH; `visible` are directories that
     every server must see at their own place (interpreter, code). `state_mib`: size of the servers'
-    state directories, which then are in memory; 0 = on the disk of this machine. `profile`: timings."""
+    state directories, which then are in memory; 0 = on the disk of this machine. `profile`: names
+    the timings."""
 
     directory: Path
     name: str

@@ -1,135 +1,111 @@
-"""`python -m tests.benchmarks [--runs 5] [--json FILE]`: outages as a client sees them.
+"""`python -m tests.benchmarks [NAME…] [--profile P] [--runs 5] [--soak MINUTES] [--json FILE]`.
 
-One lab of three servers with examples/01-web. Each fault is repeated; what counts is the time
-between the last and the first answer of the floating address, asked every 5 ms. Where the store's
-leader and the coordinator were at a crash is noted, because an election is part of the outage then.
+Each benchmark runs in a lab of three servers with TLS. Outages are what a client sees that asks the
+floating address every 5 ms. Every run is printed as one JSON line, with the machine's load, as soon
+as it is over; at the end come the tables.
 """
 
 import argparse
 import asyncio
 import json
-import os
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clusterctl.demo.story import Client, Lab, events_since, example_files, running_client
-from clusterctl.render.table import table
-from clusterctl.render.timeline import failover_steps
-from reconciler.decide.records import EventRecord
+from clusterctl.demo.story import Lab, running_client
+from tests.benchmarks import idle, place, report, scale, soak
+from tests.benchmarks.faults import FAULTS
 
+PROFILES = ("default", "fast-lan")
+OTHERS = ("apply", "idle")
+GAP_MS = 12
 Run = dict[str, Any]
 
 
-def _status(lab: Lab) -> Run:
-    found: Run = json.loads(lab.clusterctl("status", "-o", "json"))
-    return found
-
-
-def _roles(lab: Lab, server: str) -> str:
-    status = _status(lab)
-    leader = [m["server"] for m in status["store"]["members"] if m.get("leader")]
-    words = []
-    if server in leader:
-        words.append("leader")
-    if status.get("coordinator") == server:
-        words.append("coordinator")
-    return "owner" + "".join(f"+{word}" for word in words)
-
-
-async def crash(lab: Lab, client: Client) -> Run:
-    owner = await asyncio.to_thread(lab.owner)
-    roles = await asyncio.to_thread(_roles, lab, owner)
-    seen, began = len(client.outages), time.time()
-    await asyncio.to_thread(lab.lab, "crash", owner)
-    outage = await client.next_outage(seen)
-    await asyncio.to_thread(lab.wait_servers, 3)
-    events = [EventRecord.model_validate(e) for e in events_since(lab, began)]
-    steps = failover_steps(events, group="web", victim=owner, start_wall=outage.began)
-    return {"ms": outage.ms, "case": roles, "steps": {s.name: round(s.at_ms, 1) for s in steps}}
-
-
-async def move(lab: Lab, client: Client) -> Run:
-    seen = len(client.outages)
-    await asyncio.to_thread(lab.clusterctl, "move", "web")
-    outage = await client.next_outage(seen)
-    return {"ms": outage.ms, "case": "move"}
-
-
-async def kill_service(lab: Lab, client: Client) -> Run:
-    # A new epoch: the group's restarts in place are limited, and the next one would be a failover.
-    seen = len(client.outages)
-    await asyncio.to_thread(lab.clusterctl, "move", "web")
-    await client.next_outage(seen)
-    owner = await asyncio.to_thread(lab.owner)
-    seen = len(client.outages)
-    record = "/run/clusterctl/runners/web-server/runner.json"
-    text = await asyncio.to_thread(lab.lab, "exec", owner, "--", "cat", record)
-    pid = str(json.loads(text)["main"]["pid"])
-    await asyncio.to_thread(lab.lab, "exec", owner, "--", "kill", "-9", pid)
-    outage = await client.next_outage(seen, same_server=True)
-    return {"ms": outage.ms, "case": "service"}
-
-
-FAULTS: dict[str, Callable[[Lab, Client], Awaitable[Run]]] = {
-    "server crash": crash,
-    "planned move": move,
-    "service kill -9": kill_service,
-}
-
-
-async def measure(lab: Lab, runs: int, only: str | None = None) -> list[Run]:
+async def _measure_faults(lab: Lab, profile: str, names: list[str], runs: int) -> list[Run]:
     results = []
-    async with running_client(lab) as client:
-        chosen = {name: fault for name, fault in FAULTS.items() if only in (None, name)}
-        for name, fault in chosen.items():
+    async with running_client(lab, GAP_MS) as client:
+        for name in names:
             for number in range(runs):
-                await asyncio.to_thread(settle, lab)
-                load = os.getloadavg()[0]
-                result = {"fault": name, "run": number, "load": round(load, 2)}
-                result.update(await fault(lab, client))
-                results.append(result)
-                print(json.dumps(result), file=sys.stderr)
+                await asyncio.to_thread(place.settle, lab, "web")
+                run: Run = {"benchmark": name, "profile": profile, "run": number}
+                try:
+                    found = await FAULTS[name](lab, client)
+                except Exception as error:  # noqa: BLE001 - the other runs are worth having
+                    print(json.dumps({**run, "failed": repr(error)}), file=sys.stderr)
+                    continue
+                results.append({**run, "value": found.pop("ms"), **found})
+                print(json.dumps(results[-1]), file=sys.stderr, flush=True)
     return results
 
 
-def settle(lab: Lab) -> None:
-    """Everything online and quiet before the next fault; a session's old lease has run out."""
-    lab.wait_servers(3)
-    lab.clusterctl("clear", "group/web")
-    lab.clusterctl("wait", "group/web", "--for", "online", "--timeout", "60s")
+def _faults(profile: str, names: list[str], runs: int) -> list[Run]:
+    if not names:
+        return []
+    with place.lab_of(profile, place.web_specs()) as lab:
+        for server in place.SERVERS:
+            place.settle(lab, f"on-{server}")
+        return asyncio.run(_measure_faults(lab, profile, names, runs))
 
 
-def summary(results: list[Run]) -> list[str]:
-    rows = []
-    for fault, case in sorted({(r["fault"], r["case"]) for r in results}):
-        found = [r["ms"] for r in results if (r["fault"], r["case"]) == (fault, case)]
-        numbers = (min(found), statistics.median(found), max(found))
-        rows.append((fault, case, str(len(found)), *(f"{n:.0f}" for n in numbers)))
-    return table(("FAULT", "CASE", "RUNS", "MIN MS", "MEDIAN MS", "MAX MS"), rows)
+def _apply(runs: int) -> Iterator[Run]:
+    for number in range(runs):
+        with place.lab_of("default", "") as lab:
+            found = scale.apply_to_online(lab)
+        yield {"benchmark": "apply", "run": number, "value": found.pop("ms"), **found}
+
+
+def _idle(seconds: float) -> Iterator[Run]:
+    with place.lab_of("default", "") as lab:
+        for run in idle.measure(lab, seconds):
+            memory = run["agent_and_pulse_rss_mib"]
+            yield {"benchmark": "idle-cpu", "value": run["cpu_percent"], **run}
+            yield {"benchmark": "idle-memory", "value": memory, "server": run["server"]}
+
+
+def _soak(minutes: float) -> Iterator[Run]:
+    with place.lab_of("default", place.web_specs()) as lab:
+        place.settle(lab, "web")
+        for run in soak.soak(lab, minutes):
+            yield {"benchmark": "soak", "value": run["false"], **run}
+
+
+def _told(runs: Iterator[Run]) -> list[Run]:
+    found = []
+    for run in runs:
+        found.append({"profile": "default", **run})
+        print(json.dumps(found[-1]), file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("names", nargs="*", choices=[*FAULTS, *OTHERS, []], metavar="NAME")
+    parser.add_argument("--profile", choices=PROFILES, action="append")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=sorted(FAULTS), help="one fault instead of all")
-    parser.add_argument("--json", type=Path, help="write every run to this file")
+    parser.add_argument("--seconds", type=float, default=idle.SECONDS, help="of the idle cost")
+    parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES")
+    parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
-    lab = Lab(Path(tempfile.mkdtemp(prefix="clusterctl-bench-")))
-    try:
-        lab.lab("up", "--servers", "3", "--detach")
-        lab.clusterctl("apply", *example_files())
-        results = asyncio.run(measure(lab, options.runs, options.only))
-    finally:
-        if (lab.directory / "lab.json").exists():
-            lab.lab("down")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
-    print("\n".join(summary(results)))
+    names = options.names or ([] if options.soak else [*FAULTS, *OTHERS])
+    own_start_ms = place.own_start_ms()
+    runs: list[Run] = []
+    for profile in options.profile or PROFILES:
+        runs += _faults(profile, [name for name in names if name in FAULTS], options.runs)
+    if "apply" in names:
+        runs += _told(_apply(min(options.runs, 3)))
+    if "idle" in names:
+        runs += _told(_idle(options.seconds))
+    if options.soak:
+        runs += _told(_soak(options.soak))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(
+        json.dumps({"own_start_ms": own_start_ms, "runs": runs}, indent=1) + "\n"
+    )
+    sections = (report.summary(runs, own_start_ms), report.phases(runs), report.where_it_goes(runs))
+    print("\n\n".join("\n".join(section) for section in sections if section))
+    print(f"\nthe service's own start: {own_start_ms:g} ms; all runs: {options.json}")
     return 0
 
 
