@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconciler.decide.membership import named_in_slot, proven_off
 from reconciler.decide.records import Answer, Session
-from reconciler.decide.snapshot import OwnSession, Snapshot
+from reconciler.decide.snapshot import OwnSession, Snapshot, Stored
 from reconciler.loops.state import AgentState
 from reconciler.ports.store import (
     Indeterminate,

@@ -99,7 +99,8 @@ def test_a_damaged_note_is_not_no_note(tmp_path: Any) -> None:
     state = FileLocalState(tmp_path / "state", tmp_path / "run")
     (tmp_path / "run" / "groups").mkdir(parents=True)
     (tmp_path / "run" / "groups" / "web.json").write_text("{")
-    assert state.started_groups() == {"web": {"epoch": 0, "resources": {}}}
+    nothing = {"epoch": 0, "resources": {}, "on_store_loss": "stop"}
+    assert state.started_groups() == {"web": nothing}
 
 
 async def test_an_epoch_that_cannot_be_given_up_durably_is_not_given_up(
