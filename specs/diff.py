@@ -66,6 +66,15 @@ def diff(old: SpecSet | None, new: SpecSet) -> tuple[ObjectChange, ...]:
     return tuple(changes)
 
 
+def disturbs(old: Document, new: Document) -> bool:
+    """Whether what runs by `old` must be stopped and started to run by `new`."""
+    if type(old) is not type(new) or type(getattr(old, "spec", None)) is not type(
+        getattr(new, "spec", None)
+    ):
+        return True
+    return any(change.impact != "none" for change in _fields(old, new))
+
+
 def _fields(old: Document, new: Document) -> tuple[FieldChange, ...]:
     if old == new:
         return ()

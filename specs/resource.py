@@ -42,6 +42,15 @@ class ResourceSpec(Model):
         json_schema_extra=impact("none", example="30s"),
     )
 
+    drift_policy: Literal["correct", "report"] = Field(
+        default="correct",
+        description="What is done when somebody changed the resource by hand. correct: it is put "
+        "right at once, which counts among the group's `restarts`; report: it is shown and left as "
+        "it is until the group or its agent starts again. A resource that failed by itself is "
+        "restarted either way.",
+        json_schema_extra=impact("none", example="correct"),
+    )
+
     def addresses(self) -> tuple[str, ...]:
         """Plain IP addresses that the resource makes reachable; types with any override it."""
         return ()

@@ -17,6 +17,7 @@ from reconciler.loops.resource_slot import UNKNOWN_PAUSE_S, ResourceSlot, first_
 from reconciler.loops.start_order import levels, wanted, with_dependents
 from reconciler.loops.state import AgentState
 from reconciler.ports.driver import Driver, Permit, PermitExpired, ResourceError, ResourceState
+from specs.diff import disturbs
 from specs.group import GroupSpec
 from specs.resource import Resource
 
@@ -186,8 +187,9 @@ class GroupRunner:
         gone = [
             name
             for name, slot in self.slots.items()
-            if name not in resources or slot.resource.spec != resources[name].spec
+            if name not in resources or disturbs(slot.resource, resources[name])
         ]
+        await self._take_over(resources, gone)
         if gone:
             await self._deactivate(with_dependents(gone, self._running()), want.epoch)
         began = self._state.clock.now()
@@ -214,9 +216,23 @@ class GroupRunner:
             )
         self._publish()
 
+    async def _take_over(self, resources: Mapping[str, Resource], gone: list[str]) -> None:
+        """What a change of its spec does not disturb runs on by the new one, as after a restart of
+        the agent."""
+        for name, slot in list(self.slots.items()):
+            if name not in gone and slot.resource.spec != resources[name].spec:
+                await slot.driver.close()
+                new = ResourceSlot(resources[name], self._make(resources[name]), self._state)
+                new.restarts, new.start_ms, new.since_wall = (
+                    slot.restarts,
+                    slot.start_ms,
+                    slot.since_wall,
+                )
+                self.slots[name] = new
+
     def _is_up(self, name: str) -> bool:
         slot = self.slots.get(name)
-        return slot is not None and slot.state is ResourceState.ACTIVE
+        return slot is not None and (slot.state is ResourceState.ACTIVE or slot.is_left)
 
     async def _activate_level(self, resources: Mapping[str, Resource], epoch: int) -> None:
         self._hold(resources)
@@ -246,17 +262,17 @@ class GroupRunner:
             observation = await slot.observe()
             if observation.state is ResourceState.UNKNOWN:
                 await self._state.clock.sleep(self._state.jitter(UNKNOWN_PAUSE_S))
+            if observation.state is ResourceState.ACTIVE:
+                slot.end_drift(self._epoch, repaired=False)
             if observation.state in (ResourceState.ACTIVE, ResourceState.UNKNOWN):
+                self._publish()
                 continue
-            self._settled = False
-            self._state.events.emit(
-                "resource_drifted",
-                group=self.group,
-                resource=name,
-                state=observation.state.value,
-                reason=observation.reason,
-            )
+            repaired = slot.is_repaired(observation.state)
+            self._settled = self._settled and not repaired
+            slot.note_drift(observation, self._epoch)
             self._publish()
+            if not repaired:
+                continue
             if not self._may_restart():
                 self._fail(f"{name} {observation.state.value}: {observation.reason}")
                 return
@@ -409,7 +425,8 @@ class GroupRunner:
 
     def status(self) -> GroupStatus:
         """What this server says of the group; published by the status loop."""
-        reasons = tuple(text for text in (self.failure, self.stuck) if text)
+        left = [slot.left for _, slot in sorted(self.slots.items())]
+        reasons = tuple(text for text in (self.failure, self.stuck, *left) if text)
         known = self._specified()
         rested = {name: slot for name, slot in self.rested.items() if name in known}
         return GroupStatus(

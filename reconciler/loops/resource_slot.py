@@ -29,6 +29,7 @@ class ResourceSlot:
         self.start_ms: float | None = None
         self.stop_ms: float | None = None
         self.restarts = 0
+        self._drift: tuple[ResourceState, float] | None = None  # as found, and when
 
     async def observe(self) -> Observation:
         observation = await self.driver.observe()
@@ -51,6 +52,7 @@ class ResourceSlot:
         self.start_ms = (self._state.clock.now() - began) * 1000
         self._note(ResourceState.ACTIVE, "")
         self._emit("resource_started", permit.epoch, duration_ms=round(self.start_ms, 1))
+        self.end_drift(permit.epoch, repaired=True)
 
     async def deactivate(self, epoch: int) -> None:
         await self.driver.deactivate(epoch)
@@ -74,6 +76,50 @@ class ResourceSlot:
                 await self._state.clock.sleep(self._state.jitter(RETRY_PAUSE_S))
         self.stop_ms = (self._state.clock.now() - began) * 1000
         self._emit("resource_stopped", epoch, duration_ms=round(self.stop_ms, 1))
+
+    def is_repaired(self, found: ResourceState) -> bool:
+        """Whether this deviation is put right: what failed by itself always is."""
+        by_itself = found is ResourceState.FAILED
+        return by_itself or self.resource.spec.drift_policy == "correct"
+
+    @property
+    def is_left(self) -> bool:
+        """It is not as it should be, and stays so: that was told, and its policy is to report."""
+        return self._drift is not None and not self.is_repaired(self._drift[0])
+
+    @property
+    def left(self) -> str:
+        """A sentence about that, or nothing."""
+        told = f": {self.reason}" if self.reason else ""
+        return f"{self.name} is {self.state.value}{told} (driftPolicy: report)" * self.is_left
+
+    def is_told(self, state: ResourceState) -> bool:
+        """This state was found and told before."""
+        return self.is_left and self._drift is not None and self._drift[0] is state
+
+    def note_drift(self, observation: Observation, epoch: int) -> None:
+        """Tell it once for each state that is found."""
+        if self._drift is not None and self._drift[0] is observation.state:
+            return
+        self._drift = (observation.state, self._state.clock.now())
+        self._emit(
+            "resource_drifted",
+            epoch,
+            found=observation.state.value,
+            expected=ResourceState.ACTIVE.value,
+            reason=observation.reason,
+            policy="correct" if self.is_repaired(observation.state) else "report",
+        )
+
+    def end_drift(self, epoch: int, *, repaired: bool) -> None:
+        """It is active again."""
+        if self._drift is None:
+            return
+        (found, since), self._drift = self._drift, None
+        took = round((self._state.clock.now() - since) * 1000, 1)
+        self._emit(
+            "resource_drift_ended", epoch, found=found.value, repaired=repaired, duration_ms=took
+        )
 
     def status(self) -> ResourceStatus:
         return ResourceStatus(
@@ -120,6 +166,7 @@ async def first_change(
             return name
     if timer in done:
         for name, slot in sorted(slots.items()):
-            if (await slot.observe()).state is not ResourceState.ACTIVE:
+            found = (await slot.observe()).state
+            if slot.is_left if found is ResourceState.ACTIVE else not slot.is_told(found):
                 return name
     return None

@@ -201,3 +201,115 @@ async def test_what_has_no_order_any_more_is_stopped_all_the_same() -> None:
         runner.want(ISOLATED)
         await until(lambda: runner.phase is Phase.OFFLINE)
         assert not driver.is_active
+
+
+# -- drift ---------------------------------------------------------------------------------------
+
+
+class DriftingDriver(GatedDriver):
+    """Somebody takes it away by hand (or it fails by itself), and the kernel tells it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = ResourceState.INACTIVE
+        self.starts, self.closed = 0, 0
+        self.notice = asyncio.Event()
+
+    async def observe(self) -> Observation:
+        if self.is_active:
+            return Observation(ResourceState.ACTIVE)
+        return Observation(self.lost, "gone")
+
+    async def activate(self, permit: Permit) -> None:
+        self.starts += not self.is_active
+        await super().activate(permit)
+
+    async def changed(self) -> None:
+        await self.notice.wait()
+        self.notice.clear()
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    def drift(self, *, there: bool = False) -> None:
+        self.is_active = there
+        self.notice.set()
+
+
+def with_policy(runner: GroupRunner, policy: str) -> None:
+    specs = runner._state.specs
+    assert specs is not None
+    address = specs.resources["address"]
+    spec = address.spec.model_copy(update={"drift_policy": policy})
+    resources = {"address": address.model_copy(update={"spec": spec})}
+    runner._state.specs = replace(specs, resources=resources, revision=specs.revision + 1)
+
+
+def told(runner: GroupRunner, name: str) -> list[dict[str, object]]:
+    return [fields for event, fields in runner._state.events.events if event == name]
+
+
+async def test_a_repair_tells_what_was_found_what_was_expected_and_how_long_it_took() -> None:
+    driver = DriftingDriver()
+    async with running(driver) as runner:
+        runner.want(RUN)
+        await until(lambda: runner.is_settled)
+        driver.drift()
+        await until(lambda: bool(told(runner, "resource_drift_ended")))
+        (found,) = told(runner, "resource_drifted")
+        assert (found["found"], found["expected"], found["policy"], found["epoch"]) == (
+            *("inactive", "active", "correct"),
+            1,
+        )
+        (ended,) = told(runner, "resource_drift_ended")
+        assert ended["repaired"] is True
+        assert float(str(ended["duration_ms"])) >= 0
+        assert driver.starts == 2
+
+
+async def test_reported_drift_is_shown_and_left_until_somebody_puts_it_right() -> None:
+    driver = DriftingDriver()
+    async with running(driver) as runner:
+        with_policy(runner, "report")
+        runner.want(RUN)
+        await until(lambda: runner.is_settled)
+        driver.drift()
+        await until(lambda: bool(runner.status().reasons))
+        assert runner.status().reasons == ("address is inactive: gone (driftPolicy: report)",)
+        assert (runner.phase, [r.state for r in runner.status().resources]) == (
+            Phase.ONLINE,
+            ["inactive"],
+        )
+        driver.drift()  # told once, whatever the kernel says
+        await until(lambda: not driver.notice.is_set())
+        assert len(told(runner, "resource_drifted")) == 1
+        driver.drift(there=True)
+        await until(lambda: not runner.status().reasons)
+        assert told(runner, "resource_drift_ended")[0]["repaired"] is False
+        assert driver.starts == 1
+
+
+async def test_what_fails_by_itself_is_restarted_whatever_the_policy() -> None:
+    driver = DriftingDriver()
+    driver.lost = ResourceState.FAILED
+    async with running(driver) as runner:
+        with_policy(runner, "report")
+        runner.want(RUN)
+        await until(lambda: runner.is_settled)
+        driver.drift()
+        await until(lambda: driver.starts == 2)
+        await until(lambda: runner.is_settled)
+
+
+async def test_a_change_that_disturbs_nothing_does_not_restart_the_resource() -> None:
+    driver = DriftingDriver()
+    async with running(driver) as runner:
+        runner.want(RUN)
+        await until(lambda: runner.is_settled)
+        with_policy(runner, "report")
+        runner.want(RUN)
+        await until(lambda: driver.closed == 1)
+        await until(lambda: runner.is_settled and runner.slots["address"].state == "active")
+        assert driver.starts == 1
+        assert not told(runner, "resource_stopped")
+        assert runner.slots["address"].resource.spec.drift_policy == "report"

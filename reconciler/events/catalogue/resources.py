@@ -19,9 +19,16 @@ EVENTS: tuple[EventType, ...] = (
     ),
     warning(
         "resource_drifted",
-        "group resource state reason",
+        "group resource epoch found expected reason policy",
         "It is not as it should be any more: it died, or somebody changed it by hand.",
-        "It is restarted in place as long as `restarts` allows. Find out who did it.",
+        "With policy `correct` it is restarted in place as long as `restarts` allows; with "
+        "`report` it is left as it is. Find out who did it.",
+    ),
+    info(
+        "resource_drift_ended",
+        "group resource epoch found repaired duration_ms",
+        "It is as it should be again: repaired here, or put right by somebody else. The duration "
+        "counts from the moment when it was found.",
     ),
     info(
         "resources_stopped",
