@@ -9,6 +9,7 @@ from specs.address_rules import check_addresses
 from specs.catalogue import TypeCatalogue
 from specs.errors import Severity, SpecProblem
 from specs.monitor_rules import check_monitors
+from specs.proof_rules import check_proofs
 from specs.reference_rules import check_cycles, check_eligible, check_references
 from specs.spec_set import ObjectRef, SpecSet
 from specs.timing_rules import check_timing, check_watchdog
@@ -27,6 +28,7 @@ def check(specs: SpecSet, types: TypeCatalogue) -> list[SpecProblem]:
         *_cluster(specs),
         *_fencing(specs),
         *_unavailable(specs),
+        *check_proofs(specs),
         *check_references(specs),
         *check_cycles(specs),
         *check_addresses(specs),
@@ -102,13 +104,6 @@ def _fencing(specs: SpecSet) -> Iterator[SpecProblem]:
 def _unavailable(specs: SpecSet) -> Iterator[SpecProblem]:
     for name, group in specs.groups.items():
         item, spec = specs.objects[ObjectRef("Group", name)], group.spec
-        if spec.on_store_loss == "stop":
-            message = "'stop' is not available in this release: only 'keep' is"
-            yield item.problem(("spec", "onStoreLoss"), message, "E0501")
-        if "expired" in spec.proofs:
-            message = "proof 'expired' is not available in this release: it needs a watchdog"
-            path = ("spec", "proofs", spec.proofs.index("expired"))
-            yield item.problem(path, message, "E0501")
         if spec.final_action not in AVAILABLE_FINAL_ACTIONS:
             known = ", ".join(AVAILABLE_FINAL_ACTIONS)
             message = f"{spec.final_action!r} is not available in this release: only {known}"

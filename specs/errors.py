@@ -104,12 +104,14 @@ CODES: dict[str, str] = {
     "E0401": "timings that contradict each other",
     "E0402": "no network carries heartbeats",
     "E0501": "not available in this release",
+    "E0502": "a proof that this group cannot rest on",
     "W0303": "a server has no address in a network",
     "W0401": "timings that work but are unwise",
     "W0601": "the number of servers weakens the quorum",
     "W0602": "a server cannot be fenced",
     "W0603": "a group has no resources",
     "W0604": "heartbeats travel on one network only",
+    "W0605": "a proof that will not come from every server",
     "W0606": "a probe may take much longer than its interval",
 }
 """What each code means; a code never changes its meaning. `W` codes are warnings."""

@@ -104,15 +104,15 @@ class GroupSpec(Model):
     )
     on_store_loss: Literal["keep", "stop"] = Field(
         default="keep",
-        description="When the store is lost: keep runs on while a majority of servers lost it "
-        "too. `stop` is not available in this release.",
+        description="When the store is lost. keep: the group runs on while its server hears a "
+        "majority of the servers; stop: it is stopped before `deadMan` is over, whoever is heard.",
         json_schema_extra=impact("none", example="keep"),
     )
     proofs: Annotated[tuple[ProofName, ...], AfterValidator(listed_once)] = Field(
         default=("released", "fenced", "confirmed"),
         min_length=1,
-        description="Proofs that the old owner has stopped which allow a takeover. `expired` is "
-        "not available in this release.",
+        description="Proofs that the old owner has stopped which allow a takeover. `expired` (time "
+        "alone) needs `onStoreLoss: stop` and a watchdog on the servers.",
         json_schema_extra=impact("none", example=["released", "fenced", "confirmed"]),
     )
     final_action: Literal["none", "stop-group", "power-off-server", "reboot-server"] = Field(

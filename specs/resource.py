@@ -51,6 +51,11 @@ class ResourceSpec(Model):
         json_schema_extra=impact("none", example="correct"),
     )
 
+    @property
+    def one_writer(self) -> bool:
+        """Whether a second writer would damage its data, and nothing but a stop keeps it out."""
+        return False
+
     def addresses(self) -> tuple[str, ...]:
         """Plain IP addresses that the resource makes reachable; types with any override it."""
         return ()

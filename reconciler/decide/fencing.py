@@ -15,6 +15,7 @@ from reconciler.decide.actions import (
     Reason,
     Write,
 )
+from reconciler.decide.draining import is_leaving
 from reconciler.decide.fence_execution import execution
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
@@ -35,6 +36,7 @@ from reconciler.decide.records import (
     OperationPhase,
 )
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.store_life import any_boot, generation, in_doubt
 
 INTENT_VALID_S = 10.0
 CHALLENGE_RENEW_S = 5.0
@@ -77,12 +79,16 @@ def boots_of(snapshot: Snapshot, server: str) -> tuple[str, ...]:
     session = snapshot.sessions.get(server)
     if session is not None:
         boots.add(session.record.boot_id)
+    if in_doubt(snapshot, server):
+        boots.add(any_boot(generation(snapshot)))
     return tuple(sorted(boots))
 
 
 def matters(snapshot: Snapshot, server: str) -> bool:
-    """A server that has a session or owns something that is neither released nor proven off."""
-    if session_of(snapshot, server) is not None:
+    """A server that has a session or owns something that is neither released nor proven off, or
+    may run something from before the store was restored."""
+    session = session_of(snapshot, server)
+    if (session is not None and not is_leaving(snapshot, server)) or in_doubt(snapshot, server):
         return True
     for name, stored in snapshot.ownerships.items():
         own = stored.record
@@ -181,9 +187,10 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> F
     asked_for = wished(snapshot)
     near = [name for name in suspects if not _rests(snapshot, name)]
     effects = effects + tuple(PrepareFence(name) for name in near)
-    if (suspects or asked_for) and not _members_asked(snapshot):
+    doomed = [*suspects, *asked_for, *deserters(snapshot)]
+    if doomed and not _members_asked(snapshot):
         effects = (*effects, AskMembers())
-    wake = [snapshot.now + MEMBERS_ASK_S] if suspects or asked_for else []
+    wake = [snapshot.now + MEMBERS_ASK_S] if doomed else []
     for name in suspects:
         challenge = snapshot.challenges.get(name)
         lead = snapshot.specs.timing.challenge_timeout + CHALLENGE_LEAD_S
@@ -193,6 +200,7 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> F
             wake.append(challenge.seen_at + CHALLENGE_RENEW_S + 0.001)
     challenges = challenge_writes(snapshot, keys, suspects)
     victims = [n for n in suspects if suspicion(snapshot, n) is Suspicion.DEAD_OR_ISOLATED]
+    victims += [n for n in deserters(snapshot) if n not in victims]
     victims += [n for n in asked_for if n not in victims]
     if role is Role.DEPUTY and snapshot.coordinator is not None:
         # A deputy's only intent deposes; whoever else is dead is the next coordinator's business.
@@ -225,6 +233,24 @@ def wished(snapshot: Snapshot) -> list[str]:
         running = operation.phase is OperationPhase.RUNNING
         if operation.kind is OperationKind.FENCE and running and not tried:
             found.add(victim)
+    return sorted(found)
+
+
+def deserters(snapshot: Snapshot) -> list[str]:
+    """Servers that are heard, whose session is over, and that own a group which may not run then
+    (`onStoreLoss: stop`). A new boot runs nothing of it, and says so itself."""
+    found = set()
+    for name, stored in snapshot.ownerships.items():
+        record, owner = stored.record, stored.record.owner
+        if owner is None or owner == snapshot.me or record.on_store_loss != "stop":
+            continue
+        peer = snapshot.peers.peers.get(owner)
+        same_boot = peer is not None and peer.boot_id == record.boot_id
+        release = snapshot.releases.get(name)
+        released = release is not None and release.record.epoch == record.epoch
+        isolated = standing(snapshot, owner) is Standing.STORE_ISOLATED
+        if isolated and same_boot and not released and not _rests(snapshot, owner):
+            found.add(owner)
     return sorted(found)
 
 
@@ -324,7 +350,7 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
     executor = choices[failed % len(choices)]
     level = (failed // len(choices)) % levels
     slot = snapshot.fence_slot
-    why = "asked by an operator" if victim in wished(snapshot) else "silent and unanswered"
+    why = _why(snapshot, victim)
     record = FenceIntent(
         victim=victim,
         covers=boots_of(snapshot, victim),
@@ -351,6 +377,14 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
         expected=slot.mod_revision if slot else 0,
         reason=reason,
     )
+
+
+def _why(snapshot: Snapshot, victim: str) -> str:
+    if victim in wished(snapshot):
+        return "asked by an operator"
+    if victim in deserters(snapshot):
+        return "heard, but its session has ended, and it owns a group that must not run without"
+    return "silent and unanswered"
 
 
 def _incarnation(snapshot: Snapshot, server: str) -> str:

@@ -7,6 +7,7 @@ an epoch that was given up is never activated again; a server that others proved
 from dataclasses import dataclass
 
 from reconciler.decide.actions import Effect, LocalWant, Reason, ResetSelf, Want, Write
+from reconciler.decide.expiry import STOP, broken_terms
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
     hears_majority,
@@ -18,6 +19,7 @@ from reconciler.decide.membership import (
 from reconciler.decide.ownership import FAILED_PREFIX, RESTARTED
 from reconciler.decide.records import Ownership, Phase, Release
 from reconciler.decide.snapshot import LocalGroup, Snapshot
+from reconciler.decide.store_life import RESTORED, doubt, first_epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,12 @@ def is_isolated(snapshot: Snapshot) -> bool:
     return stale_for > snapshot.specs.timing.dead_man and not hears_majority(snapshot)
 
 
+def is_unproven(snapshot: Snapshot) -> bool:
+    """Half of the dead-man time is over: what must not run without the store is stopped in order
+    now, while there is time; at its end the pulse kills it."""
+    return snapshot.now - snapshot.proof_at > snapshot.specs.timing.dead_man / 2
+
+
 def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
     """None if this server may start resources of the group at this epoch now, else why not."""
     if not session_proven(snapshot):
@@ -45,6 +53,10 @@ def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
     mine = snapshot.sessions.get(snapshot.me)
     if mine is not None and mine.record.watchdog_s and not snapshot.peers.watchdog_s:
         return "the watchdog that others rely on is not armed"
+    if (problem := doubt(snapshot)) is not None:
+        return problem
+    if epoch <= first_epoch(snapshot) and first_epoch(snapshot):
+        return f"epoch {epoch} is from before {RESTORED}"
     keys = Keys(snapshot.specs.cluster.metadata.name)
     needed = (keys.group(group), keys.release(group), keys.fence(snapshot.me), keys.fence_slot)
     if (problem := unreadable(snapshot, *needed)) is not None:
@@ -61,6 +73,8 @@ def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
         return f"epoch {epoch} is over"
     if record.releasing or snapshot.dropped_epochs.get(group, 0) >= epoch:
         return f"epoch {epoch} was given up"
+    if (problem := broken_terms(snapshot, record)) is not None:
+        return problem
     release = snapshot.releases.get(group)
     if release is not None and release.record.epoch >= epoch:
         return f"epoch {epoch} was released"
@@ -69,6 +83,8 @@ def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
 
 def plan_local(snapshot: Snapshot, keys: Keys) -> LocalPlan:
     """One wish for each group that is owned by, or still running on, this server."""
+    if doubt(snapshot) is not None:
+        return LocalPlan(_keep_in_doubt(snapshot))
     wants: dict[str, LocalWant] = {}
     releases: list[Write] = []
     effects: list[Effect] = []
@@ -93,9 +109,25 @@ def plan_local(snapshot: Snapshot, keys: Keys) -> LocalPlan:
     return LocalPlan(wants, tuple(releases), tuple(effects))
 
 
+def _keep_in_doubt(snapshot: Snapshot) -> dict[str, LocalWant]:
+    """What the store says is worth nothing: what runs goes on as it is, unless we are isolated."""
+    if not is_isolated(snapshot):
+        return {}
+    return {
+        group: LocalWant(Want.STOP, local.epoch, "this server is isolated")
+        for group, local in sorted(snapshot.local_groups.items())
+        if local.phase is not Phase.OFFLINE
+    }
+
+
 def _want(snapshot: Snapshot, group: str, local: LocalGroup | None) -> LocalWant | None:
     stored = snapshot.ownerships.get(group)
     record = stored.record if stored else None
+    floor = first_epoch(snapshot)
+    if local is not None and local.epoch < floor and local.phase is not Phase.OFFLINE:
+        return LocalWant(Want.STOP, floor, RESTORED)
+    if record is not None and record.epoch < floor:
+        return None  # it names an owner of before; whoever owns the group is decided anew
     if record is None or record.owner != snapshot.me:
         if local is None or local.phase is Phase.OFFLINE:
             return None
@@ -121,6 +153,8 @@ def _want_owned(
         return LocalWant(Want.RELEASE, epoch, record.cause or "released")
     if is_isolated(snapshot):
         return LocalWant(Want.STOP, epoch, "this server is isolated")
+    if record.on_store_loss == STOP and is_unproven(snapshot):
+        return LocalWant(Want.STOP, epoch, "the store is lost, and the group must not run without")
     return LocalWant(Want.RUN, epoch, record.cause, record.stopped_resources)
 
 

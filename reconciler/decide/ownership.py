@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.decide.actions import Reason, Write
+from reconciler.decide.draining import DRAINED_PREFIX, cordon_of
+from reconciler.decide.expiry import STOP, expires_at, grown_terms, is_expired, terms
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import Standing, proven_off, session_of, standing, unreadable
 from reconciler.decide.placement import (
@@ -19,6 +21,7 @@ from reconciler.decide.placement import (
 )
 from reconciler.decide.records import (
     Candidate,
+    Cordon,
     Failure,
     FenceOutcome,
     Operation,
@@ -30,6 +33,7 @@ from reconciler.decide.records import (
     Wanted,
 )
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.store_life import first_epoch
 from specs.group import GroupSpec
 
 FAILED_PREFIX = "failed: "
@@ -89,7 +93,7 @@ def proof_of_stop(snapshot: Snapshot, record: Ownership) -> Proof | None:
         outcome = snapshot.fences[record.owner].record.outcome
         person = outcome is FenceOutcome.CONFIRMED_BY_PERSON
         return Proof.CONFIRMED if person else Proof.FENCED
-    return None
+    return Proof.EXPIRED if is_expired(snapshot, record) else None
 
 
 def unreadable_case(snapshot: Snapshot, keys: Keys, name: str) -> str | None:
@@ -175,6 +179,8 @@ def _write(snapshot: Snapshot, keys: Keys, name: str, record: Ownership, reason:
     ):
         fence = snapshot.fences.get(former)
         depends.append((keys.fence(former), fence.mod_revision if fence else 0))
+        if record.proof is Proof.EXPIRED:
+            depends.append((keys.session(former), 0))
     return Write(
         key=keys.group(name),
         record=record,
@@ -322,6 +328,8 @@ def _takeover_cause(case: GroupCase, record: Ownership, proof: Proof) -> str:
         return f"{record.owner} was fenced"
     if proof is Proof.CONFIRMED:
         return f"a person confirmed that {record.owner} is off"
+    if proof is Proof.EXPIRED:
+        return f"the time has passed by which {record.owner} stopped itself"
     release = case.snapshot.releases.get(case.name)
     return release.record.cause if release else "released"
 
@@ -347,7 +355,9 @@ def _grant(
     elsewhere = tuple(c for c in found if not moving or c.server != previous)
     chosen = choose(found, wished) if wished else choose(elsewhere)
     chosen = chosen or choose(found)
-    manual = case.spec.failover.mode == "manual" and operation is None and previous is not None
+    drained = record.cause.startswith(DRAINED_PREFIX)
+    wish = operation is not None or drained
+    manual = case.spec.failover.mode == "manual" and not wish and previous is not None
     if manual and chosen is not None and chosen.server != previous:
         text = f"{cause}; failover is manual"
         start = f"clusterctl start group/{case.name}"
@@ -361,12 +371,13 @@ def _grant(
         return GroupPlan(verdict=_verdict(case, Phase.BLOCKED, (cause, text), found, clear))
     new = Ownership(
         group=case.name,
-        epoch=record.epoch + 1,
+        epoch=max(record.epoch, first_epoch(snapshot)) + 1,
         owner=chosen.server,
         boot_id=session.record.boot_id,
         incarnation=session.record.incarnation,
         stopped_resources=record.stopped_resources,
         on_store_loss=case.spec.on_store_loss,
+        **terms(case.spec.on_store_loss, session.record),
         proof=proof,
         cause=cause,
         operation=operation.id if operation else "",
@@ -424,11 +435,16 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
         return _owned_by_healthy(case, record)
     if where in (Standing.ONLINE, Standing.SUSPECT):
         return GroupPlan(verdict=_quiet(case))
-    if where is Standing.STORE_ISOLATED:
+    if where is Standing.STORE_ISOLATED and record.on_store_loss != STOP:
         text = f"{owner} is heard but has no session in the store; the group runs on there"
         return GroupPlan(verdict=_verdict(case, Phase.ONLINE, (text,)))
+    due = expires_at(case.snapshot, record) if Proof.EXPIRED.value in case.spec.proofs else None
     if case.blocked is None:
-        return GroupPlan(keep_verdict=True)
+        return GroupPlan(keep_verdict=True, wake_at=due)
+    if due is not None:
+        left = max(0.0, due - case.snapshot.now)
+        text = f"{owner} is gone; its own watchdog has ended it by now or in {left:.0f} s at most"
+        return GroupPlan(verdict=_verdict(case, Phase.STARTING, (text,)), wake_at=due)
     reason = case.blocked.get(owner)
     if owner not in case.snapshot.specs.servers:
         reason = f"{owner} has no spec any more, so nobody can fence it"
@@ -439,8 +455,34 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
     return GroupPlan(verdict=_verdict(case, Phase.BLOCKED, (text, reason), (), confirm))
 
 
+def _leave(case: GroupCase, record: Ownership, cordon: Cordon) -> GroupPlan:
+    """Its server is drained: the group goes elsewhere; with nowhere to go it stays, unless the
+    server is being shut down."""
+    placing = Placing(planned=case.planned, failures=case.failures, previous=record.owner)
+    others = candidates(case.snapshot, case.name, placing)
+    if choose(others) is None and not cordon.boot_id:
+        text = f"{DRAINED_PREFIX}no other server can run it"
+        return GroupPlan(verdict=_verdict(case, Phase.ONLINE, (text,), others))
+    why = "shut down" if cordon.boot_id else "drained"
+    return _ask_release(case, record, f"{DRAINED_PREFIX}{record.owner} is being {why}")
+
+
 def _owned_by_healthy(case: GroupCase, record: Ownership) -> GroupPlan:
     snapshot, owner = case.snapshot, record.owner or ""
+    session = session_of(snapshot, owner)
+    longer = grown_terms(record, session.record) if session else None
+    if longer is not None:
+        grown = record.model_copy(update=longer)
+        write = _write(
+            snapshot,
+            case.keys,
+            case.name,
+            grown,
+            Reason.of("group_terms_grew", group=case.name, **longer),
+        )
+        return GroupPlan(ownership=write, verdict=_quiet(case))
+    if (cordon := cordon_of(snapshot, owner)) is not None:
+        return _leave(case, record, cordon)
     listed = listed_servers(snapshot, case.spec)
     if case.spec.failback != "auto" and owner in listed:
         return GroupPlan(verdict=_quiet(case))

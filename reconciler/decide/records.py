@@ -43,9 +43,25 @@ class Session(Record):
     incarnation: str
     lease: int
     version: str = ""
+    generation: int = 0
     started_wall: float = 0.0
     watchdog_s: float = 0.0
     dead_man_s: float = 0.0
+
+
+class StoreLife(Record):
+    """run/store: which etcd cluster these records belong to, and how often it was restored.
+
+    A `store_id` other than the present one means that a backup was restored and nobody said `store
+    restored` yet. The first 16 bits of every epoch are the `generation`. `doubted` are servers that
+    may still run something from before.
+    """
+
+    store_id: str
+    generation: int = 0
+    doubted: tuple[str, ...] = ()
+    who: str = ""
+    restored_wall: float = 0.0
 
 
 class Coordinator(Record):
@@ -66,6 +82,7 @@ class Proof(StrEnum):
     NEVER_OWNED = "never-owned"
     RELEASED = "released"
     FENCED = "fenced"
+    EXPIRED = "expired"
     CONFIRMED = "confirmed"
 
 
@@ -82,7 +99,8 @@ class Ownership(Record):
 
     `owner` is None when nobody may. `boot_id` and `incarnation` are the owner's session at the time
     of the grant. `releasing` asks the owner to stop and release (a move or a stop). The epoch is
-    never used twice. `candidates` and `decided_by` tell how the owner was chosen.
+    never used twice. `candidates` and `decided_by` tell how the owner was chosen. `dead_man_s` and
+    `watchdog_s` are the owner's deadlines that the proof `expired` may count on; zeros: never.
     """
 
     group: str
@@ -94,6 +112,8 @@ class Ownership(Record):
     releasing: bool = False
     stopped_resources: tuple[str, ...] = ()
     on_store_loss: str = "keep"
+    dead_man_s: float = 0.0
+    watchdog_s: float = 0.0
     proof: Proof = Proof.NEVER_OWNED
     cause: str = ""
     operation: str = ""
@@ -101,6 +121,19 @@ class Ownership(Record):
     since_wall: float = 0.0
     candidates: tuple[Candidate, ...] = ()
     decided_by: str = ""
+
+
+class Cordon(Record):
+    """run/cordons/<server>: it takes no groups, and gives away those that it has.
+
+    With a `boot_id` for that boot only (it is being shut down); else until somebody says `undrain`.
+    """
+
+    server: str
+    boot_id: str = ""
+    who: str = ""
+    why: str = ""
+    since_wall: float = 0.0
 
 
 class Release(Record):
@@ -185,6 +218,8 @@ class OperationKind(StrEnum):
     FENCE = "fence"
     CONFIRM_FENCE = "confirm-fence"
     BYPASS_BARRIER = "bypass-barrier"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
     CLEAR = "clear"
 
 
@@ -296,6 +331,8 @@ class ServerStatus(Record):
     fencing: tuple[FencingTest, ...] = ()
     warnings: tuple[str, ...] = ()
     store: str = "unknown"
+    store_id: str = ""
+    store_generation: int = 0
     at_wall: float = 0.0
 
 

@@ -13,6 +13,7 @@ from reconciler.decide.records import (
     Answer,
     Challenge,
     Coordinator,
+    Cordon,
     FenceIntent,
     FenceOutcome,
     FenceRecord,
@@ -24,6 +25,7 @@ from reconciler.decide.records import (
     Record,
     Release,
     Session,
+    StoreLife,
     Verdict,
 )
 from specs.cluster import Cluster, Timing
@@ -123,8 +125,20 @@ class OwnSession:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownStore:
+    """The store that this server worked with last, durably: which, how old, and how far."""
+
+    store_id: str
+    generation: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a decision may look at. `fresh_at` is when the mirror last heard the store.
+
+    `absent_since` tells when the end of a server's session was seen, `complete_since` from when on
+    no change can have escaped this server (None: it cannot say).
 
     `unreadable` are keys whose record nobody here understands (a newer schema, damage): the record
     is missing in the maps, which must not be read as absent.
@@ -141,6 +155,8 @@ class Snapshot:
     proof_at: float = float("-inf")
     revision: int = 0
     sessions: Mapping[str, Stored[Session]] = field(default_factory=dict)
+    absent_since: Mapping[str, float] = field(default_factory=dict)
+    complete_since: float | None = None
     coordinator: Stored[Coordinator] | None = None
     ownerships: Mapping[str, Stored[Ownership]] = field(default_factory=dict)
     releases: Mapping[str, Stored[Release]] = field(default_factory=dict)
@@ -158,3 +174,7 @@ class Snapshot:
     local_fences: Mapping[str, LocalFence] = field(default_factory=dict)
     local_probes: Mapping[str, LocalProbe] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
+    store_id: str = ""
+    known_store: KnownStore | None = None
+    store_life: Stored[StoreLife] | None = None
+    cordons: Mapping[str, Stored[Cordon]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from reconciler.decide.records import (
     Answer,
     Challenge,
     Coordinator,
+    Cordon,
     FenceIntent,
     FenceRecord,
     GroupStatus,
@@ -22,6 +23,7 @@ from reconciler.decide.records import (
     Release,
     ServerFacts,
     Session,
+    StoreLife,
     Verdict,
 )
 from reconciler.decide.snapshot import Stored
@@ -38,8 +40,13 @@ MAPS: dict[str, type[Record]] = {
     "operations": Operation,
     "challenges": Challenge,
     "answers": Answer,
+    "cordons": Cordon,
 }
-SINGLES: dict[str, type[Record]] = {"coordinator": Coordinator, "fence-slot": FenceIntent}
+SINGLES: dict[str, type[Record]] = {
+    "coordinator": Coordinator,
+    "fence-slot": FenceIntent,
+    "store": StoreLife,
+}
 
 
 class Mirror:
@@ -63,7 +70,11 @@ class Mirror:
         self.monitor_status: dict[tuple[str, str], MonitorStatus] = {}
         self.clock_offsets: dict[str, float] = {}  # by how much another server's clock is ahead
         self.revision = 0
+        self.store_id = ""
         self.fresh_at = float("-inf")
+        # When the end of a session was seen, and from when on none can have come and gone unseen.
+        self.absent_since: dict[str, float] = {}
+        self.complete_since: float | None = None
         self.synced = asyncio.Event()
         self.status_synced = asyncio.Event()
         # Keys whose value cannot be read, with its revision: unknown, never absent.
@@ -74,6 +85,9 @@ class Mirror:
     async def follow_run(self) -> None:
         """Runs for ever; raises only `Denied`."""
         async for batch in self._store.watch(self._keys.run):
+            if batch.listed:
+                self.absent_since.clear()
+                self.complete_since = self._clock.now()
             self._take(batch)
             if batch.stale_reason is None:
                 self.fresh_at = self._clock.now()
@@ -93,6 +107,7 @@ class Mirror:
         for key, item in batch.changes:
             self._take_change(key, item, batch.revision)
         self.revision = max(self.revision, batch.revision)
+        self.store_id = self._store.store_id
         if batch.changes:
             self._on_change()
 
@@ -127,11 +142,15 @@ class Mirror:
                 return
             self._gone[key] = revision
             self.unreadable.pop(key, None)
+            if path[1] == "sessions":
+                self.absent_since[path[2]] = self._clock.now()
             self._assign(path, None)
             return
         if item.mod_revision <= (held if held is not None else self._gone.get(key, 0)):
             return
         self._gone.pop(key, None)
+        if path[1] == "sessions":
+            self.absent_since.pop(path[2], None)
         record = self._parse(key, item.value, model)
         if record is None:
             # The last readable version is over: deciding by it would be as wrong as by none.

@@ -12,6 +12,7 @@ from typing import Any
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import MonitorStatus
 from reconciler.decide.snapshot import (
+    KnownStore,
     LocalFence,
     LocalGroup,
     LocalProbe,
@@ -58,6 +59,7 @@ class AgentState:
         self.proven = False  # until then `proof_at` is a guess, and the pulse may know better
         self.store_loss: dict[str, str] = {}  # policy of each group that was started here
         self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
+        self.known_store = local_state.known_store()
         self.local_groups: dict[str, LocalGroup] = {}
         self.monitors: dict[str, MonitorStatus] = {}
         self.monitors_known = False  # whether `monitors` has all that this server shall run
@@ -88,6 +90,11 @@ class AgentState:
     def _on_record(self, kind: str, name: str, stored: Stored[Any] | None) -> None:
         if kind == "challenges" and name == self.me and stored is not None:
             self.on_challenge()
+
+    def remember_store(self, known: KnownStore) -> None:
+        """Work with this store from now on: durable first. Raises `OSError`."""
+        self.local_state.remember_store(known)
+        self.known_store = known
 
     def drop_epoch(self, group: str, epoch: int) -> None:
         """Give an epoch up for good: durable first. Raises `OSError`, then nothing is given up."""
@@ -124,6 +131,8 @@ class AgentState:
             proof_at=self._newest_proof(),
             revision=self.mirror.revision,
             sessions=MappingProxyType(maps["sessions"]),
+            absent_since=MappingProxyType(self.mirror.absent_since),
+            complete_since=self.mirror.complete_since,
             coordinator=singles["coordinator"],
             ownerships=MappingProxyType(maps["groups"]),
             releases=MappingProxyType(maps["releases"]),
@@ -141,4 +150,8 @@ class AgentState:
             local_fences=MappingProxyType(self.local_fences),
             local_probes=MappingProxyType(self.local_probes),
             unreadable=frozenset(self.mirror.unreadable),
+            store_id=self.mirror.store_id,
+            known_store=self.known_store,
+            store_life=singles["store"],
+            cordons=MappingProxyType(maps["cordons"]),
         )

@@ -125,13 +125,15 @@ class WatchBatch:
 
     An empty batch is a sign of life (progress notification): everything up to `revision` is known.
     After a compaction or a resume that lost its place the changes are a synthetic difference to the
-    last known state. `stale_reason` says that nothing is known to be fresh since the last batch (no
+    last known state, and the batch is `listed`: what came and went in between is not known.
+    `stale_reason` says that nothing is known to be fresh since the last batch (no
     leader, no connection); the iterator goes on by itself, it only ends by `Denied` or by closing.
     """
 
     revision: int
     changes: tuple[tuple[str, KeyValue | None], ...] = ()
     stale_reason: str | None = None
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,12 @@ class Store(Protocol):
 
         Raises `Unavailable` when there is no leader to ask or no such member.
         """
+        ...
+
+    @property
+    def store_id(self) -> str:
+        """Identity of the etcd cluster that answered first (a restored one has another); empty
+        before the first answer."""
         ...
 
     async def close(self) -> None: ...

@@ -31,9 +31,11 @@ from reconciler.decide.records import (
     Release,
     ResourceStatus,
     Session,
+    StoreLife,
     Verdict,
 )
 from reconciler.decide.snapshot import (
+    KnownStore,
     LocalFence,
     LocalGroup,
     LocalProbe,
@@ -66,6 +68,7 @@ AREAS = {
     "operations": "operations",
     "challenges": "challenges",
     "answers": "answers",
+    "cordons": "cordons",
 }
 
 
@@ -102,6 +105,9 @@ class Scene:
         self.tables: dict[str, dict[str, Stored[Any]]] = {area: {} for area in AREAS.values()}
         self.coordinator: Stored[Coordinator] | None = None
         self.fence_slot: Stored[FenceIntent] | None = None
+        self.store_life: Stored[StoreLife] | None = None
+        self.store_id = ""
+        self.known_store: KnownStore | None = None
         self.own_session: OwnSession | None = None
         self.peers: dict[str, PeerView] = {}
         self.pulse: dict[str, Any] = {"pulse_alive": True}
@@ -112,6 +118,8 @@ class Scene:
         self.local_probes: dict[str, LocalProbe] = {}
         self.group_status: dict[tuple[str, str], GroupStatus] = {}
         self.unreadable: set[str] = set()
+        self.absent_since: dict[str, float] = {}
+        self.complete_since: float | None = NOW - 1000.0
         self.proof_at = NOW - 0.5
         for name in servers:
             self.server(name).session(name)
@@ -210,13 +218,16 @@ class Scene:
         self.tables[area][name] = Stored(record, self.revision, self.now - age)
         return self
 
-    def session(self, name: str, boot_id: str | None = None, age: float = 100.0) -> "Scene":
+    def session(
+        self, name: str, boot_id: str | None = None, age: float = 100.0, **more: Any
+    ) -> "Scene":
         record = Session(
             nonce=agent(name),
             server=name,
             boot_id=boot_id or boot(name),
             incarnation=agent(name),
             lease=1,
+            **more,
         )
         self.put("sessions", name, record, age)
         if name == self.me:
@@ -225,6 +236,7 @@ class Scene:
 
     def no_session(self, name: str) -> "Scene":
         del self.tables["sessions"][name]
+        self.absent_since[name] = self.now
         if name == self.me:
             self.own_session = None
         return self
@@ -403,6 +415,11 @@ class Scene:
             local_fences=dict(self.local_fences),
             local_probes=dict(self.local_probes),
             unreadable=frozenset(self.unreadable),
+            store_life=self.store_life,
+            store_id=self.store_id,
+            known_store=self.known_store,
+            absent_since=dict(self.absent_since),
+            complete_since=self.complete_since,
             **{name: dict(table) for name, table in self.tables.items()},
         )
 
@@ -427,7 +444,9 @@ class Scene:
             record = record.model_copy(update={"nonce": f"nonce-{self.revision}"})
         stored = None if record is None else Stored(record, self.revision, self.now)
         path = KEYS.parse(write.key)
-        if path[1] == "fence-slot":
+        if path[1] == "store":
+            self.store_life = stored
+        elif path[1] == "fence-slot":
             self.fence_slot = stored
         elif stored is None:
             del self.tables[AREAS[path[1]]][path[2]]
@@ -436,6 +455,8 @@ class Scene:
 
     def stored(self, key: str) -> Stored[Any] | None:
         path = KEYS.parse(key)
+        if path[1] == "store":
+            return self.store_life
         if path[1] == "fence-slot":
             return self.fence_slot
         return self.tables[AREAS[path[1]]].get(path[2])

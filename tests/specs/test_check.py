@@ -144,8 +144,6 @@ def test_there_is_exactly_one_cluster() -> None:
 @pytest.mark.parametrize(
     ("field", "path"),
     [
-        ("onStoreLoss: stop", "spec.onStoreLoss"),
-        ("proofs: [released, expired]", "spec.proofs[1]"),
         ("finalAction: power-off-server", "spec.finalAction"),
         ("finalAction: reboot-server", "spec.finalAction"),
     ],

@@ -94,7 +94,7 @@ class Watch:
         self._revision = listing.revision
         pause = self._timing.relist_s * _JITTER.uniform(0.9, 1.1)
         self._relist_at = asyncio.get_running_loop().time() + pause
-        return WatchBatch(listing.revision, tuple(gone + fresh))
+        return WatchBatch(listing.revision, tuple(gone + fresh), listed=True)
 
     async def _stream(self) -> AsyncGenerator[WatchBatch, None]:
         """Batches of one stream; ends by `AttemptFailed`, `_ListAgain` or `Denied` only."""

@@ -38,9 +38,13 @@ async def watch_state(
                     yield WatchBatch(seen or 0, stale_reason=reason)
                 await clock.sleep(timing.retry_s)
                 continue
-            seen, changes = _advance(state, prefix, seen, known)
+            seen, changes, listed = _advance(state, prefix, seen, known)
+            # What is on its way for long is old when it arrives.
+            delay = faults.watch_delay_s(prefix)
+            if delay > 0:
+                await clock.sleep(delay)
             alive_at, told = clock.now(), None
-            yield WatchBatch(seen, changes)
+            yield WatchBatch(seen, changes, listed=listed)
             if not woken.is_set():
                 await _wait(woken, clock, timing.progress_s)
     finally:
@@ -60,9 +64,6 @@ async def _obstacle(clock: Clock, faults: Faults, prefix: str, *, first: bool) -
         if fate.error is not None or fate.lost or fate.reply_lost:
             return _text(fate.error)
         await clock.sleep(fate.request_s + fate.reply_s)
-    delay = faults.watch_delay_s(prefix)
-    if delay > 0:
-        await clock.sleep(delay)
     return faults.watch_cut(prefix)
 
 
@@ -72,21 +73,25 @@ def _text(error: StoreError | None) -> str:
 
 def _advance(
     state: MemoryState, prefix: str, seen: int | None, known: dict[str, int]
-) -> tuple[int, tuple[Change, ...]]:
-    """Move on to the present; `known` (key -> mod_revision) is kept up to date."""
-    if seen is None:
-        revision, changes = _relist(state.list(prefix), known)
-    else:
+) -> tuple[int, tuple[Change, ...], bool]:
+    """Move on to the present; `known` (key -> mod_revision) is kept up to date. The last item says
+    that the changes are a listing's difference."""
+    listed = seen is None
+    revision = 0
+    changes: tuple[Change, ...] = ()
+    if seen is not None:
         try:
             revision, changes = state.changes_since(seen, prefix)
         except Compacted:
-            revision, changes = _relist(state.list(prefix), known)
+            listed = True
+    if listed:
+        revision, changes = _relist(state.list(prefix), known)
     for key, stored in changes:
         if stored is None:
             known.pop(key, None)
         else:
             known[key] = stored.mod_revision
-    return revision, changes
+    return revision, changes, listed
 
 
 def _relist(listing: Listing, known: dict[str, int]) -> tuple[int, tuple[Change, ...]]:

@@ -11,6 +11,11 @@ EVENTS: tuple[EventType, ...] = (
         "The coordinator gave the group to a server, at a new epoch.",
     ),
     info(
+        "group_terms_grew",
+        "group dead_man_s watchdog_s",
+        "The owner may take longer deadlines; a takeover by time alone waits longer from now on.",
+    ),
+    info(
         "group_online",
         "group epoch duration_ms",
         "All wanted resources of the group run on its owner.",
