@@ -56,7 +56,12 @@ VERSION = "0.1.0"
 EXIT_BAD_CONFIG = 2
 EXIT_RESTART = 70
 KILL_LIST_EVERY_S = 1.0
+REPLACED_AFTER_S = 3.0
 REAL_TIME_PRIORITY = 10
+
+
+class StoreReplaced(Exception):
+    """The store behind the endpoints is not the one that this agent began with."""
 
 
 class Agent:
@@ -115,6 +120,7 @@ class Agent:
                 tasks.create_task(self.peers.run())
                 tasks.create_task(self.events.publish(self.store))
                 tasks.create_task(self._keep_kill_list())
+                tasks.create_task(self._end_when_replaced())
                 tasks.create_task(self._keep_watchdog())
                 tasks.create_task(self._facts().run())
                 tasks.create_task(self.loops.run())
@@ -127,6 +133,18 @@ class Agent:
             lambda: self.peers.status().realtime if self.peers.status().pid else None,
         )
         return FactsLoop(self.state, gauges)
+
+    async def _end_when_replaced(self) -> None:
+        """Behind the endpoints is another store, restored from a backup: the next agent begins with
+        what it says. Not at once, for a single wrong endpoint is no reason to end."""
+        seen = 0
+        while True:
+            await self.clock.sleep(1.0)
+            fresh = self.clock.now() - self.state.mirror.fresh_at < REPLACED_AFTER_S
+            seen = seen + 1 if self.store.is_replaced and not fresh else 0
+            if seen >= REPLACED_AFTER_S:
+                self.events.emit("store_replaced")
+                raise StoreReplaced
 
     async def _read_head(self) -> tuple[int, SpecSet] | None:
         repository = SpecRepository(self.store, self.keys)

@@ -15,6 +15,7 @@ from reconciler.decide.actions import (
     Reason,
     Write,
 )
+from reconciler.decide.draining import end_of_cordons
 from reconciler.decide.fencing import FencingPlan, plan_fencing
 from reconciler.decide.keys import Keys
 from reconciler.decide.leases import plan_local
@@ -38,6 +39,7 @@ from reconciler.decide.placement import owners
 from reconciler.decide.records import FenceIntent, FenceRecord, Ownership, Phase, Verdict
 from reconciler.decide.snapshot import Snapshot, Stored
 from reconciler.decide.store_leader import better_leader, members_known
+from reconciler.decide.store_life import doubt, forget_owner, plan_store, waiting
 
 # A transaction also compares and reads back what it depends on; etcd's default limit is 128.
 WRITES_PER_DECISION = 25
@@ -49,6 +51,8 @@ def decide(snapshot: Snapshot) -> Decision:
     mine = role(snapshot)
     if unreadable(snapshot, keys.coordinator, keys.fence_slot) is not None:
         mine = Role.NONE  # somebody newer may decide, or be fencing us
+    if doubt(snapshot) is not None:
+        mine = Role.NONE
     fencing = plan_fencing(snapshot, keys, mine, cold=barrier_reason(snapshot) is not None)
     local = plan_local(snapshot, keys)
     base = Decision(
@@ -87,6 +91,8 @@ def _as_coordinator(
     writes: list[Write] = list(fencing.results)
     if fencing.intent is not None:
         writes.append(fencing.intent)
+    if (life := plan_store(known, keys)) is not None:
+        writes.append(life)
     fenced = {w.record.server for w in fencing.results if isinstance(w.record, FenceRecord)}
     operations = plan_operations(known, keys, fenced)
     barrier = None if operations.bypass else barrier_reason(known)
@@ -107,10 +113,13 @@ def _as_coordinator(
         if plan.wake_at is not None:
             wake.append(plan.wake_at)
     for name in sorted(set(known.ownerships) - set(known.specs.groups)):
-        known_case = unreadable_case(known, keys, name) is None
-        gone = plan_deleted(known, keys, name) if known_case else None
+        known_case = unreadable_case(known, keys, name) is None and waiting(known) is None
+        gone = forget_owner(known, keys, name) if known_case else None
+        gone = gone or (plan_deleted(known, keys, name) if known_case else None)
         writes.extend([gone] if gone else [])
     writes.extend(operations.writes)
+    told = {write.key for write in operations.writes}
+    writes.extend(w for w in end_of_cordons(known, keys) if w.key not in told)
     power_on, cleared = ((), []) if fencing.results else _power_on(snapshot, keys)
     taken = {write.key for write in writes}
     if len(writes) + len(cleared) > WRITES_PER_DECISION or any(w.key in taken for w in cleared):
@@ -174,6 +183,13 @@ def _group(
     if problem is not None:
         verdict = Verdict(group=name, phase=Phase.BLOCKED, reasons=(problem,), failures=failures)
         return GroupPlan(verdict=verdict), case
+    if (wait := waiting(snapshot)) is not None:
+        blocked_by = Verdict(
+            group=name, phase=Phase.BLOCKED, reasons=(wait[0],), next_command=wait[1]
+        )
+        return GroupPlan(verdict=blocked_by), case
+    if (forgotten := forget_owner(snapshot, keys, name)) is not None:
+        return GroupPlan(ownership=forgotten, keep_verdict=True), case
     return plan_group(case), case
 
 

@@ -60,6 +60,13 @@ class Keys:
     def fence(self, server: str) -> str:
         return f"{self.root}run/fences/{server}"
 
+    @property
+    def store_life(self) -> str:
+        return f"{self.root}run/store"
+
+    def cordon(self, server: str) -> str:
+        return f"{self.root}run/cordons/{server}"
+
     def verdict(self, group: str) -> str:
         return f"{self.root}run/verdicts/{group}"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
+from reconciler.decide.draining import drain_result, plan_cordon, undrain_write
 from reconciler.decide.fence_execution import victim_addresses
 from reconciler.decide.fencing import boots_of, obstacle
 from reconciler.decide.keys import Keys
@@ -93,6 +94,11 @@ def plan_operations(
             step, probes, proof = _confirm_step(snapshot, keys, stored)
             effects.extend(probes)
             writes.extend(proof)
+        elif operation.kind in (OperationKind.DRAIN, OperationKind.UNDRAIN):
+            step, cordons = _drain_step(snapshot, keys, stored)
+            if any(write.key in {w.key for w in writes} for write in cordons):
+                continue  # another wish about the same server is first
+            writes.extend(cordons)
         elif operation.kind is OperationKind.BYPASS_BARRIER:
             bypass, step = operation.id, finish(snapshot, keys, stored, True, "barrier bypassed")
         else:
@@ -254,6 +260,25 @@ def stopped_resources(snapshot: Snapshot, group: str, record: Ownership) -> tupl
         elif operation.kind is OperationKind.START:
             stopped.discard(name)
     return tuple(sorted(stopped))
+
+
+def _drain_step(
+    snapshot: Snapshot, keys: Keys, stored: Stored[Operation]
+) -> tuple[Write | None, list[Write]]:
+    """The cordon comes first, with the wish under way; the groups follow from it."""
+    operation = stored.record
+    server = operation.target.removeprefix("server/")
+    if server not in snapshot.specs.servers:
+        return finish(snapshot, keys, stored, False, f"there is no server {server}"), []
+    if operation.kind is OperationKind.UNDRAIN:
+        end = undrain_write(keys, server, snapshot.cordons.get(server))
+        text = f"{server} takes groups again" if end else f"{server} was not drained"
+        return finish(snapshot, keys, stored, True, text), [end] if end else []
+    if operation.phase is OperationPhase.PENDING:
+        cordon = plan_cordon(snapshot, keys, operation)
+        return _running(keys, stored), [cordon] if cordon else []
+    result = drain_result(snapshot, server)
+    return (finish(snapshot, keys, stored, *result) if result else None), []
 
 
 def _fence_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write | None:

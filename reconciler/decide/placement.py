@@ -8,6 +8,7 @@ healthy monitors, the old owner's server group, exclusion, for `dynamic` fewest 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reconciler.decide.draining import cordon_of
 from reconciler.decide.membership import Standing, named_in_slot, session_of, standing
 from reconciler.decide.records import Candidate, Failure, MonitorState
 from reconciler.decide.snapshot import Snapshot
@@ -69,6 +70,8 @@ def availability(snapshot: Snapshot, server: str) -> str | None:
         return "there is no such server"
     if named_in_slot(snapshot, server):
         return "it is being fenced"
+    if (cordon := cordon_of(snapshot, server)) is not None:
+        return "it is being shut down" if cordon.boot_id else "it is drained"
     if server == snapshot.me and not snapshot.peers.pulse_alive:
         return "its pulse is not running"
     where = standing(snapshot, server)

@@ -11,6 +11,7 @@ from reconciler.decide.records import (
     Answer,
     Challenge,
     Coordinator,
+    Cordon,
     FenceIntent,
     FenceRecord,
     GroupStatus,
@@ -22,6 +23,7 @@ from reconciler.decide.records import (
     ServerFacts,
     ServerStatus,
     Session,
+    StoreLife,
     Verdict,
 )
 
@@ -36,6 +38,8 @@ class StoredRecords:
 
     coordinator: Coordinator | None = None
     fence_slot: FenceIntent | None = None
+    store_life: StoreLife | None = None
+    cordons: Mapping[str, Cordon] = field(default_factory=dict)
     sessions: Mapping[str, Session] = field(default_factory=dict)
     groups: Mapping[str, Ownership] = field(default_factory=dict)
     releases: Mapping[str, Release] = field(default_factory=dict)
@@ -115,6 +119,8 @@ def read_records(keys: Keys, items: Iterable[tuple[str, bytes]]) -> StoredRecord
     return StoredRecords(
         coordinator=reader.one(("run", "coordinator"), Coordinator),
         fence_slot=_open(reader.one(("run", "fence-slot"), FenceIntent)),
+        store_life=reader.one(("run", "store"), StoreLife),
+        cordons=reader.named("cordons", Cordon),
         sessions=reader.named("sessions", Session),
         groups=reader.named("groups", Ownership),
         releases=reader.named("releases", Release),

@@ -117,9 +117,11 @@ class CoordinationLoop:
         """All writes at once, bound to the coordinator key and to the fence slot as we know it:
         a server that is being fenced, or was deposed, decides nothing."""
         keys, slot, holder = self._state.keys, snapshot.fence_slot, snapshot.coordinator
+        life = snapshot.store_life
         compares: dict[str, int] = {
             keys.coordinator: holder.mod_revision if holder else 0,
             keys.fence_slot: slot.mod_revision if slot else 0,
+            keys.store_life: life.mod_revision if life else 0,
         }
         own = snapshot.own_session
         compares[keys.session(snapshot.me)] = own.mod_revision if own else 0

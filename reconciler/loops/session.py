@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from reconciler.decide.membership import named_in_slot, proven_off
 from reconciler.decide.records import Answer, Session
-from reconciler.decide.snapshot import OwnSession, Snapshot, Stored
+from reconciler.decide.snapshot import KnownStore, OwnSession, Snapshot, Stored
+from reconciler.decide.store_life import doubt, generation, left_from_before
 from reconciler.loops.state import AgentState
 from reconciler.ports.store import (
     Indeterminate,
@@ -20,12 +21,15 @@ from reconciler.ports.store import (
 )
 
 RETRY_S = 0.3
+REMEMBER_EVERY_S = 10.0
 
 
 class SessionLoop:
     def __init__(self, state: AgentState, version: str) -> None:
         self._state = state
         self._version = version
+        self._doubted = ""
+        self._remember_at = float("-inf")
 
     async def run(self) -> None:
         """For ever: a session whenever the store lets us have one."""
@@ -49,6 +53,12 @@ class SessionLoop:
 
     async def _create(self, snapshot: Snapshot) -> None:
         state = self._state
+        if (reason := self._why_no_session(snapshot)) is not None:
+            self._doubt(reason)
+            self._report(snapshot, "no-quorum")
+            await state.clock.sleep(state.jitter(RETRY_S))
+            return
+        self._doubted = ""
         if named_in_slot(snapshot, state.me) or proven_off(snapshot, state.me, state.boot_id):
             # Being fenced, or declared off: only a new boot, or the end of the fence, helps.
             self._report(snapshot, "quorum")
@@ -65,6 +75,7 @@ class SessionLoop:
             incarnation=incarnation,
             lease=proof.lease,
             version=self._version,
+            generation=generation(snapshot),
             started_wall=state.clock.wall(),
             **facts,
         )
@@ -91,11 +102,12 @@ class SessionLoop:
     def _compares(self, snapshot: Snapshot) -> tuple[Unchanged, ...]:
         keys, me = self._state.keys, self._state.me
         session = snapshot.sessions.get(me)
-        slot, fence = snapshot.fence_slot, snapshot.fences.get(me)
+        slot, fence, life = snapshot.fence_slot, snapshot.fences.get(me), snapshot.store_life
         compares = [
             Unchanged(keys.session(me), session.mod_revision if session else 0),
             Unchanged(keys.fence_slot, slot.mod_revision if slot else 0),
             Unchanged(keys.fence(me), fence.mod_revision if fence else 0),
+            Unchanged(keys.store_life, life.mod_revision if life else 0),
         ]
         for group in sorted(snapshot.local_groups)[:100]:
             key, stored = keys.group(group), snapshot.ownerships.get(group)
@@ -104,11 +116,50 @@ class SessionLoop:
             compares.append(Unchanged(key, stored.mod_revision if stored else unread))
         return tuple(compares)
 
+    def _why_no_session(self, snapshot: Snapshot) -> str | None:
+        """The store is in doubt, or it was restored and something from before runs here still: a
+        session of the new generation is the proof that nothing does."""
+        if (reason := doubt(snapshot)) is not None:
+            return reason
+        if left := left_from_before(snapshot):
+            return f"{', '.join(left)} still runs from before the store was restored"
+        return self._remember(snapshot, snapshot.revision, always=True)
+
+    def _remember(self, snapshot: Snapshot, revision: int, *, always: bool = False) -> str | None:
+        """Keep durably which store this is and how far it was; a sentence if that failed."""
+        state = self._state
+        known, now = state.known_store, state.clock.now()
+        if not snapshot.store_id or (not always and now < self._remember_at):
+            return None
+        new = KnownStore(snapshot.store_id, generation(snapshot), revision)
+        if new == known:
+            return None
+        self._remember_at = now + REMEMBER_EVERY_S
+        try:
+            state.remember_store(new)
+        except OSError as error:
+            state.events.emit("store_not_remembered", error=str(error))
+            return f"the store cannot be remembered: {error}"
+        if known is not None and known.generation != new.generation:
+            state.events.emit("store_accepted", generation=new.generation)
+        return None
+
+    def _doubt(self, reason: str) -> None:
+        if reason != self._doubted:
+            self._doubted = reason
+            self._state.events.emit("store_doubted", reason=reason)
+
     async def _renew(self, snapshot: Snapshot) -> None:
         state = self._state
         own = state.own_session
         if own is None:
             return
+        life, known = snapshot.store_life, state.known_store
+        newer = life is not None and known is not None and life.record.generation > known.generation
+        if newer or doubt(snapshot) is not None:
+            self._lost("the store was restored from a backup")
+            return
+        self._remember(snapshot, snapshot.revision)
         timing = snapshot.specs.timing
         proof = await state.store.keep_alive(own.lease, timeout_s=timing.session_renewal)
         state.own_session = OwnSession(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from reconciler.decide.records import GroupStatus, MonitorStatus, Phase, ServerStatus
+from reconciler.decide.store_life import doubt
 from reconciler.loops.act import wait_for
 from reconciler.loops.fence import FenceLoop
 from reconciler.loops.group_runner import GroupRunner
@@ -106,7 +107,8 @@ class StatusLoop:
             keys.monitor_status(state.me, name): status.to_bytes()
             for name, status in sorted(state.monitors.items())
         }
-        if state.own_session is not None:
+        doubted = self._doubted()
+        if state.own_session is not None or doubted is not None:
             wanted[keys.server_status(state.me)] = self._server().to_bytes()
         for group, runner in sorted(self._runners().items()):
             status = runner.status()
@@ -133,6 +135,8 @@ class StatusLoop:
                 for path, seen in sorted(peer.paths.items())
             }
         warnings = []
+        if (doubted := self._doubted()) is not None:
+            warnings.append(doubted)
         if not view.pulse_alive:
             warnings.append("the pulse is not running")
         warnings += [f"unreadable record {key}" for key in sorted(state.mirror.unreadable)]
@@ -146,7 +150,13 @@ class StatusLoop:
             fencing=tuple(self._fences.tests[key] for key in sorted(self._fences.tests)),
             warnings=tuple(warnings),
             store="quorum" if state.own_session is not None else "unknown",
+            store_id=state.mirror.store_id,
+            store_generation=state.known_store.generation if state.known_store else 0,
         )
+
+    def _doubted(self) -> str | None:
+        snapshot = self._state.snapshot()
+        return doubt(snapshot) if snapshot is not None else None
 
 
 def _with_nonce(value: bytes, nonce: str) -> bytes:

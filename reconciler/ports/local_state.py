@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from reconciler.decide.snapshot import KnownStore
+
 
 class LocalState(Protocol):
     """Small files of this server. A write returns only once it is durable."""
@@ -13,6 +15,14 @@ class LocalState(Protocol):
 
     def drop_epoch(self, group: str, epoch: int) -> None:
         """Remember, durably, that this epoch is never activated here again."""
+        ...
+
+    def known_store(self) -> KnownStore | None:
+        """The store that this server worked with last; raises `ValueError` if unreadable."""
+        ...
+
+    def remember_store(self, known: KnownStore) -> None:
+        """Remember it durably."""
         ...
 
     def started_groups(self) -> Mapping[str, Mapping[str, Any]]:

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from typing import Any
 
 from reconciler.decide.hearing import PathView, PeersView, PeerView
-from reconciler.decide.snapshot import Specs
+from reconciler.decide.snapshot import KnownStore, Specs
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
 from reconciler.ports.probes import Sample
@@ -253,6 +253,7 @@ class SimLocalState:
     """`disk` survives a power cycle, `memory` only the agent."""
 
     def __init__(self, disk: dict[str, Any], memory: dict[str, Any]) -> None:
+        self._disk = disk
         self._dropped = disk.setdefault("dropped", {})
         self._started = memory.setdefault("started", {})
 
@@ -261,6 +262,12 @@ class SimLocalState:
 
     def drop_epoch(self, group: str, epoch: int) -> None:
         self._dropped[group] = epoch
+
+    def known_store(self) -> KnownStore | None:
+        return self._disk.get("store")
+
+    def remember_store(self, known: KnownStore) -> None:
+        self._disk["store"] = known
 
     def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
         return dict(self._started)

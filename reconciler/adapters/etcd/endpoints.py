@@ -151,11 +151,17 @@ class Watermark:
     def __init__(self) -> None:
         self.cluster_id = 0
         self.revision = 0
+        self.is_foreign = False  # the newest answer came from another cluster
+
+    @property
+    def store_id(self) -> str:
+        return f"{self.cluster_id:016x}" if self.cluster_id else ""
 
     def same_cluster(self, header: Header) -> None:
         if self.cluster_id == 0:
             self.cluster_id = header.cluster_id
-        if header.cluster_id != self.cluster_id:
+        self.is_foreign = header.cluster_id != self.cluster_id
+        if self.is_foreign:
             raise AttemptFailed(
                 Kind.BACKWARD,
                 f"answer of cluster {header.cluster_id:x}, not of {self.cluster_id:x}",

@@ -182,5 +182,17 @@ class EtcdStore:
         """
         await self._members.move_leader(server, timeout_s)
 
+    @property
+    def store_id(self) -> str:
+        """Identity of the etcd cluster that answered first, empty before that. A restored one has
+        another."""
+        return self._watermark.store_id
+
+    @property
+    def is_replaced(self) -> bool:
+        """The newest answer came from another cluster than all before. This store believes none of
+        them; whoever wants to talk to the new one connects again."""
+        return self._watermark.is_foreign
+
     async def close(self) -> None:
         await self._endpoints.close()

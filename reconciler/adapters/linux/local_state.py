@@ -4,15 +4,18 @@ does not (it lies in /run, like the processes themselves). The agent makes one."
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from reconciler.adapters.linux.atomic_file import read_json, write_json
+from reconciler.decide.snapshot import KnownStore
 
 
 class FileLocalState:
     def __init__(self, state_directory: Path, run_directory: Path) -> None:
         self._dropped_path = state_directory / "dropped-epochs.json"
+        self._store_path = state_directory / "store.json"
         self._groups = run_directory / "groups"
 
     def dropped_epochs(self) -> Mapping[str, int]:
@@ -29,21 +32,26 @@ class FileLocalState:
         return {str(group): int(epoch) for group, epoch in content.items()}
 
     def drop_epoch(self, group: str, epoch: int) -> None:
-        epochs = {**self.dropped_epochs(), group: epoch}
-        directory = self._dropped_path.parent
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = directory / f".{self._dropped_path.name}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(epochs, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._dropped_path)
-        folder = os.open(directory, os.O_RDONLY)
+        _write_durably(self._dropped_path, {**self.dropped_epochs(), group: epoch})
+
+    def known_store(self) -> KnownStore | None:
+        """Raises `ValueError` for an unreadable file, for the reason above."""
+        if not self._store_path.exists():
+            return None
+        content = read_json(self._store_path)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            found = content or {}
+            return KnownStore(
+                str(found["store_id"]), int(found["generation"]), int(found["revision"])
+            )
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"{self._store_path} is damaged; make sure that the store was not restored from a "
+                "backup meanwhile, remove it, and start the agent again"
+            ) from None
+
+    def remember_store(self, known: KnownStore) -> None:
+        _write_durably(self._store_path, asdict(known))
 
     def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
         found = {}
@@ -64,3 +72,20 @@ class FileLocalState:
             path.unlink(missing_ok=True)
         else:
             write_json(path, dict(started))
+
+
+def _write_durably(path: Path, content: Mapping[str, Any]) -> None:
+    directory = path.parent
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = directory / f".{path.name}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

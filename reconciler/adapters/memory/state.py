@@ -6,7 +6,7 @@ no randomness, no wall time; leases end by the injected clock.
 
 import asyncio
 import math
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +46,7 @@ class MemoryState:
         self.clock = clock
         self.leader = leader
         self.revision = 1
+        self.store_id = ""
         self.compacted = 0
         self._faults = faults or NoFaults()
         self._data: dict[str, KeyValue] = {}
@@ -56,6 +57,17 @@ class MemoryState:
         self._next_waker = 1
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._context = copy_context()
+
+    def restore(self, items: Mapping[str, bytes], revision: int, store_id: str) -> None:
+        """Become another store with these values, as after a restored backup; leases are gone.
+        Watches and clients of before must not go on."""
+        self.expire_leases()
+        self._data = {
+            key: KeyValue(key, value, revision, revision) for key, value in sorted(items.items())
+        }
+        self._history.clear()
+        self._leases.clear()
+        self.revision, self.compacted, self.store_id = revision, revision, store_id
 
     # reading
     def get(self, key: str) -> KeyValue | None:

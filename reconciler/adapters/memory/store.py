@@ -118,6 +118,10 @@ class MemoryStore:
             raise Unavailable(f"no member of {server} answers")
         self._state.leader = server
 
+    @property
+    def store_id(self) -> str:
+        return self._state.store_id
+
     async def close(self) -> None:
         """Nothing is held open; requests under way go on in the state, as on a real network."""
 

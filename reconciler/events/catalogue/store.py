@@ -48,6 +48,37 @@ EVENTS: tuple[EventType, ...] = (
         "A record in the store could not be understood; it is not taken for absent.",
         "Look whether all servers run versions that understand each other.",
     ),
+    error(
+        "store_doubted",
+        "reason",
+        "This server does not act on the store: what runs goes on, nothing is started.",
+        "If the store was restored from a backup: `clusterctl store restored`.",
+    ),
+    warning(
+        "store_replaced",
+        "",
+        "Behind the endpoints is another store than before; the agent begins anew with it.",
+        "If the store was restored from a backup: `clusterctl store restored`.",
+    ),
+    info("store_accepted", "generation", "This server works with a restored store."),
+    error(
+        "store_not_remembered",
+        "error",
+        "Which store this is could not be kept on disk; until it is there is no session.",
+        "Look at the disk of `/var/lib/clusterctl`.",
+        retried=True,
+    ),
+    info(
+        "servers_cleared",
+        "servers left",
+        "These servers are proven to run nothing from before the store was restored.",
+    ),
+    warning(
+        "owner_forgotten",
+        "group server",
+        "The owner that the restored store named is of before; the group is placed anew.",
+        "Nothing.",
+    ),
     info("specs_read", "revision", "This server works with a new revision of the specs."),
     warning(
         "specs_read_failed", "error", "The specs could not be read.", _STORE_AWAY, retried=True
