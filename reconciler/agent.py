@@ -33,6 +33,7 @@ from reconciler.adapters.peers.pulse_peers import PulsePeers
 from reconciler.adapters.power import RegisteredPower
 from reconciler.binding import LeftoverDriver, bind
 from reconciler.config import DEFAULT_CONFIG, AgentConfig, load_config
+from reconciler.decide.circumstances import circumstances
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import Session
 from reconciler.decide.snapshot import Specs
@@ -86,7 +87,7 @@ class Agent:
             state_path=config.run_directory / "pulse.json",
             events=self.events,
         )
-        self.host = LinuxHost(config.run_directory)
+        self.host = LinuxHost(config.run_directory, config.state_directory)
         self.probes = LinuxProbes()
         self.watchdog = WatchdogKeeper()
         self._armed = self._deadline = 0.0
@@ -168,6 +169,10 @@ class Agent:
             clock=self.clock,
             events=self.events,
             run_directory=self.config.run_directory,
+            probes=self.probes,
+            circumstances=lambda: circumstances(
+                self.state.snapshot(), resource.spec.group, resource.metadata.name
+            ),
         )
         return bind(resource, place)
 

@@ -13,8 +13,6 @@ from specs.resource import Resource
 PREPARED_FOR_S = 1.0
 """A preparation older than this is repeated: another machine may use the address by now."""
 
-OBSERVE_TIMEOUT_S = 5.0
-
 
 class BoundDriver:
     """One resource on this server (`ports.driver.Driver`), and its upkeep while it is active."""
@@ -102,7 +100,7 @@ class BoundDriver:
 
     async def _observe(self) -> Observation:
         try:
-            async with asyncio.timeout(OBSERVE_TIMEOUT_S):
+            async with asyncio.timeout(self.spec.observe_timeout):
                 return await self.spec.observe(self.place)
         except HostError as error:
             return Observation(ResourceState.UNKNOWN, reason=str(error))

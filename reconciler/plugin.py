@@ -8,7 +8,7 @@ with `_`. Called by the agent (drivers), the loader of specs (models) and the re
 import importlib
 import pkgutil
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, Field, field_validator
 
+from reconciler.decide.circumstances import Circumstances
 from reconciler.ports.clock import Clock
 from reconciler.ports.driver import Observation, Permit
 from reconciler.ports.events import Events
@@ -27,6 +28,8 @@ from specs.document import Model
 from specs.monitor import MonitorSpec
 from specs.resource import Resource, ResourceSpec
 from specs.scalars import impact
+
+OBSERVE_TIMEOUT_S = 5.0
 
 TypeKind = Literal["resource", "monitor", "fence"]
 PACKAGES: Mapping[TypeKind, str] = MappingProxyType(
@@ -55,7 +58,8 @@ class StartLevel(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one resource runs: its names, and this server as its driver may touch it."""
+    """Where one resource runs: its names, and this server as its driver may touch it. `probes` runs
+    short commands; `circumstances` says why the group is being started or stopped now."""
 
     name: str
     group: str
@@ -64,6 +68,8 @@ class Place:
     clock: Clock
     events: Events
     run_directory: Path
+    probes: Probes
+    circumstances: Callable[[], Circumstances] = Circumstances
 
 
 class _Typed(Model):
@@ -93,6 +99,11 @@ class ResourceType(_Typed, ResourceSpec):
     """
 
     level: ClassVar[StartLevel]
+
+    @property
+    def observe_timeout(self) -> float:
+        """Seconds that one `observe` may take; afterwards the state is unknown."""
+        return OBSERVE_TIMEOUT_S
 
     @abstractmethod
     async def observe(self, place: Place) -> Observation:

@@ -83,7 +83,8 @@ class Network(Protocol):
 class Workload:
     """One program to run. `environment` may hold secrets: it goes to the runner over a pipe and is
     never written or logged. `user` and `group` are names or numbers; None keeps the agent's own.
-    `keep_after_exit`: what the program left running belongs to it and may stay (one-shot)."""
+    `keep_after_exit`: what the program left running belongs to it and may stay (one-shot).
+    Of the log, `log_files` older files of its size are kept."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -92,6 +93,7 @@ class Workload:
     group: str | None = None
     keep_after_exit: bool = False
     log_limit_bytes: int = 1024 * 1024
+    log_files: int = 1
 
     def with_command(self, command: tuple[str, ...]) -> "Workload":
         """The same surroundings for another program."""
@@ -160,6 +162,11 @@ class Runners(Protocol):
         Returns when nothing is left; `HostError` names the processes that do not go."""
         ...
 
+    async def kill(self, name: str, epoch: int) -> None:
+        """Kill every process of what was started at an epoch <= `epoch`. What is known of it stays
+        (how it ended), until `stop`. Returns when nothing is left; else `HostError`."""
+        ...
+
     async def changed(self, name: str, seen: RunnerState | None = None) -> None:
         """Returns when the workload ends, its runner dies, or this agent starts or stops one; at
         once when its state is not `seen` any more."""
@@ -167,6 +174,15 @@ class Runners(Protocol):
 
     def log_tail(self, name: str, limit_bytes: int = 2000) -> str:
         """The end of what the workload wrote; "" without any."""
+        ...
+
+
+class Scripts(Protocol):
+    """Texts of scripts as files of this server, by content."""
+
+    async def place(self, text: str) -> str:
+        """Path of a file with exactly this text; written when it is missing or was changed.
+        Raises `HostError`, on a full disk for instance."""
         ...
 
 
@@ -178,3 +194,6 @@ class Host(Protocol):
 
     @property
     def runners(self) -> Runners: ...
+
+    @property
+    def scripts(self) -> Scripts: ...

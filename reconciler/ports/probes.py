@@ -16,11 +16,13 @@ class ProbeUnavailable(Exception):
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What one probe found. `healthy` None means that it could not be made: no failure, no
-    success. `reason` is one sentence; `output` the end of what the probe wrote, bounded."""
+    success. `reason` is one sentence; `output` the end of what the probe wrote, bounded;
+    `exit_code` that of a command which ended by itself."""
 
     healthy: bool | None
     reason: str = ""
     output: str = ""
+    exit_code: int | None = None
 
 
 class Probes(Protocol):

@@ -6,12 +6,14 @@ OUTPUT_LIMIT = 2000
 Answer = dict[str, object]
 
 
-def good(reason: str = "", output: str = "") -> Answer:
-    return {"healthy": True, "reason": reason, "output": output[-OUTPUT_LIMIT:]}
+def good(reason: str = "", output: str = "", code: int | None = None) -> Answer:
+    return {"healthy": True, "reason": reason, "output": output[-OUTPUT_LIMIT:], "code": code}
 
 
-def bad(reason: str, output: str = "") -> Answer:
-    return {"healthy": False, "reason": reason[:500], "output": output[-OUTPUT_LIMIT:]}
+def bad(reason: str, output: str = "", code: int | None = None) -> Answer:
+    """`code` is the exit code of a command that ended by itself."""
+    output = output[-OUTPUT_LIMIT:]
+    return {"healthy": False, "reason": reason[:500], "output": output, "code": code}
 
 
 def unknown(reason: str) -> Answer:

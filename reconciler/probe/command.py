@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from reconciler.probe.answer import OUTPUT_LIMIT, Answer, bad, good, unknown
 from reconciler.runner import cgroup, launch, tree
+from reconciler.runner.output import OutputLog
 
 FLOOD_LIMIT = 1024 * 1024
 """A command that writes more has failed: reading on would only cost time."""
@@ -27,7 +28,8 @@ _CHUNK = 65536
 
 
 async def probe(settings: Mapping[str, Any], timeout_s: float) -> Answer:
-    """Settings: command, environment, directory, user, success (exit codes)."""
+    """Settings: command, environment, directory, user, success (exit codes), and for scripts log:
+    (path, size, older files); what is kept in a log may be of any length."""
     limit = max(timeout_s - _MARGIN_S, timeout_s / 2)
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
@@ -53,8 +55,10 @@ def _judge(said: bytes, settings: Mapping[str, Any], timeout_s: float) -> Answer
     if word == "exited":
         code = int(number)
         if code in settings.get("success", [0]):
-            return good(f"exit code {code}", output)
-        return bad(f"exit code {code}" if code >= 0 else f"ended by signal {-code}", output)
+            return good(f"exit code {code}", output, code)
+        if code < 0:
+            return bad(f"ended by signal {-code}", output)
+        return bad(f"exit code {code}", output, code)
     if word == "timeout":
         return bad(f"no end within {timeout_s:g} s; all its processes were killed", output)
     if word == "flood":
@@ -129,6 +133,7 @@ def _run(
     read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(write, True)
     user = settings.get("user")
+    log = _open_log(settings)
     pid = launch.launch(
         [str(word) for word in settings["command"]],
         dict(settings.get("environment") or {}),
@@ -146,15 +151,28 @@ def _run(
         if read in ready:
             data = os.read(read, _CHUNK)
             output, total = (output + data)[-OUTPUT_LIMIT:], total + len(data)
+            if log is not None:
+                log.write(data)
             if not data:
                 waited.remove(read)
-            if total > FLOOD_LIMIT:
+            if total > FLOOD_LIMIT and not settings.get("log"):
                 return "flood 0", output
         if child in ready and (read not in ready or read not in waited):
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             return f"exited {code}", output
         if watched in ready or time.monotonic() >= deadline:
             return "timeout 0", output
+
+
+def _open_log(settings: Mapping[str, Any]) -> OutputLog | None:
+    """None without one, and where it cannot be written: that must stop no command."""
+    if not settings.get("log"):
+        return None
+    path, limit, older = settings["log"]
+    with suppress(OSError):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return OutputLog(path, int(limit), int(older))
+    return None
 
 
 def _kill_all(place: str | None) -> None:

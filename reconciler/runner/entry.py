@@ -78,7 +78,7 @@ def _prepare(job: dict[str, Any], wake: int) -> Holder:
         listener=listener,
         lock=lock,
         wake=wake,
-        log=OutputLog(job["log"], job["log_limit_bytes"]),
+        log=OutputLog(job["log"], job["log_limit_bytes"], job.get("log_files", 1)),
         output=output,
         who=who,
     )

@@ -1,16 +1,19 @@
-"""What a workload writes, kept in a file of bounded size with one older file beside it."""
+"""What a workload writes, kept in a file of bounded size with some older files beside it."""
 
 import os
+from contextlib import suppress
 
 CHUNK = 65536
 
 
 class OutputLog:
-    """At most about twice `limit_bytes` on disk. A full disk loses output, never the workload."""
+    """`path`, and `older` files of the same size: `path.1` is the last one. A full disk loses
+    output, never the workload."""
 
-    def __init__(self, path: str, limit_bytes: int) -> None:
+    def __init__(self, path: str, limit_bytes: int, older: int = 1) -> None:
         self._path = path
         self._limit = limit_bytes
+        self._older = older
         self._file = self._open()
         self._size = os.fstat(self._file).st_size
 
@@ -26,7 +29,10 @@ class OutputLog:
         os.close(self._file)
 
     def _rotate(self) -> None:
-        os.replace(self._path, self._path + ".1")
+        for number in range(self._older, 0, -1):
+            former = f"{self._path}.{number - 1}" if number > 1 else self._path
+            with suppress(FileNotFoundError):
+                os.replace(former, f"{self._path}.{number}")
         os.close(self._file)
         self._file = self._open()
         self._size = 0

@@ -4,6 +4,7 @@ A `Wire` joins the hosts of one subnet, so that a probe on one finds an address 
 """
 
 import asyncio
+import hashlib
 import ipaddress
 from dataclasses import dataclass, field, replace
 
@@ -175,6 +176,12 @@ class MemoryRunners:
         del self.views[name]
         self.changes.tell()
 
+    async def kill(self, name: str, epoch: int) -> None:
+        await asyncio.sleep(3600 if self.hangs else 0)
+        view = self.views.get(name)
+        if view is not None and (view.epoch or 0) <= epoch and view.state is RunnerState.RUNNING:
+            self.end(name, -9)
+
     async def changed(self, name: str, seen: RunnerState | None = None) -> None:
         if seen is not None and (await self.observe(name)).state is not seen:
             return
@@ -184,6 +191,19 @@ class MemoryRunners:
         return "listening\naddress already in use\n"
 
 
+class MemoryScripts:
+    def __init__(self) -> None:
+        self.problem = ""
+        self.texts: dict[str, str] = {}
+
+    async def place(self, text: str) -> str:
+        if self.problem:
+            raise HostError(self.problem)
+        path = f"/scripts/{hashlib.sha256(text.encode()).hexdigest()}"
+        self.texts[path] = text
+        return path
+
+
 class MemoryHost:
     """One server on a wire. `traces` is everything that a resource may leave on it."""
 
@@ -191,6 +211,7 @@ class MemoryHost:
         last = 10 + len(wire.networks) if wire else 10
         self.network = MemoryNetwork(wire or Wire(), mac, f"10.77.2.{last}/24")
         self.runners = MemoryRunners()
+        self.scripts = MemoryScripts()
 
     def hang(self) -> None:
         self.network.hangs = self.runners.hangs = True

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reconciler.binding import BoundDriver, bind
+from reconciler.decide.circumstances import Circumstances
 from reconciler.plugin import Place, Registry
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import Host
+from reconciler.ports.probes import Probes, Sample
 from specs.load import Source, load
 from specs.resource import Resource
 
@@ -39,7 +42,29 @@ def resource_from(text: str) -> Resource:
     return found
 
 
-def driver_of(resource: Resource, host: Host, **changes: object) -> BoundDriver:
+class Answers:
+    """Commands that end as they are told to: by their CLUSTER_ACTION, else with exit code 0."""
+
+    def __init__(self, **codes: int | None) -> None:
+        self.codes = codes
+        self.runs: list[tuple[str, Mapping[str, Any]]] = []
+
+    async def run(self, name: str, settings: Mapping[str, Any], timeout_s: float) -> Sample:
+        action = str(settings["environment"].get("CLUSTER_ACTION", name))
+        self.runs.append((action, settings))
+        await asyncio.sleep(0)
+        code = self.codes.get(action, 0)
+        return Sample(None if code is None else code == 0, f"exit code {code}", exit_code=code)
+
+
+def driver_of(
+    resource: Resource,
+    host: Host,
+    probes: Probes | None = None,
+    found: Circumstances | None = None,
+    run_directory: Path = Path("/nonexistent"),
+    **changes: object,
+) -> BoundDriver:
     """A driver at server n1; `changes` replace fields of the spec."""
     spec = resource.spec.model_copy(update=changes)
     place = Place(
@@ -49,7 +74,9 @@ def driver_of(resource: Resource, host: Host, **changes: object) -> BoundDriver:
         host=host,
         clock=RealClock(),
         events=Recorder(),
-        run_directory=Path("/nonexistent"),
+        run_directory=run_directory,
+        probes=probes or Answers(),
+        circumstances=lambda: found or Circumstances(),
     )
     return bind(resource.model_copy(update={"spec": spec}), place)
 

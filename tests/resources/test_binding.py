@@ -130,7 +130,7 @@ async def test_what_is_left_of_deleted_resources_is_found_and_cleared(host: Memo
 async def test_a_host_that_does_not_answer_is_unknown(
     driver: BoundDriver, host: MemoryHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.binding.OBSERVE_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("reconciler.plugin.OBSERVE_TIMEOUT_S", 0.02)
     host.hang()
     assert (await driver.observe()).state is ResourceState.UNKNOWN
 

@@ -5,12 +5,15 @@ from typing import Self
 
 from reconciler.adapters.linux.network import LinuxNetwork
 from reconciler.adapters.linux.runners import LinuxRunners
+from reconciler.adapters.linux.scripts import LinuxScripts
 
 
 class LinuxHost:
-    """`async with LinuxHost(run_directory) as host:`; on leaving, what runs goes on running."""
+    """`async with LinuxHost(run_directory) as host:`; on leaving, what runs goes on running.
+    Without a `state_directory` everything is below the run directory."""
 
-    def __init__(self, run_directory: Path) -> None:
+    def __init__(self, run_directory: Path, state_directory: Path | None = None) -> None:
+        self.scripts = LinuxScripts(state_directory or run_directory)
         self.network = LinuxNetwork(run_directory)
         self.runners = LinuxRunners(run_directory)
 

@@ -105,8 +105,9 @@ class _Process:
                 said = json.loads(line)
                 waiting = self._asked.get(said["id"])
                 if waiting is not None and not waiting.done():
-                    sample = Sample(said["healthy"], said["reason"], said["output"])
-                    waiting.set_result(sample)
+                    waiting.set_result(
+                        Sample(said["healthy"], said["reason"], said["output"], said.get("code"))
+                    )
         except (OSError, ValueError, KeyError):
             pass  # it speaks nonsense: as good as gone
         finally:

@@ -30,6 +30,7 @@ ACCEPT_TIMEOUT_S = 2.0
 """A holder that does not even accept a stop in this time is frozen: it is killed instead."""
 
 DEATH_TIMEOUT_S = 5.0
+KILL_PAUSE_S = 0.002
 STOP_MARGIN_S = tree.KILL_LIMIT_S + 2.0
 _CONTROL = 3
 _CODE = Path(__file__).resolve().parents[3]
@@ -174,6 +175,17 @@ class LinuxRunners:
             self._reap()
             self._tell(name)
 
+    async def kill(self, name: str, epoch: int) -> None:
+        await self._settled(name)
+        record = self._read(name)
+        if record is None or record.epoch > epoch:
+            return
+        try:
+            await asyncio.to_thread(self._kill, record)
+        finally:
+            self._reap()
+            self._tell(name)
+
     async def changed(self, name: str, seen: RunnerState | None = None) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiters.setdefault(name, set())
@@ -247,6 +259,25 @@ class LinuxRunners:
             cgroup.remove(record.cgroup)
         (self._root / record.name / records.RECORD).unlink(missing_ok=True)
 
+    def _kill(self, record: records.Record) -> None:
+        """Until nothing is left, and the holder, if there is one, has noted that. In a thread."""
+        deadline = time.monotonic() + tree.KILL_LIMIT_S
+        while True:
+            if record.cgroup:
+                cgroup.kill(record.cgroup)
+            held = records.is_alive(record.holder)
+            try:
+                left = tree.below(record.holder.pid) if held else tree.strays(record)
+            except OSError as error:
+                raise HostError(f"can't see what is left of {record.name}: {error}") from error
+            tree.signal_all(left, signal.SIGKILL)
+            now = self._read(record.name)
+            if not left and (not held or now is None or now.state != records.RUNNING):
+                return
+            if time.monotonic() > deadline:
+                raise HostError(f"processes of {record.name} do not go: {sorted(left)}")
+            time.sleep(KILL_PAUSE_S)
+
     def _read(self, name: str) -> records.Record | None:
         try:
             return records.read(str(self._root / name))
@@ -267,6 +298,7 @@ class LinuxRunners:
             "keep_after_exit": workload.keep_after_exit,
             "log": str(directory / records.LOG),
             "log_limit_bytes": workload.log_limit_bytes,
+            "log_files": workload.log_files,
         }
 
     def _spawn(self) -> "_Line":

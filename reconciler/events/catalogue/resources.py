@@ -3,6 +3,13 @@
 from reconciler.events.entry import EventType, error, info, warning
 
 EVENTS: tuple[EventType, ...] = (
+    warning(
+        "script_failed",
+        "group resource script reason",
+        "A script failed whose success nothing depends on: a resident script's stop script, or "
+        "one that runs on standby servers.",
+        "Read the reason and the script's log in `scripts/` in the run directory.",
+    ),
     info("resource_started", "group resource epoch duration_ms", "The start was successful."),
     info("resource_stopped", "group resource epoch duration_ms", "It was seen stopped."),
     warning(
