@@ -1,4 +1,5 @@
-"""The lab's daemon: owns the BMC simulators and switches their modes. Started by root.py.
+"""The lab's daemon: owns the BMC simulators, switches their modes, and is the servers' hardware
+watchdogs. Started by root.py.
 
     python -m clusterctl.lab.daemon DIRECTORY
 
@@ -16,6 +17,7 @@ from typing import Any
 
 from clusterctl.lab import links, plan
 from clusterctl.lab.bmc import BmcError, BmcMode, BmcSimulator
+from clusterctl.lab.watchdog import LabWatchdog
 
 LINE_LIMIT = 64 * 1024
 
@@ -28,11 +30,18 @@ class Daemon:
     def __init__(self, lab: plan.Plan) -> None:
         self._simulators = {node.name: _simulator(lab, node) for node in lab.servers}
         self._modes = dict.fromkeys(self._simulators, "ok")
+        self._watchdogs = [_watchdog(lab, node) for node in lab.servers]
 
     async def start(self) -> None:
         async with asyncio.TaskGroup() as group:
             for simulator in self._simulators.values():
                 group.create_task(simulator.start())
+            for watchdog in self._watchdogs:
+                group.create_task(watchdog.start())
+
+    async def watch(self) -> None:
+        """For ever: bite the servers that do not feed."""
+        await asyncio.gather(*(watchdog.run() for watchdog in self._watchdogs))
 
     async def stop(self) -> None:
         for simulator in self._simulators.values():
@@ -78,6 +87,16 @@ def _simulator(lab: plan.Plan, node: plan.Node) -> BmcSimulator:
     )
 
 
+def _watchdog(lab: plan.Plan, node: plan.Node) -> LabWatchdog:
+    async def power_off() -> None:
+        argv = [*power_program(lab, node), "set", "power", "0"]
+        process = await asyncio.create_subprocess_exec(*argv)
+        if await process.wait():
+            log.error("the watchdog of %s could not power it off", node.name)
+
+    return LabWatchdog(lab.node_directory(node.name), node.name, power_off)
+
+
 def power_program(lab: plan.Plan, node: plan.Node) -> list[str]:
     """What the BMC simulator calls, with `get …` or `set …` behind it."""
     script = Path(__file__).with_name("power.sh")
@@ -94,7 +113,7 @@ async def run(directory: Path) -> None:
     )
     log.info("lab %s is ready for servers", lab.name)
     async with server:
-        await server.serve_forever()
+        await asyncio.gather(server.serve_forever(), daemon.watch())
 
 
 def main(arguments: Sequence[str]) -> int:

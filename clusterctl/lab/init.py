@@ -30,6 +30,7 @@ SYSRQ = Path("/proc/sysrq-trigger")
 CHANGED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 DISABLED = Path("/etc/clusterctl/disabled")
 SYSRQ_KEYS = "/run/sysrq-trigger"
+WATCHDOG = "/run/watchdog"
 
 
 @dataclass(slots=True)
@@ -139,6 +140,12 @@ def _mounts(lab: plan.Plan, node: plan.Node) -> None:
             Path(path).mkdir(parents=True)
             kernel.bind(f"/proc/self/fd/{descriptor}", path)
         os.close(descriptor)
+    if node.number:
+        # the machine's own devices, if it has any, must be out of reach
+        Path(WATCHDOG).touch()
+        kernel.bind(f"/proc/self/fd/{own_descriptor}/watchdog", WATCHDOG)
+    for device in Path("/dev").glob("watchdog*"):
+        kernel.bind(WATCHDOG if node.number else os.devnull, str(device))
     os.close(own_descriptor)
     os.close(shared)
     _kernel_file_systems()
