@@ -34,6 +34,7 @@ from reconciler.adapters.power import RegisteredPower
 from reconciler.binding import LeftoverDriver, bind
 from reconciler.config import DEFAULT_CONFIG, AgentConfig, load_config
 from reconciler.decide.circumstances import circumstances
+from reconciler.decide.expiry import longest_deadlines
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import Session
 from reconciler.decide.snapshot import Specs
@@ -230,9 +231,18 @@ class Agent:
         return stored.record if stored is not None and mine else None
 
     def _dead_man(self, wanted: float) -> float:
-        """A longer deadline is in force only once the others can read it."""
-        promise = self._promise()
-        return min(wanted, promise.dead_man_s) if promise and promise.dead_man_s else wanted
+        """A longer deadline is in force only once the others can read it, and those who granted
+        groups under the old one have written it down."""
+        promise, bound = self._promise(), self._bound()
+        told = promise.dead_man_s if promise and promise.dead_man_s else wanted
+        return min(wanted, told, bound[0] if bound else wanted)
+
+    def _bound(self) -> tuple[float, float] | None:
+        """The longest (D, W) that groups were granted under; what the pulse holds until we know."""
+        snapshot, pulse = self.state.snapshot(), self.peers.view()
+        if snapshot is not None:
+            return longest_deadlines(snapshot)
+        return (pulse.dead_man_s, pulse.watchdog_s) if pulse.holds else None
 
     async def _keep_watchdog(self) -> None:
         """The pulse has the deadline and the watchdog that this server's spec wants, for ever."""
@@ -258,6 +268,8 @@ class Agent:
             return
         if promise is not None and 0 < promise.watchdog_s < wanted.timeout:
             return  # a longer one only once the others can read it
+        if (bound := self._bound()) is not None and wanted.timeout > bound[1]:
+            return  # ... and those who granted groups under it have written it down
         if pulse.watchdog_s and not self.watchdog.is_open:
             return  # the pulse of the agent before us holds it: fed, and opened by nobody else
         try:

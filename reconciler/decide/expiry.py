@@ -9,7 +9,8 @@ Invariant: the deadlines are those of the grant, held in the ownership record. A
 nothing of such a group before its pulse holds a deadline that is not longer.
 """
 
-from reconciler.decide.records import Ownership, Session
+from reconciler.decide.membership import session_proven
+from reconciler.decide.records import Ownership, Phase, Session
 from reconciler.decide.snapshot import Snapshot
 from specs.timing_rules import CLOCK_DRIFT, RESET_S
 
@@ -45,7 +46,18 @@ def broken_terms(snapshot: Snapshot, record: Ownership) -> str | None:
         return "the watchdog that others count on is not armed as they were told"
     if not 0 < pulse.dead_man_s <= record.dead_man_s:
         return "the pulse does not hold the deadline that others count on"
-    return None
+    return None if pulse.holds else "the pulse does not know yet that the group must not outlive it"
+
+
+def must_hold(snapshot: Snapshot) -> bool:
+    """Whether something runs here, or may be started, that others take over by time alone."""
+    for name, stored in snapshot.ownerships.items():
+        local = snapshot.local_groups.get(name)
+        runs = local is not None and local.phase is not Phase.OFFLINE
+        mine = stored.record.owner == snapshot.me and wait_s(stored.record) is not None
+        if mine and (runs or session_proven(snapshot)):
+            return True
+    return False
 
 
 def longest_deadlines(snapshot: Snapshot) -> tuple[float, float] | None:

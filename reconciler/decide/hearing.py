@@ -42,7 +42,8 @@ class PeersView:
 
     `dead_man_s` is the deadline D that the pulse holds, `proven_at` the send time of the newest
     renewal that it knows of (it outlives the agent), `watchdog_s` the time-out of the hardware
-    watchdog that it feeds; 0 while none is armed."""
+    watchdog that it feeds; 0 while none is armed. `holds`: it knows that something may run here
+    that must not outlive D, and stops feeding then."""
 
     taken_at: float
     peers: Mapping[str, PeerView] = field(default_factory=dict)
@@ -52,3 +53,4 @@ class PeersView:
     dead_man_s: float = 0.0
     proven_at: float | None = None
     watchdog_s: float = 0.0
+    holds: bool = False

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.decide.actions import Decision, Effect, LocalWant, Reason, ResetSelf, Write
 from reconciler.decide.decide import decide
+from reconciler.decide.expiry import must_hold
 from reconciler.decide.records import Coordinator
 from reconciler.decide.snapshot import Snapshot
 from reconciler.loops.state import AgentState
@@ -43,11 +44,16 @@ class LocalLoop:
             snapshot = self._state.snapshot()
             if snapshot is not None:
                 decision = decide(snapshot)
+                self._hold(must_hold(snapshot), snapshot.peers.holds)
                 self._set_wants(decision.local)
                 for effect in decision.effects:
                     if isinstance(effect, ResetSelf):
                         await self._reset(effect.reason)
             await wait_for(self._state, self._wake, LOOK_AGAIN_S / 4)
+
+    def _hold(self, wanted: bool, held: bool) -> None:
+        if wanted != held:
+            self._state.peers.hold(wanted)
 
     async def _reset(self, reason: str) -> None:
         """What refuses once may work later; until then the other groups still need this loop."""

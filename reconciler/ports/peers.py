@@ -16,6 +16,11 @@ class Peers(Protocol):
         """Returns at the next transition (suspect, silent, heard again, boot id, reports)."""
         ...
 
+    def hold(self, wanted: bool) -> None:
+        """Tell the pulse that something may run here, from now on or no more, that must not
+        outlive the dead-man deadline; it is heard when `view().holds` says so."""
+        ...
+
     def report(self, *, store: str, proof_until: float | None) -> None:
         """Tell the pulse our store state and until when the session's lease is proven; this also
         is the agent's sign of life for the dead-man deadline."""

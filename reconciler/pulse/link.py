@@ -1,7 +1,7 @@
 """The pulse's end of the link to the agent: unix SOCK_SEQPACKET, one JSON object a message.
 
 Agent to pulse: `configure`, `report`, `register-kill`, `watchdog` (with the device's descriptor),
-`stop`.
+`hold`, `stop`.
 Pulse to agent: `hello` on connect, `view` at each transition and at least every 200 ms,
 `configured`/`refused` as answers. Views are whole, so one that an agent is too slow to take is
 dropped and the next one repeats everything; nothing here ever waits for an agent.

@@ -227,6 +227,10 @@ class Pulse:
             if op == "register-kill":
                 self._dead_man.register(message["entries"], now)
                 return {"op": "registered", "entries": len(message["entries"])}
+            if op == "hold":
+                self._dead_man.hold(bool(message["hold"]), now)
+                self._publish(now)
+                return {"op": "held", "hold": bool(message["hold"])}
             if op == "stop":
                 self._stopping = True
                 return {"op": "stopping"}

@@ -23,6 +23,8 @@ class DeadMan:
         self._state = deadman.DeadManState()
         self._entries: list[dict[str, Any]] = []
         self._due: list[dict[str, Any]] = []
+        self._hold = False
+        self._overdue = False
         self._proven_at = now  # nothing known yet: the deadline runs from here
         self._saved_at = float("-inf")
         self._boot_id = ""
@@ -33,7 +35,7 @@ class DeadMan:
     def bind(self, boot_id: str) -> None:
         """The boot that we serve now; what was inherited from another boot is forgotten."""
         if self._boot_id and self._boot_id != boot_id:
-            self._entries = []
+            self._entries, self._hold = [], False
         self._boot_id = boot_id
 
     def register(self, entries: Sequence[Mapping[str, Any]], now: float) -> None:
@@ -41,6 +43,12 @@ class DeadMan:
         for entry in entries:
             check_entry(entry)
         self._entries = [dict(entry) for entry in entries]
+        self._save(now)
+
+    def hold(self, wanted: bool, now: float) -> None:
+        """While this holds, what must stop without the store may run although the list does not
+        say so yet: then an overdue proof stops the feeding, until the agent takes the word back."""
+        self._hold = wanted
         self._save(now)
 
     def prove(self, proof_until: float | None, session_ttl: float, now: float) -> None:
@@ -56,11 +64,17 @@ class DeadMan:
         it fired again with the same result."""
         stop = [entry for entry in self._entries if _policy(entry) is Policy.STOP]
         situation = deadman.Situation(
-            now, deadline, self._proven_at, hears_majority, bool(self._entries), bool(stop)
+            now,
+            deadline,
+            self._proven_at,
+            hears_majority,
+            bool(self._entries),
+            bool(stop) or self._hold,
         )
         before = self._state
         self._state, scope, fire = deadman.step(before, situation)
         again = before.fired_at is not None and before.fired is scope
+        self._overdue = scope is not Scope.NOTHING
         self._due = {Scope.NOTHING: [], Scope.STOP: stop, Scope.EVERYTHING: self._entries}[scope]
         if not fire:
             return []
@@ -74,12 +88,14 @@ class DeadMan:
     def may_feed(self) -> bool:
         """False while something runs that the last judgement wanted ended: then only a reset
         ends it."""
+        if self._hold and self._overdue:
+            return False
         return all(is_over(entry) for entry in self._due)
 
     @property
     def is_armed(self) -> bool:
         """There is something to end."""
-        return bool(self._entries)
+        return self._hold or bool(self._entries)
 
     def summary(self, now: float) -> dict[str, Any]:
         """For the view: times are seconds."""
@@ -87,6 +103,7 @@ class DeadMan:
         return {
             "proven_at": self._proven_at,
             "armed": len(self._entries),
+            "hold": self._hold,
             "proof_age": round(now - self._proven_at, 3),
             "isolated_for": None if since is None else round(now - since, 3),
             "fired": self.fired,
@@ -102,6 +119,7 @@ class DeadMan:
             "boot_id": self._boot_id,
             "proven_at": self._proven_at,
             "entries": self._entries,
+            "hold": self._hold,
         }
         temporary = f"{self._path}.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -122,9 +140,10 @@ class DeadMan:
             self._entries = list(content["entries"])
             self._proven_at = float(content["proven_at"])
             self._boot_id = str(content["boot_id"])
+            self._hold = bool(content.get("hold", False))
         except (OSError, ValueError, KeyError, TypeError):
             # What it held is not known: nothing counts as proven until the agent says so again.
-            self._proven_at = 0.0
+            self._proven_at, self._hold = 0.0, True
 
 
 def _policy(entry: Mapping[str, Any]) -> Policy:

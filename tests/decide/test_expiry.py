@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.decide.actions import Want
-from reconciler.decide.expiry import longest_deadlines, wait_s
+from reconciler.decide.expiry import longest_deadlines, must_hold, wait_s
 from reconciler.decide.leases import may_activate
 from reconciler.decide.records import Ownership, Phase, Proof
 from specs.timing_rules import CLOCK_DRIFT, RESET_S
@@ -121,11 +121,12 @@ def test_longer_deadlines_are_written_down_before_they_are_taken() -> None:
 @pytest.mark.parametrize(
     ("pulse", "refused"),
     [
-        ({"watchdog_s": W, "dead_man_s": D}, False),
-        ({"watchdog_s": 1.0, "dead_man_s": 2.0}, False),
-        ({"watchdog_s": 0.0, "dead_man_s": D}, True),
-        ({"watchdog_s": W + 1, "dead_man_s": D}, True),
-        ({"watchdog_s": W, "dead_man_s": D + 1}, True),
+        ({"watchdog_s": W, "dead_man_s": D, "holds": True}, False),
+        ({"watchdog_s": 1.0, "dead_man_s": 2.0, "holds": True}, False),
+        ({"watchdog_s": 0.0, "dead_man_s": D, "holds": True}, True),
+        ({"watchdog_s": W + 1, "dead_man_s": D, "holds": True}, True),
+        ({"watchdog_s": W, "dead_man_s": D + 1, "holds": True}, True),
+        ({"watchdog_s": W, "dead_man_s": D, "holds": False}, True),
     ],
 )
 def test_nothing_starts_under_longer_deadlines_than_promised(
@@ -167,3 +168,14 @@ def test_it_is_left_alone_under_keep_or_when_it_is_a_new_boot() -> None:
     made = Scene().group("web", onStoreLoss="stop").own("n2", on_store_loss="stop")
     made.no_session("n2").hear("n2", boot_id=boot("n2", 2))
     assert written(made.decide(), KEYS.fence_slot) is None
+
+
+def test_the_pulse_is_told_while_something_may_run_that_time_alone_ends() -> None:
+    made = Scene(me="n2").group("web", onStoreLoss="stop", proofs=PROOFS)
+    made.own("n2", on_store_loss="stop", dead_man_s=D, watchdog_s=W)
+    assert must_hold(made.snapshot())
+    made.no_session("n2")
+    assert not must_hold(made.snapshot())
+    made.local("web", Phase.STOPPING)
+    assert must_hold(made.snapshot())
+    assert not must_hold(Scene(me="n2").own("n2").local("web", Phase.ONLINE).snapshot())

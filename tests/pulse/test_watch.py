@@ -172,3 +172,28 @@ def test_a_proof_never_makes_the_deadline_shorter_or_lies_ahead() -> None:
     assert dead_man.summary(112.0)["proof_age"] == 0.0
     dead_man.prove(None, TTL, 113.0)
     assert dead_man.summary(113.0)["proof_age"] == 1.0
+
+
+def test_while_something_may_run_unlisted_an_overdue_proof_ends_the_feeding(tmp_path: Path) -> None:
+    kept = str(tmp_path / "pulse.json")
+    dead_man = DeadMan(kept, 100.0)
+    dead_man.prove(100.0 + TTL, TTL, 100.0)
+    dead_man.hold(True, 100.0)
+    dead_man.judge(100.0 + D, D, hears_majority=True)
+    assert dead_man.may_feed()
+    heir = DeadMan(kept, 103.0)  # a new pulse holds it, too
+    assert heir.is_armed
+    for pulse in (dead_man, heir):
+        pulse.judge(100.0 + D + 0.1, D, hears_majority=True)
+        assert not pulse.may_feed()
+    dead_man.hold(False, 107.0)  # the agent has seen everything stopped
+    dead_man.judge(107.1, D, hears_majority=True)
+    assert dead_man.may_feed()
+
+
+def test_a_damaged_memory_counts_as_something_that_may_run(tmp_path: Path) -> None:
+    kept = tmp_path / "pulse.json"
+    kept.write_text("{")
+    dead_man = DeadMan(str(kept), 100.0)
+    dead_man.judge(100.1, D, hears_majority=True)
+    assert not dead_man.may_feed()

@@ -64,6 +64,7 @@ class PulsePeers:
         self._kill_list: list[KillEntry] | None = None
         self._report: dict[str, Any] | None = None
         self._watchdog: tuple[int, float] | None = None
+        self._hold: bool | None = None
         self._view = PeersView(taken_at=clock.now())
         self._status = PulseStatus()
         self._was_alive = False
@@ -115,6 +116,11 @@ class PulsePeers:
         ours: while we hold it, the end of a pulse does not close the device."""
         self._watchdog = descriptor, timeout_s
         self._send_watchdog()
+
+    def hold(self, wanted: bool) -> None:
+        """See `ports.peers.Peers.hold`; repeated after each reconnect."""
+        self._hold = wanted
+        self._send({"op": "hold", "hold": wanted})
 
     def status(self) -> PulseStatus:
         """The newest word of the pulse about itself."""
@@ -192,6 +198,8 @@ class PulsePeers:
         self._send_watchdog()
         if self._configuration is not None:
             self._send(self._configuration.message())
+        if self._hold is not None:
+            self._send({"op": "hold", "hold": self._hold})
         # Before the list: what is on it is judged by the newest proof.
         if self._report is not None:
             self._send(self._report)

@@ -36,6 +36,7 @@ def parse_view(message: dict[str, Any]) -> PeersView:
         dead_man_s=message.get("deadline", 0.0),
         proven_at=message["dead_man"].get("proven_at"),
         watchdog_s=message.get("watchdog", {}).get("timeout", 0.0),
+        holds=message["dead_man"].get("hold", False),
     )
 
 
@@ -80,5 +81,5 @@ def essence(view: PeersView, status: PulseStatus) -> object:
         )
         for p in view.peers.values()
     ]
-    known = (view.dead_man_s, view.watchdog_s, status.watchdog_error)
+    known = (view.dead_man_s, view.watchdog_s, view.holds, status.watchdog_error)
     return peers, status.pauses, status.paused, status.dead_man_fired, known
