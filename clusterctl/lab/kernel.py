@@ -4,6 +4,7 @@ All raise `OSError` with the path or interface concerned.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -130,10 +131,12 @@ def link_down(interface: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         try:
             answer = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
-        except OSError:
-            return
-        flags = struct.unpack("16sH14x", answer)[1] & ~_IFF_UP
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", interface.encode(), flags))
+            flags = struct.unpack("16sH14x", answer)[1] & ~_IFF_UP
+            fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", interface.encode(), flags))
+        except OSError as error:
+            # the kernel may remove a dead server's cable between the two calls
+            if error.errno != errno.ENODEV:
+                raise
 
 
 def detach_loops(directory: Path) -> int:

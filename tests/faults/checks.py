@@ -1,105 +1,50 @@
-"""Judges histories that witnesses wrote: pure functions, a list of complaints out, none = good.
+"""Judges histories: pure functions, a list of complaints out, none = good.
 
-Called by the fault tests. They read what really ran and, for `unproven_takeovers`, the events; the
-product's own opinion of who owns a group is never asked.
+Called by the fault tests and campaigns. They read what witnesses, power histories and clients wrote
+(`history.py`); the product's own opinion of who owns a group is never asked. The one thing taken
+from the product's events is `group_released`: that an owner gave an epoch up after its workload
+died in place; that it really had is checked by the overlap sweep.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+
+from tests.faults.history import Line, Run, beats_at, groups, runs, told, witnessed
 
 FENCES = ("fence_confirmed", "fence_confirmed_by_person")
 PROOFS = (*FENCES, "group_released")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a history; `t` is monotonic seconds, the same clock on every server of a lab."""
-
-    t: float
-    wall: float
-    server: str
-    epoch: int
-    event: str
-    group: str = "web"
-    pid: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One life of one witness, from its first line to its last. `clean`: it ended on request."""
-
-    group: str
-    server: str
-    epoch: int
-    pid: int
-    began: float
-    ended: float
-    began_wall: float
-    ended_wall: float
-    clean: bool
-
-
-def parse(text: str) -> list[Line]:
-    """The lines of a history file; a last line that is still being written is left out."""
-    return [Line(**json.loads(line)) for line in text.split("\n")[:-1]]
-
-
-def runs(history: Iterable[Line]) -> list[Run]:
-    """Lives in order of their start. A new `up` of the same pid is a new life (pids come again)."""
-    lives: list[list[Line]] = []
-    current: dict[tuple[str, str, int, int], list[Line]] = {}
-    for line in history:
-        key = (line.group, line.server, line.epoch, line.pid)
-        if line.event == "up" or key not in current:
-            current[key] = []
-            lives.append(current[key])
-        current[key].append(line)
-    found = [_run(life) for life in lives]
-    return sorted(found, key=lambda run: run.began)
-
-
-def _run(life: Sequence[Line]) -> Run:
-    first = min(life, key=lambda line: line.t)
-    last = max(life, key=lambda line: line.t)
-    return Run(
-        group=first.group,
-        server=first.server,
-        epoch=first.epoch,
-        pid=first.pid,
-        began=first.t,
-        ended=last.t,
-        began_wall=first.wall,
-        ended_wall=last.wall,
-        clean=any(line.event == "down" for line in life),
-    )
+FRESH_S = 2.0
 
 
 def overlaps(history: Iterable[Line]) -> list[str]:
     """Two lives of one group at the same time: two servers, or twice on one."""
-    lives = runs(history)
-    return [
-        f"{a.group} ran on {a.server} (epoch {a.epoch}) until {a.ended:.3f} and on {b.server} "
-        f"(epoch {b.epoch}) from {b.began:.3f}"
-        for i, a in enumerate(lives)
-        for b in lives[i + 1 :]
-        if a.group == b.group and b.began <= a.ended
-    ]
+    complaints = []
+    running: dict[str, list[Run]] = {}
+    for run in runs(history):
+        before = [other for other in running.get(run.group, []) if other.ended >= run.began]
+        complaints += [
+            f"{a.group} ran on {a.server} (epoch {a.epoch}) until {a.ended:.3f} and on "
+            f"{run.server} (epoch {run.epoch}) from {run.began:.3f}"
+            for a in before
+        ]
+        running[run.group] = [*before, run]
+    return complaints
 
 
 def falling_epochs(history: Iterable[Line]) -> list[str]:
     """A write of an older epoch after a newer one was seen, in the order of the shared file: the
-    late writer that a storage would have to refuse."""
+    late writer that a storage would have to refuse. One complaint for each such writer."""
     highest: dict[str, int] = {}
-    complaints = []
-    for line in history:
+    complaints: dict[tuple[str, str, int], str] = {}
+    for line in witnessed(history):
         before = highest.get(line.group, 0)
         if line.epoch < before:
             text = f"{line.server} wrote {line.event} at epoch {line.epoch} after epoch {before}"
-            complaints.append(f"{line.group}: {text}")
+            key = (line.group, line.server, line.epoch)
+            complaints.setdefault(key, f"{line.group}: {text} at {line.t:.3f}")
         highest[line.group] = max(before, line.epoch)
-    return complaints
+    return list(complaints.values())
 
 
 def reused_epochs(history: Iterable[Line]) -> list[str]:
@@ -114,6 +59,51 @@ def reused_epochs(history: Iterable[Line]) -> list[str]:
     return complaints
 
 
+def register_violations(history: Iterable[Line]) -> list[str]:
+    """The shared register: each accepted write follows the last, at an epoch not lower; and nobody
+    even tried with a lower one."""
+    complaints = [
+        f"{line.group}: {line.server} was refused by the register at epoch {line.epoch}, which had "
+        f"seen {line.more.get('seen')}"
+        for line in told(history, "register_refused")
+    ]
+    writes = told(history, "register")
+    for group in groups(writes):
+        mine = sorted(witnessed(writes, group), key=lambda line: int(line.more["serial"]))
+        for a, b in pairwise(mine):
+            if b.epoch < a.epoch:
+                complaints.append(f"{group}: register fell from epoch {a.epoch} to {b.epoch}")
+            if b.more["serial"] == a.more["serial"]:
+                complaints.append(f"{group}: register has write {b.more['serial']} twice")
+    return complaints
+
+
+def lost_numbers(history: Iterable[Line]) -> list[str]:
+    """Numbered, synced writes. A `file` line says what the shared file had at its time, as ranges
+    [first, last, epoch] in its order: each number once and ascending, no epoch lower than before,
+    and every one that was acknowledged by then, at the epoch that it was acknowledged for."""
+    lines = list(history)
+    complaints = []
+    for file in {line.group: line for line in told(lines, "file")}.values():
+        group, ranges = file.group, file.more["ranges"]
+        for (_, last, before), (first, _, epoch) in pairwise(ranges):
+            if first != last + 1:
+                complaints.append(f"{group}: number {first} follows {last} in the shared file")
+            if epoch < before:
+                complaints.append(f"{group}: epoch {epoch} wrote after epoch {before}")
+        there = {
+            number: epoch for first, last, epoch in ranges for number in range(first, last + 1)
+        }
+        complaints += [
+            f"{group}: number {ack.more['number']} acknowledged by {ack.server} is lost "
+            f"(epoch {ack.epoch})"
+            for ack in told(lines, "ack")
+            if ack.group == group and ack.t <= file.t
+            if there.get(ack.more["number"]) != ack.epoch
+        ]
+    return complaints
+
+
 def unproven_takeovers(
     history: Iterable[Line], events: Iterable[Mapping[str, Any]], slack_s: float = 0.0
 ) -> list[str]:
@@ -124,20 +114,27 @@ def unproven_takeovers(
     `events` are flat: `event`, `at_wall`, `server` of a fence, `by`, `group` and `epoch` of a
     release. `slack_s` is how much the stamp of an event may be wrong.
     """
-    told = list(events)
+    events = list(events)
     complaints = []
-    last: dict[str, Run] = {}
-    for run in runs(history):
-        before = last.get(run.group)
-        last[run.group] = run
-        if before is None or before.server == run.server or before.clean:
-            continue
+    for before, run in _takeovers(history):
         earliest, latest = before.ended_wall - slack_s, run.began_wall + slack_s
-        between = [event for event in told if earliest <= event["at_wall"] <= latest]
+        between = [event for event in events if earliest <= event["at_wall"] <= latest]
         if not any(_proves(event, before) for event in between):
             text = f"{run.group} came up on {run.server} without proof that {before.server} is off"
             complaints.append(text)
     return complaints
+
+
+def _takeovers(history: Iterable[Line]) -> list[tuple[Run, Run]]:
+    """Lives that follow one on another server which did not end on request."""
+    found = []
+    last: dict[str, Run] = {}
+    for run in runs(history):
+        before = last.get(run.group)
+        last[run.group] = run
+        if before is not None and before.server != run.server and not before.clean:
+            found.append((before, run))
+    return found
 
 
 def _proves(event: Mapping[str, Any], run: Run) -> bool:
@@ -150,6 +147,110 @@ def _proves(event: Mapping[str, Any], run: Run) -> bool:
     return what == (run.server, run.group, run.epoch)
 
 
+def unfenced_takeovers(history: Iterable[Line]) -> list[str]:
+    """The same, judged by the power itself: a `power` line `off` of that server (its BMC stopped
+    it, nothing runs) between the last beat there and the first here, or a `released` line of that
+    epoch. Wall clocks play no part."""
+    lines = list(history)
+    offs = [line for line in told(lines, "power") if line.more["power"] == "off"]
+    released = {
+        (line.server, line.more["of"], line.more["at_epoch"]) for line in told(lines, "released")
+    }
+    return [
+        f"{run.group} came up on {run.server} at {run.began:.3f} although {before.server}, last "
+        f"seen at {before.ended:.3f} (epoch {before.epoch}), was not switched off before"
+        for before, run in _takeovers(lines)
+        if (before.server, before.group, before.epoch) not in released
+        and not any(
+            off.server == before.server and before.ended <= off.t <= run.began for off in offs
+        )
+    ]
+
+
+def lost_specs(history: Iterable[Line]) -> list[str]:
+    """Specs of clients, each writing ever greater numbers to its two objects at once.
+
+    `applied` {client, number, revision} was acknowledged; `read` {client, numbers, revisions} is
+    what was read later: both objects, and the kept history as {revision: message}. Both numbers are
+    equal (else it was applied by half), not lower than what was acknowledged before the read began,
+    and never lower than read before; every acknowledged revision that is not too old to be kept is
+    there with its own message.
+    """
+    complaints = []
+    acknowledged: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    revisions: dict[int, str] = {}
+    for line in told(history, "applied", "read"):
+        client = line.more["client"]
+        if line.event == "applied":
+            acknowledged[client] = line.more["number"]
+            revisions[line.more["revision"]] = f"{client} {line.more['number']}"
+            continue
+        numbers = line.more["numbers"]
+        if len(set(numbers)) > 1:
+            complaints.append(f"a spec of {client} is there by half: {numbers}")
+        wanted = max(acknowledged.get(client, 0), seen.get(client, 0))
+        if min(numbers) < wanted:
+            complaints.append(f"spec {wanted} of {client} is lost: {min(numbers)} is there")
+        seen[client] = max(numbers)
+        kept = {int(revision): text for revision, text in line.more["revisions"].items()}
+        complaints += [
+            f"revision {revision} ({text!r}) was acknowledged and is lost: {kept.get(revision)!r}"
+            for revision, text in revisions.items()
+            if revision >= min(kept, default=0) and kept.get(revision) != text
+        ]
+    return list(dict.fromkeys(complaints))
+
+
+def stuck(history: Iterable[Line]) -> list[str]:
+    """After the faults of a round are healed the campaign sees everything well within its patience
+    (`whole`; else `not_whole` with what is not), and then witnesses of all groups beat."""
+    lines = list(history)
+    complaints = [
+        f"round {line.more['round']}: not well {line.more['patience_s']:.0f} s after the faults "
+        f"were healed: {line.more['what']}"
+        for line in told(lines, "not_whole")
+    ]
+    complaints += [
+        f"round {line.more['round']}: {group} is said to be well but does not beat"
+        for line in told(lines, "whole")
+        for group in groups(lines)
+        if not beats_at(lines, group, line.t, FRESH_S)
+    ]
+    return complaints
+
+
+def tracebacks(history: Iterable[Line]) -> list[str]:
+    """No program ends with, or hides, an error that it did not expect."""
+    return [
+        f"{line.server}: {line.more['file']} has {line.more['text']!r}"
+        for line in told(history, "traceback")
+    ]
+
+
+CHECKS: dict[str, Callable[[Sequence[Line]], list[str]]] = {
+    "a group runs once at a time": overlaps,
+    "epochs never fall": falling_epochs,
+    "an epoch belongs to one server": reused_epochs,
+    "the shared register is monotonic": register_violations,
+    "no acknowledged write is lost": lost_numbers,
+    "a fence or a release precedes every takeover": unfenced_takeovers,
+    "no acknowledged spec is lost or applied by half": lost_specs,
+    "everything is well again after the faults": stuck,
+    "no traceback in any log": tracebacks,
+}
+
+
 def complaints(history: Sequence[Line]) -> list[str]:
-    """Everything that must hold of a history at any time."""
-    return [*overlaps(history), *falling_epochs(history), *reused_epochs(history)]
+    """What must hold of what witnesses wrote, at any time."""
+    return [
+        *overlaps(history),
+        *falling_epochs(history),
+        *reused_epochs(history),
+        *register_violations(history),
+    ]
+
+
+def violations(history: Sequence[Line]) -> list[str]:
+    """Everything that must hold of the history of a campaign."""
+    return [f"{name}: {text}" for name, check in CHECKS.items() for text in check(history)]

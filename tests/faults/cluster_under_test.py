@@ -5,11 +5,13 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from clusterctl.lab import inside
 from tests.faults import checks, witness
+from tests.faults.history import Line, Reader, Run, runs, witnessed
 from tests.faults.shell import Answer, Shell
 from tests.integration.lab_under_test import LabUnderTest
 
@@ -25,7 +27,7 @@ apiVersion: clusterctl/v1
 kind: Group
 metadata: {{name: {name}}}
 spec:
-  servers: [n1, n2, n3]
+  servers: [{servers}]
   {group}
 ---
 apiVersion: clusterctl/v1
@@ -39,7 +41,7 @@ metadata: {{name: {name}-witness}}
 spec:
   group: {name}
   type: application
-  command: [{python}, -S, {witness}, /srv/history-{name}]
+  command: [{python}, -S, {witness}, /srv]
   {application}
 """
 
@@ -57,12 +59,14 @@ class ClusterUnderTest:
         self.lab = lab
         environment = {"CLUSTERCTL_CONTEXT": str(lab.directory / "context.yaml")}
         self._users, self._lab_commands = Shell(environment), Shell({})
-        self._seen = 0
+        self.servers = tuple(node.name for node in lab.plan.servers)
+        self.shared = lab.directory / "shared"
+        self._reader = Reader(self.shared / "history")
         self.began_wall = time.time()
 
     @classmethod
-    def start(cls, directory: Path) -> "ClusterUnderTest":
-        return cls(LabUnderTest.start(directory))
+    def start(cls, directory: Path, servers: int = 3, *options: str) -> "ClusterUnderTest":
+        return cls(LabUnderTest.start(directory, "--servers", str(servers), *options))
 
     def down(self, *, keep: Path | None = None) -> None:
         """End the lab; `keep` is where its logs are copied to first."""
@@ -118,7 +122,7 @@ class ClusterUnderTest:
     def store_leader(self) -> str:
         for line in self.ctl("status").out.splitlines():
             words = line.split()
-            if words and words[0] in SERVERS and "leader" in words:
+            if words and words[0] in self.servers and "leader" in words:
                 return words[0]
         return ""
 
@@ -128,14 +132,22 @@ class ClusterUnderTest:
         servers' own files: the store gets them later, and may be what was broken."""
         begin = self.began_wall if since is None else since
         found = []
-        for file in self.lab.directory.glob("servers/*/state/events.jsonl"):
-            found += [json.loads(line) for line in file.read_text().split("\n")[:-1]]
+        for server in self.servers:
+            file = self.state_directory(server) / "events.jsonl"
+            if file.exists():
+                found += [json.loads(line) for line in file.read_text().split("\n")[:-1]]
         flat = [
             {"event": e["name"], "by": e["server"], "at_wall": e["at_wall"], **e["fields"]}
             for e in found
             if e["at_wall"] >= begin and (not names or e["name"] in names)
         ]
         return sorted(flat, key=lambda event: event["at_wall"])
+
+    def state_directory(self, server: str) -> Path:
+        """As the lab sees it: it may be a mount of its own there."""
+        lab = self.lab.plan
+        directory = lab.node_directory(server) / "state"
+        return Path(f"/proc/{inside.root_pid(lab)}/root{directory}")
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -190,9 +202,9 @@ class ClusterUnderTest:
             if answer.status:
                 return False
             states = {e["metadata"]["name"]: e["status"]["state"] for e in json.loads(answer.out)}
-            return all(states[name] == state for name in names or SERVERS)
+            return all(states[name] == state for name in names or self.servers)
 
-        return self.eventually(there, f"{names or SERVERS} are {state}", timeout_s)
+        return self.eventually(there, f"{names or self.servers} are {state}", timeout_s)
 
     def wait_event(self, name: str, since: float, timeout_s: float = WAIT_S, **fields: Any) -> Any:
         """The first event of this name since then whose fields are these."""
@@ -235,14 +247,22 @@ class ClusterUnderTest:
     # -- the witness -------------------------------------------------------------------------
 
     def apply_group(
-        self, name: str = "web", address: str = ADDRESS, *, group: str = "", application: str = ""
+        self,
+        name: str = "web",
+        address: str = ADDRESS,
+        *,
+        group: str = "",
+        application: str = "",
+        servers: Sequence[str] = (),
     ) -> None:
-        """A floating address and a witness; `group` and `application` are more lines of spec."""
+        """A floating address and a witness; `group` and `application` are more lines of spec,
+        `servers` where it may run (default: anywhere)."""
         text = GROUP.format(
             name=name,
             address=address,
             python=sys.executable,
             witness=witness.__file__,
+            servers=", ".join(servers or self.servers),
             group=group,
             application=application,
         )
@@ -250,20 +270,24 @@ class ClusterUnderTest:
         path.write_text(text)
         self.ctl("apply", str(path))
 
-    def history(self, name: str = "web") -> list[checks.Line]:
-        path = self.lab.directory / "shared" / f"history-{name}"
-        return checks.parse(path.read_text()) if path.exists() else []
+    def history(self, name: str = "web") -> list[Line]:
+        """What the witness of a group wrote so far."""
+        return witnessed(self._reader.read(), name)
 
-    def last_run(self, name: str = "web") -> checks.Run:
-        return checks.runs(self.history(name))[-1]
+    def whole_history(self) -> list[Line]:
+        """Every line, of witnesses and others."""
+        return self._reader.read()
+
+    def last_run(self, name: str = "web") -> Run:
+        return runs(self.history(name))[-1]
 
     def beats_on(self, server: str, name: str = "web", timeout_s: float = WAIT_S) -> float:
         """Wait until the witness writes there; from the call on, in seconds."""
         called = time.monotonic()
 
         def there() -> bool:
-            history = self.history(name)
-            return bool(history) and history[-1].server == server and history[-1].t > called
+            lines = self.history(name)
+            return bool(lines) and lines[-1].server == server and lines[-1].t > called
 
         return self.eventually(there, f"the witness of {name} writes on {server}", timeout_s)
 
@@ -278,17 +302,17 @@ class ClusterUnderTest:
 
     def assert_safe(self, name: str = "web") -> None:
         """Nothing ever ran twice, and each takeover had its proof first: since the lab began."""
-        history = self.history(name)
-        assert history, "the witness never ran"
-        complaints = checks.complaints(history)
+        lines = self.history(name)
+        assert lines, "the witness never ran"
+        complaints = checks.complaints(lines)
         complaints += checks.unproven_takeovers(
-            history, self.events(*checks.PROOFS), FENCE_STAMP_SLACK_S
+            lines, self.events(*checks.PROOFS), FENCE_STAMP_SLACK_S
         )
         assert not complaints, "\n".join([*complaints, self.story()])
 
     def gap(self, name: str = "web") -> float:
         """Seconds without a beat between the last two lives of the witness."""
-        before, after = checks.runs(self.history(name))[-2:]
+        before, after = runs(self.history(name))[-2:]
         return after.began - before.ended
 
     def story(self) -> str:

@@ -1,0 +1,157 @@
+"""Real faults, out of a seed, on a lab of its own: `make faults`, or
+
+    python -m tests.faults --minutes 10 --seed 1 --servers 3 [--fault NAME]… [--evidence]
+    python -m tests.faults --list
+    python -m tests.faults --check HISTORY
+
+Ends with 1 after a violation. Report, picture and history are left in the directory that it names;
+with --evidence a copy of the report, its picture and a condensed history go to docs/evidence/.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.faults import checks, report, timeline
+from tests.faults.campaign import Campaign
+from tests.faults.history import Line, condensed, parse
+from tests.faults.kinds.kind import Kind, all_kinds
+from tests.faults.schedule import rounds
+from tests.integration.lab_under_test import SOURCE, missing
+
+EVIDENCE = SOURCE / "docs/evidence"
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    kinds = all_kinds()
+    unknown = [name for name in options.fault if name not in kinds]
+    if options.list or unknown:
+        for name in unknown:
+            print(f"no such fault: {name}", file=sys.stderr)
+        print("\n".join(f"{kind.name:24} {kind.text}" for kind in kinds.values()))
+        return 2 if unknown else 0
+    if options.check:
+        return _told(checks.violations(parse(options.check.read_text())))
+    if missing():
+        print(f"no lab can be made: {missing()}", file=sys.stderr)
+        return 2
+    chosen = [kinds[name] for name in options.fault] or list(kinds.values())
+    directory = options.dir or Path(tempfile.mkdtemp(prefix="clusterctl-faults-"))
+    history = run(directory, options.servers, options.seed, options.minutes * 60, chosen)
+    _leave(directory, history, options)
+    if options.evidence:
+        EVIDENCE.mkdir(exist_ok=True)
+        _leave(EVIDENCE, condensed(history), options, full=history)
+    say(f"report: {directory}/{_name(options)}.md")
+    return _told(checks.violations(history))
+
+
+def run(
+    directory: Path, servers: int, seed: int, seconds: float, kinds: Sequence[Kind]
+) -> list[Line]:
+    """Rounds until the time is over or something is broken; returns the history. The logs of the
+    servers are kept in `directory`/logs after a violation."""
+    campaign = Campaign.start(directory / "lab", servers, all_kinds(), say)
+    broken = True
+    try:
+        campaign.prepare()
+        deadline = time.monotonic() + seconds
+        for planned in rounds(seed, kinds, servers):
+            well = campaign.run_round(planned)
+            violations = campaign.violations()
+            for text in violations:
+                say(f"VIOLATION {text}")
+            if violations or not well or time.monotonic() > deadline:
+                broken = bool(violations)
+                break
+        return list(campaign.cluster.whole_history())
+    finally:
+        keep_history(campaign, directory)
+        if broken:
+            keep_states(campaign, directory)
+        campaign.close()
+        campaign.cluster.down(keep=directory / "logs" if broken else None)
+
+
+def keep_history(campaign: Campaign, directory: Path) -> None:
+    source = campaign.cluster.shared / "history"
+    if source.exists():
+        shutil.copy(source, directory / "history.jsonl")
+
+
+def keep_states(campaign: Campaign, directory: Path) -> None:
+    """The agents' own events, which are in memory here."""
+    (directory / "events").mkdir(exist_ok=True)
+    for server in campaign.cluster.servers:
+        source = campaign.cluster.state_directory(server) / "events.jsonl"
+        if source.exists():
+            shutil.copy(source, directory / "events" / f"{server}.jsonl")
+
+
+def _leave(
+    directory: Path,
+    history: Sequence[Line],
+    options: argparse.Namespace,
+    full: Sequence[Line] | None = None,
+) -> None:
+    """Report, picture and history; `full` is what the report judges where it is not the same."""
+    name = _name(options)
+    servers = [f"n{number}" for number in range(1, options.servers + 1)]
+    title = f"{options.servers} servers, seed {options.seed}"
+    (directory / f"{name}.svg").write_text(timeline.draw(full or history, servers, title))
+    repeat = f"make faults ARGS='--servers {options.servers} --seed {options.seed} --minutes "
+    repeat += f"{options.minutes:g}{''.join(f' --fault {each}' for each in options.fault)}'"
+    about = report.About(options.servers, options.seed, _commit(), repeat, f"{name}.svg")
+    (directory / f"{name}.md").write_text(report.write(about, full or history))
+    lines = "".join(f"{line.to_json()}\n" for line in history)
+    (directory / f"{name}.jsonl").write_text(lines)
+
+
+def _name(options: argparse.Namespace) -> str:
+    return f"faults-{options.servers}-servers-seed-{options.seed}"
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=SOURCE,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    return done.stdout.strip()
+
+
+def _told(violations: Sequence[str]) -> int:
+    for text in violations:
+        print(f"VIOLATION {text}")
+    print("no violation" if not violations else f"{len(violations)} violations")
+    return 1 if violations else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--servers", type=int, default=3, choices=range(3, 10))
+    parser.add_argument("--fault", action="append", default=[], metavar="NAME")
+    parser.add_argument("--list", action="store_true", help="print the kinds of faults")
+    parser.add_argument("--evidence", action="store_true", help="also write docs/evidence/")
+    parser.add_argument("--dir", type=Path, help="where to leave everything (default: a new one)")
+    parser.add_argument("--check", type=Path, metavar="HISTORY", help="judge a history again")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

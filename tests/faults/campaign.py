@@ -1,0 +1,242 @@
+"""Rounds of faults on one lab: inject, heal, wait until all is well, judge; until the time is over.
+
+Used by `python -m tests.faults` and by the bounded test of it. Everything that it does and learns
+goes into the history that the witnesses write too (`history.py`).
+"""
+
+import contextlib
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tests.faults import checks, collecting
+from tests.faults.bed import Bed
+from tests.faults.clients import SpecClient, read_back
+from tests.faults.cluster_under_test import ClusterUnderTest
+from tests.faults.collecting import Tail, note
+from tests.faults.history import Line
+from tests.faults.kinds.kind import Fault, Kind
+from tests.faults.schedule import Planned, Round
+
+STATE_MIB = 320  # etcd sets 128 MiB aside for its log
+GROUPS = {"web": "10.77.2.100", "mail": "10.77.2.101"}
+# Faults that kill programs for an hour are not the program's failure.
+PATIENT = "restarts: {max: 100, window: 1m}\n  failover: {maxFailures: 100, window: 1m}"
+MONITOR = """\
+apiVersion: clusterctl/v1
+kind: Monitor
+metadata: {{name: {name}-lives}}
+spec: {{type: custom, target: group/{name}, command: ["true"], interval: 2s, timeout: 10s}}
+"""
+CLIENTS = ("clients-x", "clients-y")
+PATIENCE_S = 90.0
+LOOK_EVERY_S = 0.5
+READ_TRIES = 10
+BEAT_FRESH_S = 1.0
+LOGS = ("agent.log", "etcd.log", "board.log", "enrolment.log", "pulse.log", "runner.log")
+
+Say = Callable[[str], None]
+
+
+@dataclass(order=True)
+class _Step:
+    """Something to do at a time of the round."""
+
+    at: float
+    index: int
+    do: Callable[[], None] = field(compare=False)
+
+
+class Campaign:
+    """One lab's. `run_round` leaves the cluster whole, or has noted that it is not."""
+
+    def __init__(self, cluster: ClusterUnderTest, kinds: dict[str, Kind], say: Say) -> None:
+        self.cluster, self._kinds, self._say = cluster, kinds, say
+        self.bed = Bed(cluster, tuple(GROUPS))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._history = os.open(cluster.shared / "history", flags, 0o600)
+        self._clients = [SpecClient(n, cluster.lab.directory, self.write) for n in CLIENTS]
+        self._tails: list[tuple[Callable[[str, Tail], object], str, Tail]] = []
+
+    @classmethod
+    def start(cls, directory: Path, servers: int, kinds: dict[str, Kind], say: Say) -> "Campaign":
+        """A lab of its own, with two groups that have witnesses and monitors."""
+        options = ("--state-size", str(STATE_MIB))
+        return cls(ClusterUnderTest.start(directory, servers, *options), kinds, say)
+
+    def prepare(self) -> None:
+        """Specs, clients, and all well before the first fault."""
+        names = list(self.cluster.servers)
+        for number, (name, address) in enumerate(GROUPS.items()):
+            order = names[number:] + names[:number]
+            self.cluster.apply_group(name, address, group=PATIENT, servers=order)
+            path = self.cluster.lab.directory / f"{name}-monitor.yaml"
+            path.write_text(MONITOR.format(name=name))
+            self.cluster.ctl("apply", str(path))
+        self._watch_files()
+        for client in self._clients:
+            client.start()
+        what = self._wait_whole(PATIENCE_S)
+        assert not what, f"not well before the first fault: {what}"
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.stop()
+        os.close(self._history)
+
+    def write(self, line: Line) -> None:
+        """Into the shared history; lines of several writers never mix."""
+        os.write(self._history, line.to_json().encode() + b"\n")
+
+    # -- one round -------------------------------------------------------------------------------
+
+    def run_round(self, planned: Round) -> bool:
+        """False when it ended with something that is not well."""
+        words = " + ".join(f"{each.kind} {each.hold_s:.1f}s" for each in planned.faults)
+        self._say(f"round {planned.number}: {words}" + (" + move" if planned.move_s else ""))
+        self.write(note("round_begun", round=planned.number))
+        self._do(planned)
+        self.write(note("all_healed", round=planned.number))
+        what = self._wait_whole(PATIENCE_S)
+        if what:
+            more = {"what": what, "patience_s": PATIENCE_S}
+            self.write(note("not_whole", round=planned.number, **more))
+        else:
+            self.write(note("whole", round=planned.number))
+        self._collect()
+        return not what
+
+    def _do(self, planned: Round) -> None:
+        """The round's steps in order of time; a step that is late does not shorten what follows."""
+        steps: list[_Step] = []
+        began = time.monotonic()
+        for index, each in enumerate(planned.faults):
+            action = self._injection(steps, planned.number, index, each)
+            steps.append(_Step(began + each.begin_s, index, action))
+        if planned.move_s is not None:
+            seed = planned.faults[0].seed
+            move = self._mover(planned.number, seed)
+            steps.append(_Step(began + planned.move_s, 99, move))
+        while steps:
+            step = min(steps)
+            steps.remove(step)
+            time.sleep(max(0.0, step.at - time.monotonic()))
+            step.do()
+
+    def _injection(
+        self, steps: list[_Step], number: int, index: int, planned: Planned
+    ) -> Callable[[], None]:
+        """Makes the fault, notes it, and adds the step that heals it."""
+        of = {"round": number, "index": index, "kind": planned.kind}
+
+        def inject() -> None:
+            began = note("fault", **of)
+            rng = random.Random(planned.seed)
+            try:
+                fault = self._kinds[planned.kind].inject(self.bed, rng)
+            except (AssertionError, OSError, subprocess.SubprocessError) as error:
+                # two faults may be in each other's way; what was half made is taken back
+                self.write(note("fault_not_made", **of, why=str(error)[:300]))
+                self._say(f"  {planned.kind} could not be made: {error}")
+                self.bed.heal_everything()
+                return
+            known = {"targets": list(fault.targets), "detail": fault.detail}
+            if fault.blocked:
+                known["blocked"] = fault.blocked
+            self.write(replace(began, more={**began.more, **known}))
+            steps.append(_Step(time.monotonic() + planned.hold_s, index, lambda: heal(fault)))
+
+        def heal(fault: Fault) -> None:
+            try:
+                fault.heal()
+            except (AssertionError, OSError, subprocess.SubprocessError) as error:
+                self._say(f"  {planned.kind} healed by force: {error}")
+                self.bed.heal_everything()
+            self.write(note("healed", **of))
+
+        return inject
+
+    def _mover(self, number: int, seed: str) -> Callable[[], None]:
+        def move() -> None:
+            group = random.Random(seed).choice(list(GROUPS))
+            words = ("--timeout", "2s", "move", f"group/{group}", "--no-wait")
+            answer = self.cluster.ctl(*words, check=False)
+            self.write(note("moved", round=number, group_asked=group, status=answer.status))
+
+        return move
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def _wait_whole(self, patience_s: float) -> str:
+        """What is not well when the patience ends; nothing as soon as all is."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            what = self._not_well()
+            if not what or time.monotonic() > deadline:
+                return what
+            time.sleep(LOOK_EVERY_S)
+
+    def _not_well(self) -> str:
+        status = self.bed.status()
+        if not status:
+            return "the store does not answer"
+        found = [
+            f"server {each['name']} is {each['state']}: {'; '.join(each['reasons'])}"
+            for each in status["servers"]
+            if each["state"] != "online"
+        ]
+        phases = {each["name"]: each for each in status["groups"]}
+        for name in GROUPS:
+            group = phases.get(name, {"phase": "unknown", "reasons": []})
+            if group["phase"] != "online":
+                found.append(f"group {name} is {group['phase']}: {'; '.join(group['reasons'])}")
+            beats = self.cluster.history(name)
+            if not beats or beats[-1].t < time.monotonic() - BEAT_FRESH_S:
+                found.append(f"the witness of {name} is silent")
+        found += [
+            f"etcd of {each['server']} does not answer"
+            for each in status["store"]["members"]
+            if not each["reachable"]
+        ]
+        return ", ".join(found)
+
+    def _watch_files(self) -> None:
+        for server in self.cluster.servers:
+            directory = self.cluster.lab.plan.node_directory(server)
+            power = Tail(directory / "power-history.jsonl")
+            events = Tail(self.cluster.state_directory(server) / "events.jsonl")
+            self._tails.append((collecting.power_lines, server, power))
+            self._tails.append((collecting.release_lines, server, events))
+            for name in LOGS:
+                log = Tail(directory / "log" / name)
+                self._tails.append((collecting.traceback_lines, server, log))
+
+    def _collect(self) -> None:
+        """What servers, logs, files and clients tell, into the history."""
+        for lines_of, server, tail in self._tails:
+            for line in lines_of(server, tail):  # type: ignore[attr-defined]
+                self.write(line)
+        for name in GROUPS:
+            self.write(collecting.numbers_in(self.cluster.shared, name))
+        for line in self._read_specs():
+            self.write(line)
+
+    def _read_specs(self) -> Sequence[Line]:
+        def shell(*words: str) -> str:
+            answer = self.cluster.ctl(*words, check=False)
+            if answer.status:
+                raise OSError(answer.err)
+            return answer.out
+
+        for _ in range(READ_TRIES):
+            with contextlib.suppress(OSError):
+                return read_back(self._clients, shell)
+            time.sleep(LOOK_EVERY_S)
+        return []
+
+    def violations(self) -> list[str]:
+        return checks.violations(self.cluster.whole_history())

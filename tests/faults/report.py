@@ -1,0 +1,119 @@
+"""The report of a campaign in Markdown: what was asked of it, what it found, how long recoveries
+took, and what was done when. Pure; called by `python -m tests.faults`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.faults import checks, recovery
+from tests.faults.history import Line, groups, runs, told
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Of what this is the report. `picture` is the file beside it, `repeat` the command."""
+
+    servers: int
+    seed: int
+    commit: str
+    repeat: str
+    picture: str = ""
+
+
+def write(about: About, history: Sequence[Line]) -> str:
+    """The whole page."""
+    violations = checks.violations(history)
+    return "\n".join(
+        [
+            *_head(about, history, violations),
+            *_checks(history),
+            *_recovery(history),
+            *_rounds(history),
+        ]
+    )
+
+
+def _head(about: About, history: Sequence[Line], violations: Sequence[str]) -> Iterator[str]:
+    minutes = (history[-1].t - history[0].t) / 60
+    rounds = len(told(history, "whole", "not_whole"))
+    result = "no violation" if not violations else f"**{len(violations)} violations**"
+    yield f"# Real faults on {about.servers} servers: {result}"
+    yield ""
+    yield f"{minutes:.1f} minutes, {rounds} rounds, {len(told(history, 'fault'))} faults, seed "
+    yield f"{about.seed}, commit {about.commit or 'unknown'}. Again: `{about.repeat}`"
+    yield ""
+    for text in violations:
+        yield f"- {text}"
+    if about.picture:
+        yield ""
+        yield f"![Who ran what, what was broken, what was away]({about.picture})"
+    yield ""
+
+
+def _checks(history: Sequence[Line]) -> Iterator[str]:
+    lives = len(runs(history))
+    acks = len(told(history, "ack"))
+    specs = len(told(history, "applied"))
+    yield f"Judged were {lives} lives of witnesses in groups {', '.join(groups(history))}, "
+    yield f"{acks} acknowledged writes and {specs} acknowledged specs. What witnesses, power "
+    yield "switches and clients wrote is judged, not what the cluster says of itself."
+    yield ""
+    yield "| Check | Result |"
+    yield "|---|---|"
+    for name, check in checks.CHECKS.items():
+        found = check(history)
+        yield f"| {name} | {'holds' if not found else f'**broken {len(found)} times**'} |"
+    yield ""
+
+
+def _recovery(history: Sequence[Line]) -> Iterator[str]:
+    yield "## Recovery"
+    yield ""
+    yield f"An outage is a silence of a witness for more than {recovery.OUTAGE_S:.2f} s; the "
+    yield "longest of each round and group counts. Seconds."
+    yield ""
+    rows = recovery.table(history, blocked=False)
+    yield from _table([*rows, recovery.total(history, blocked=False)])
+    waited = recovery.table(history, blocked=True)
+    if waited:
+        yield ""
+        yield "No proof was to be had while these faults were in force, so nothing could be taken "
+        yield "over. Counted from the moment when they were healed:"
+        yield ""
+        yield from _table([*waited, recovery.total(history, blocked=True)])
+    yield ""
+
+
+def _table(rows: Sequence[recovery.Row]) -> Iterator[str]:
+    yield "| Fault | Groups at stake | Outages | Median | p95 | Longest |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for row in rows:
+        numbers = (
+            f"{row.median_s:.2f} | {row.p95_s:.2f} | {row.longest_s:.2f}"
+            if row.outages
+            else "- | - | -"
+        )
+        yield f"| {row.kind} | {row.rounds} | {row.outages} | {numbers} |"
+
+
+def _rounds(history: Sequence[Line]) -> Iterator[str]:
+    start = history[0].t
+    longest: dict[int, str] = {}
+    for each in recovery.outages(history):
+        word = f"{each.group} {each.seconds:.2f}" + (" after healing" if each.blocked else "")
+        longest[each.round] = ", ".join(filter(None, (longest.get(each.round), word)))
+    yield "## Rounds"
+    yield ""
+    yield "| Round | At | Faults | Outages |"
+    yield "|---:|---:|---|---|"
+    for line in told(history, "round_begun"):
+        number = line.more["round"]
+        mine = [each for each in history if each.more.get("round") == number]
+        faults = [
+            f"{each.more['kind']} ({each.more['detail'] or ' '.join(each.more['targets'])})"
+            for each in told(mine, "fault")
+        ]
+        faults += [f"move of {each.more['group_asked']}" for each in told(mine, "moved")]
+        at = f"{line.t - start:.0f} s"
+        words = ", ".join(faults).replace("|", "/")
+        yield f"| {number} | {at} | {words} | {longest.get(number, '-')} |"
+    yield ""
