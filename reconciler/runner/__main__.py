@@ -1,6 +1,6 @@
-"""`python -S -m reconciler.runner`: one holder, until its workload is gone."""
+"""`python -S -m reconciler.runner`: forks holders for one agent."""
 
-from reconciler.runner.entry import main
+from reconciler.runner.nursery import main
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,8 @@
 """Beginning of a holder: gets its job, gets ready, and starts the workload on a word of the agent.
 
-The agent (`adapters.linux.runners`) sends {"job": ...} on the control socket and, when its permit
-is valid, {"go": time}. An agent that goes away before that leaves nothing behind.
+`nursery.py` forks it. The agent (`adapters.linux.runners`) sends {"job": ...} on the control socket
+and, when its permit is valid, {"go": time}. An agent that goes away before that leaves nothing
+behind.
 """
 
 import fcntl
@@ -120,7 +121,8 @@ def main() -> NoReturn:
         job = _receive_line(control)["job"]
         try:
             holder = _prepare(job, wake)
-            send(control, {"ready": True})
+            me = holder.record.holder
+            send(control, {"ready": True, "pid": me.pid, "start": me.start})
             _start_on_go(holder, control)
         except (Refused, launch.LaunchError, OSError) as error:
             send(control, {"error": str(error)})

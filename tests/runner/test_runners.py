@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.linux.runners import LinuxRunners, _Line
+from reconciler.adapters.linux.holders import Line
+from reconciler.adapters.linux.runners import LinuxRunners
 from reconciler.ports.driver import Permit, PermitExpired
 from reconciler.ports.host import HostError, RunnerState, StopPlan, Workload
 from reconciler.runner import cgroup, record
@@ -103,16 +104,17 @@ async def test_a_start_that_is_given_up_after_its_word_to_go_never_comes_to_life
 ) -> None:
     """The holder has the word but did not get to run yet: "stopped" must not be said before."""
     sent, wanted = asyncio.Event(), [True]
-    real = _Line.send_now
+    real = Line.send_now
 
-    def send_now(line: _Line, message: dict[str, object]) -> None:
-        (holder,) = runners._children
-        os.kill(holder, signal.SIGSTOP)
-        asyncio.get_running_loop().call_later(0.04, os.kill, holder, signal.SIGCONT)
+    def send_now(line: Line, message: dict[str, object]) -> None:
+        assert line.holder is not None
+        os.kill(line.holder.pid, signal.SIGSTOP)
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.04, os.kill, line.holder.pid, signal.SIGCONT)
         real(line, message)
         sent.set()
 
-    monkeypatch.setattr(_Line, "send_now", send_now)
+    monkeypatch.setattr(Line, "send_now", send_now)
     permit = Permit(1, lambda: wanted[0])
     start = asyncio.create_task(runners.start("web", workload(mark, "sleep", "1000"), permit))
     await sent.wait()
@@ -128,27 +130,53 @@ async def test_a_start_that_is_given_up_after_its_word_to_go_never_comes_to_life
 async def test_a_holder_that_does_not_answer_its_word_to_go_is_ended(
     runners: LinuxRunners, mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = _Line.send_now
+    real, stopped = Line.send_now, []
 
-    def send_now(line: _Line, message: dict[str, object]) -> None:
-        os.kill(next(iter(runners._children)), signal.SIGSTOP)
+    def send_now(line: Line, message: dict[str, object]) -> None:
+        assert line.holder is not None
+        stopped.append(line.holder)
+        os.kill(line.holder.pid, signal.SIGSTOP)
         real(line, message)
 
-    monkeypatch.setattr(_Line, "send_now", send_now)
+    monkeypatch.setattr(Line, "send_now", send_now)
     monkeypatch.setattr("reconciler.adapters.linux.runners.ANSWER_TIMEOUT_S", 2.0)
     with pytest.raises(HostError, match="did not answer in time"):
         await runners.start("web", workload(mark, "sleep", "1000"), permit())
-    await runners.observe("web")
-    assert not runners._children
+    assert not any(record.is_alive(holder) for holder in stopped)
     assert not marked(mark)
 
 
-async def test_a_spare_holder_that_died_is_replaced(runners: LinuxRunners, mark: str) -> None:
+async def test_a_nursery_that_died_is_replaced(runners: LinuxRunners, mark: str) -> None:
     await runners.prepare()
-    (spare,) = runners._children
-    os.kill(spare, signal.SIGKILL)
+    assert runners._nursery._pid is not None
+    os.kill(runners._nursery._pid, signal.SIGKILL)
     await runners.start("web", workload(mark, "sleep", "1000"), permit())
     assert marked(mark)
+
+
+async def test_a_nursery_that_hangs_is_replaced_after_a_failed_start(
+    runners: LinuxRunners, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await runners.prepare()
+    assert runners._nursery._pid is not None
+    os.kill(runners._nursery._pid, signal.SIGSTOP)
+    monkeypatch.setattr("reconciler.adapters.linux.runners.ANSWER_TIMEOUT_S", 0.5)
+    with pytest.raises(HostError, match="did not answer in time"):
+        await runners.start("web", workload(mark, "sleep", "1000"), permit())
+    monkeypatch.undo()
+    await runners.start("web", workload(mark, "sleep", "1000"), permit())
+    assert len(marked(mark)) == 1
+
+
+async def test_workloads_outlive_the_nursery(runners: LinuxRunners, mark: str) -> None:
+    names = [f"web-{number}" for number in range(5)]
+    started = (runners.start(n, workload(mark, "sleep", "1000"), permit()) for n in names)
+    await asyncio.gather(*started)
+    runners.close()
+    assert len(marked(mark)) == len(names)
+    for name in names:
+        view = await runners.observe(name)
+        assert (view.state, view.is_held) == (RunnerState.RUNNING, True)
 
 
 async def test_two_workloads_never_share_a_name(runners: LinuxRunners, mark: str) -> None:

@@ -4,18 +4,16 @@ The state is on disk and in the kernel, never here: a restarted agent finds the 
 """
 
 import asyncio
-import json
 import os
 import signal
 import socket
-import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from reconciler.adapters.linux.holders import Gone, Line, Nursery, checked, dead, kill, settle
 from reconciler.ports.driver import Permit, PermitExpired
 from reconciler.ports.host import HostError, RunnerState, RunnerView, StopPlan, Workload
 from reconciler.runner import cgroup, tree
@@ -29,11 +27,8 @@ GO_TRIES = 5
 ACCEPT_TIMEOUT_S = 2.0
 """A holder that does not even accept a stop in this time is frozen: it is killed instead."""
 
-DEATH_TIMEOUT_S = 5.0
 KILL_PAUSE_S = 0.002
 STOP_MARGIN_S = tree.KILL_LIMIT_S + 2.0
-_CONTROL = 3
-_CODE = Path(__file__).resolve().parents[3]
 
 
 class LinuxRunners:
@@ -41,18 +36,14 @@ class LinuxRunners:
 
     def __init__(self, run_directory: Path) -> None:
         self._root = run_directory / "runners"
-        self._spare: _Line | None = None
-        self._children: set[int] = set()
+        self._nursery = Nursery(self._root)
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         # Starts whose word to go may be on its way; they go on when their caller gives up.
         self._starting: dict[str, asyncio.Task[None]] = {}
 
     def close(self) -> None:
-        """Let the spare holder go. Workloads stay."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.close()
-        self._reap()
+        """Let the nursery go. Workloads stay."""
+        self._nursery.close()
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(path.parent.name for path in self._root.glob(f"*/{records.RECORD}")))
@@ -63,12 +54,10 @@ class LinuxRunners:
         return tuple(r for r in found if r is not None)
 
     async def prepare(self) -> None:
-        if self._spare is None:
-            self._spare = self._spawn()
+        self._nursery.start()
 
     async def observe(self, name: str) -> RunnerView:
         await self._settled(name)
-        self._reap()
         record = self._read(name)
         if record is None:
             return RunnerView(RunnerState.ABSENT)
@@ -114,11 +103,13 @@ class LinuxRunners:
             await asyncio.wait({self._starting[name]})
 
     async def _start(self, name: str, workload: Workload, permit: Permit) -> None:
+        generation = self._nursery.generation
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 with await self._ready(self._job(name, workload, permit.epoch)) as line:
                     await self._go_or_die(line, permit)
         except TimeoutError:
+            self._nursery.replace(generation)  # it may be what hangs
             raise HostError("the runner did not answer in time") from None
         finally:
             self._tell(name)
@@ -126,32 +117,33 @@ class LinuxRunners:
             await self._stop(name, permit.epoch, StopPlan(grace_s=0.0))
             raise PermitExpired(f"permit for epoch {permit.epoch} ended while starting {name}")
 
-    async def _ready(self, job: dict[str, Any]) -> "_Line":
-        """A holder that has the job; a spare one that died meanwhile is replaced."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            with suppress(_Gone):
-                return await _hand_over(spare, job)
-        return await _hand_over(self._spawn(), job)
+    async def _ready(self, job: dict[str, Any]) -> Line:
+        """A holder that has the job. A nursery that dies before it forked is replaced once."""
+        line = self._nursery.holder()
+        generation = self._nursery.generation
+        try:
+            await line.hand_over(job)
+        except Gone:
+            self._nursery.replace(generation)
+            line = self._nursery.holder()
+            await line.hand_over(job)
+        return line
 
-    async def _go_or_die(self, line: "_Line", permit: Permit) -> None:
+    async def _go_or_die(self, line: Line, permit: Permit) -> None:
         """A holder that does not say in time what it did must not do it later."""
         try:
             await self._go(line, permit)
         except asyncio.CancelledError:
-            if line.holder is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(line.holder, signal.SIGKILL)
-                await _dead(line.holder)
+            await line.kill_holder()
             raise
 
-    async def _go(self, line: "_Line", permit: Permit) -> None:
+    async def _go(self, line: Line, permit: Permit) -> None:
         """The permit is checked, then the word leaves, with nothing in between; a holder that gets
         it too late refuses, and the permit is asked again."""
         for _ in range(GO_TRIES):
             permit.check()
             line.send_now({"go": time.monotonic()})
-            answer = _refuse_error(await line.receive())
+            answer = checked(await line.receive())
             if "started" in answer:
                 return
         raise HostError("this server is too slow to start a program safely")
@@ -172,7 +164,6 @@ class LinuxRunners:
             if record is not None and record.epoch <= epoch:
                 await asyncio.to_thread(self._clear, record)
         finally:
-            self._reap()
             self._tell(name)
 
     async def kill(self, name: str, epoch: int) -> None:
@@ -183,7 +174,6 @@ class LinuxRunners:
         try:
             await asyncio.to_thread(self._kill, record)
         finally:
-            self._reap()
             self._tell(name)
 
     async def changed(self, name: str, seen: RunnerState | None = None) -> None:
@@ -213,18 +203,18 @@ class LinuxRunners:
             return ""
         return data[-limit_bytes:].decode(errors="replace")
 
-    async def _watch(self, record: records.Record | None, line: "_Line | None") -> None:
+    async def _watch(self, record: records.Record | None, line: Line | None) -> None:
         """Returns when the holder reports another state than the recorded one, or is gone."""
         if record is None or (line is None and not records.is_alive(record.holder)):
             await asyncio.get_running_loop().create_future()  # only this agent can change it now
             return
         if line is not None:
-            with suppress(_Gone):
+            with suppress(Gone):
                 await line.send({"do": "watch", "seen": record.state})
                 await line.receive()
                 return
         # A killed process closes its sockets a moment before it counts as dead.
-        await _dead(record.holder.pid)
+        await dead(record.holder.pid)
 
     async def _ask_to_stop(self, name: str, epoch: int, plan: StopPlan) -> bool:
         """False when the holder is gone, hangs, or went without an answer."""
@@ -238,8 +228,8 @@ class LinuxRunners:
                     accepted = await line.receive()
                 async with asyncio.timeout(plan.grace_s + STOP_MARGIN_S):
                     if "accepted" in accepted:
-                        _refuse_error(await line.receive())
-            except (_Gone, TimeoutError):
+                        checked(await line.receive())
+            except (Gone, TimeoutError):
                 return False
         return True
 
@@ -247,8 +237,7 @@ class LinuxRunners:
         """What a dead holder left: its processes, its cgroup, its record. Runs in a thread."""
         if records.is_alive(record.holder):
             # It does not answer any more (frozen): it must not act again after we cleared.
-            with suppress(ProcessLookupError):
-                os.kill(record.holder.pid, signal.SIGKILL)
+            kill(record.holder)
         try:
             left = tree.kill_strays(record)
         except OSError as error:
@@ -301,42 +290,7 @@ class LinuxRunners:
             "log_files": workload.log_files,
         }
 
-    def _spawn(self) -> "_Line":
-        """A new holder in its own session; it waits for a job and ends when we go before that."""
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        ours, theirs = socket.socketpair()
-        actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-            (os.POSIX_SPAWN_DUP2, theirs.fileno(), _CONTROL),
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (
-                os.POSIX_SPAWN_OPEN,
-                2,
-                str(self._root / "errors.log"),
-                os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-                0o600,
-            ),
-        ]
-        environment = {"PYTHONPATH": str(_CODE), "PATH": os.defpath}
-        try:
-            pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-S", "-m", "reconciler.runner"],
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-            )
-        except OSError as error:
-            ours.close()
-            raise HostError(f"can't start a runner: {error.strerror}") from error
-        finally:
-            theirs.close()
-        self._children.add(pid)
-        return _Line(ours, pid)
-
-    def _connect(self, name: str) -> "_Line | None":
+    def _connect(self, name: str) -> Line | None:
         """A connection to the holder's socket; None when nobody listens there."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -349,21 +303,11 @@ class LinuxRunners:
         except OSError:
             connection.close()
             return None
-        return _Line(connection)
-
-    def _reap(self) -> None:
-        """Holders that this agent started are its children until they end."""
-        for pid in tuple(self._children):
-            try:
-                gone = os.waitpid(pid, os.WNOHANG)[0] == pid
-            except ChildProcessError:
-                gone = True
-            if gone:
-                self._children.discard(pid)
+        return Line(connection)
 
     def _tell(self, name: str) -> None:
         for waiter in self._waiters.pop(name, set()):
-            _settle(waiter)
+            settle(waiter)
 
 
 _LIVE_STATES = {
@@ -371,96 +315,3 @@ _LIVE_STATES = {
     records.RUNNING: RunnerState.RUNNING,
     records.STOPPING: RunnerState.STOPPING,
 }
-
-
-class _Gone(HostError):
-    """The holder closed the connection."""
-
-
-class _Line:
-    """JSON objects, one a line, over a stream socket."""
-
-    def __init__(self, connection: socket.socket, holder: int | None = None) -> None:
-        connection.setblocking(False)
-        self._socket = connection
-        self.holder = holder  # our child at the other end, when we started it
-        self._received = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def send_now(self, message: dict[str, Any]) -> None:
-        """A short message, without giving way to anything else."""
-        try:
-            self._socket.send(json.dumps(message).encode() + b"\n")
-        except OSError as error:
-            raise _Gone("the runner is gone") from error
-
-    async def send(self, message: dict[str, Any]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.sock_sendall(self._socket, json.dumps(message).encode() + b"\n")
-        except OSError as error:
-            raise _Gone("the runner is gone") from error
-
-    async def receive(self) -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        while b"\n" not in self._received:
-            try:
-                data = await loop.sock_recv(self._socket, 65536)
-            except OSError as error:
-                raise _Gone("the runner is gone") from error
-            if not data:
-                raise _Gone("the runner is gone")
-            self._received += data
-        line, _, self._received = self._received.partition(b"\n")
-        message = json.loads(line)
-        return message if isinstance(message, dict) else {}
-
-
-async def _dead(pid: int) -> None:
-    """Returns when the process is dead, or after `DEATH_TIMEOUT_S`."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, _settle, ended)
-    try:
-        await asyncio.wait([ended], timeout=DEATH_TIMEOUT_S)
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-def _settle(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-async def _hand_over(line: _Line, job: dict[str, Any]) -> _Line:
-    try:
-        await line.send({"job": job})
-        _refuse_error(await line.receive())
-    except BaseException:
-        line.close()
-        raise
-    return line
-
-
-def _refuse_error(answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" in answer:
-        raise HostError(str(answer["error"]))
-    return answer
