@@ -79,6 +79,15 @@ class MoveStoreLeader:
 
 
 @dataclass(frozen=True, slots=True)
+class StretchDeadline:
+    """Let this server's pulse wait until then (monotonic; 0 = no longer) before it ends what runs;
+    `hold` names the wish, whose first end stands."""
+
+    hold: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class ResetSelf:
     """Self-fencing: a stop failed, so this machine must not go on."""
 
@@ -92,6 +101,7 @@ Effect = (
     | ProbeAddresses
     | AskMembers
     | MoveStoreLeader
+    | StretchDeadline
     | ResetSelf
 )
 

@@ -17,6 +17,7 @@ from reconciler.decide.actions import (
 )
 from reconciler.decide.draining import end_of_cordons
 from reconciler.decide.fencing import FencingPlan, plan_fencing
+from reconciler.decide.holding import end_of_holds
 from reconciler.decide.keys import Keys
 from reconciler.decide.leases import plan_local
 from reconciler.decide.membership import Role, Standing, role, session_of, standing, unreadable
@@ -119,7 +120,8 @@ def _as_coordinator(
         writes.extend([gone] if gone else [])
     writes.extend(operations.writes)
     told = {write.key for write in operations.writes}
-    writes.extend(w for w in end_of_cordons(known, keys) if w.key not in told)
+    ended = (*end_of_cordons(known, keys), *end_of_holds(known, keys))
+    writes.extend(w for w in ended if w.key not in told)
     power_on, cleared = ((), []) if fencing.results else _power_on(snapshot, keys)
     taken = {write.key for write in writes}
     if len(writes) + len(cleared) > WRITES_PER_DECISION or any(w.key in taken for w in cleared):

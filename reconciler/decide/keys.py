@@ -64,6 +64,9 @@ class Keys:
     def store_life(self) -> str:
         return f"{self.root}run/store"
 
+    def hold(self, server: str) -> str:
+        return f"{self.root}run/holds/{server}"
+
     def cordon(self, server: str) -> str:
         return f"{self.root}run/cordons/{server}"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.decide.actions import Effect, LocalWant, Reason, ResetSelf, Want, Write
 from reconciler.decide.expiry import STOP, broken_terms
+from reconciler.decide.holding import plan_own_hold
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
     hears_majority,
@@ -102,6 +103,9 @@ def plan_local(snapshot: Snapshot, keys: Keys) -> LocalPlan:
         release = _release(snapshot, keys, group, want, local)
         if release is not None:
             releases.append(release)
+    held, stretched = plan_own_hold(snapshot, keys)
+    releases.extend(held)
+    effects.extend(stretched)
     running = any(g.phase is not Phase.OFFLINE for g in snapshot.local_groups.values())
     if proven_off(snapshot, snapshot.me, snapshot.boot_id) and not running:
         # Only a new boot can come back: the others rightly believe that this one is over.

@@ -10,6 +10,7 @@ from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
 from reconciler.decide.draining import drain_result, plan_cordon, undrain_write
 from reconciler.decide.fence_execution import victim_addresses
 from reconciler.decide.fencing import boots_of, obstacle
+from reconciler.decide.holding import hold_step
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
     agreed_silent,
@@ -99,6 +100,11 @@ def plan_operations(
             if any(write.key in {w.key for w in writes} for write in cordons):
                 continue  # another wish about the same server is first
             writes.extend(cordons)
+        elif operation.kind in (OperationKind.HOLD, OperationKind.RELEASE_HOLD):
+            step, hold = _hold_step(snapshot, keys, stored)
+            if hold is not None and hold.key in {w.key for w in writes}:
+                continue  # another wish about the same server is first
+            writes.extend([hold] if hold else [])
         elif operation.kind is OperationKind.BYPASS_BARRIER:
             bypass, step = operation.id, finish(snapshot, keys, stored, True, "barrier bypassed")
         else:
@@ -279,6 +285,15 @@ def _drain_step(
         return _running(keys, stored), [cordon] if cordon else []
     result = drain_result(snapshot, server)
     return (finish(snapshot, keys, stored, *result) if result else None), []
+
+
+def _hold_step(
+    snapshot: Snapshot, keys: Keys, stored: Stored[Operation]
+) -> tuple[Write | None, Write | None]:
+    result, hold = hold_step(snapshot, keys, stored.record)
+    if result is not None:
+        return finish(snapshot, keys, stored, *result), hold
+    return _running(keys, stored), hold
 
 
 def _fence_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.decide.draining import cordon_of
+from reconciler.decide.holding import clock_time, hold_of
 from reconciler.decide.membership import Standing, named_in_slot, session_of, standing
 from reconciler.decide.records import Candidate, Failure, MonitorState
 from reconciler.decide.snapshot import Snapshot
@@ -70,6 +71,8 @@ def availability(snapshot: Snapshot, server: str) -> str | None:
         return "there is no such server"
     if named_in_slot(snapshot, server):
         return "it is being fenced"
+    if (hold := hold_of(snapshot, server)) is not None:
+        return f"its agent is on hold until {clock_time(hold.until_wall)}"
     if (cordon := cordon_of(snapshot, server)) is not None:
         return "it is being shut down" if cordon.boot_id else "it is drained"
     if server == snapshot.me and not snapshot.peers.pulse_alive:

@@ -136,6 +136,24 @@ class Cordon(Record):
     since_wall: float = 0.0
 
 
+class Hold(Record):
+    """run/holds/<server>: the agent of this boot may be away until then; see `holding`.
+
+    `id` is the operation that asked for it, `for_s` how long it may last at all. `in_force`: the
+    server's pulse has stretched its deadline. `released`: somebody ended it early.
+    """
+
+    server: str
+    boot_id: str
+    id: str
+    for_s: float
+    until_wall: float
+    in_force: bool = False
+    released: bool = False
+    who: str = ""
+    why: str = ""
+
+
 class Release(Record):
     """run/releases/<group>: the owner gave up this epoch for good; nothing of it runs there."""
 
@@ -220,6 +238,8 @@ class OperationKind(StrEnum):
     BYPASS_BARRIER = "bypass-barrier"
     DRAIN = "drain"
     UNDRAIN = "undrain"
+    HOLD = "hold"
+    RELEASE_HOLD = "release-hold"
     CLEAR = "clear"
 
 
@@ -234,7 +254,7 @@ class Operation(Record):
     """run/operations/<ulid>: an operator's one-shot wish; the phase belongs to the coordinator.
 
     `target` is "group/web", "resource/web-ip", "server/n1" or "cluster". `to` is the wished server
-    of a move or start.
+    of a move or start, `for_s` the seconds of a hold.
     """
 
     id: str
@@ -242,6 +262,7 @@ class Operation(Record):
     target: str
     to: str | None = None
     boot_id: str | None = None
+    for_s: float | None = None
     who: str = ""
     why: str = ""
     phase: OperationPhase = OperationPhase.PENDING

@@ -18,6 +18,7 @@ from reconciler.decide.records import (
     FenceOutcome,
     FenceRecord,
     GroupStatus,
+    Hold,
     MonitorStatus,
     Operation,
     Ownership,
@@ -178,3 +179,4 @@ class Snapshot:
     known_store: KnownStore | None = None
     store_life: Stored[StoreLife] | None = None
     cordons: Mapping[str, Stored[Cordon]] = field(default_factory=dict)
+    holds: Mapping[str, Stored[Hold]] = field(default_factory=dict)

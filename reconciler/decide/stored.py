@@ -15,6 +15,7 @@ from reconciler.decide.records import (
     FenceIntent,
     FenceRecord,
     GroupStatus,
+    Hold,
     MonitorStatus,
     Operation,
     Ownership,
@@ -40,6 +41,7 @@ class StoredRecords:
     fence_slot: FenceIntent | None = None
     store_life: StoreLife | None = None
     cordons: Mapping[str, Cordon] = field(default_factory=dict)
+    holds: Mapping[str, Hold] = field(default_factory=dict)
     sessions: Mapping[str, Session] = field(default_factory=dict)
     groups: Mapping[str, Ownership] = field(default_factory=dict)
     releases: Mapping[str, Release] = field(default_factory=dict)
@@ -121,6 +123,7 @@ def read_records(keys: Keys, items: Iterable[tuple[str, bytes]]) -> StoredRecord
         fence_slot=_open(reader.one(("run", "fence-slot"), FenceIntent)),
         store_life=reader.one(("run", "store"), StoreLife),
         cordons=reader.named("cordons", Cordon),
+        holds=reader.named("holds", Hold),
         sessions=reader.named("sessions", Session),
         groups=reader.named("groups", Ownership),
         releases=reader.named("releases", Release),

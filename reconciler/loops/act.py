@@ -6,7 +6,15 @@ Two tasks call `decide`: one for what must never wait for the store (local group
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from reconciler.decide.actions import Decision, Effect, LocalWant, Reason, ResetSelf, Write
+from reconciler.decide.actions import (
+    Decision,
+    Effect,
+    LocalWant,
+    Reason,
+    ResetSelf,
+    StretchDeadline,
+    Write,
+)
 from reconciler.decide.decide import decide
 from reconciler.decide.expiry import must_hold
 from reconciler.decide.records import Coordinator
@@ -49,6 +57,8 @@ class LocalLoop:
                 for effect in decision.effects:
                     if isinstance(effect, ResetSelf):
                         await self._reset(effect.reason)
+                    elif isinstance(effect, StretchDeadline):
+                        self._state.peers.stretch(effect.hold, effect.until)
             await wait_for(self._state, self._wake, LOOK_AGAIN_S / 4)
 
     def _hold(self, wanted: bool, held: bool) -> None:

@@ -16,6 +16,7 @@ from reconciler.decide.records import (
     FenceIntent,
     FenceRecord,
     GroupStatus,
+    Hold,
     MonitorStatus,
     Operation,
     Ownership,
@@ -41,6 +42,7 @@ MAPS: dict[str, type[Record]] = {
     "challenges": Challenge,
     "answers": Answer,
     "cordons": Cordon,
+    "holds": Hold,
 }
 SINGLES: dict[str, type[Record]] = {
     "coordinator": Coordinator,

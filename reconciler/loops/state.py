@@ -154,4 +154,5 @@ class AgentState:
             known_store=self.known_store,
             store_life=singles["store"],
             cordons=MappingProxyType(maps["cordons"]),
+            holds=MappingProxyType(maps["holds"]),
         )

@@ -21,6 +21,11 @@ class Peers(Protocol):
         outlive the dead-man deadline; it is heard when `view().holds` says so."""
         ...
 
+    def stretch(self, hold: str, until: float) -> None:
+        """An `agent hold`: the pulse does not end what runs under `keep` before then (monotonic
+        seconds; 0 ends it), although the agent may be away. The first end of each hold stands."""
+        ...
+
     def report(self, *, store: str, proof_until: float | None) -> None:
         """Tell the pulse our store state and until when the session's lease is proven; this also
         is the agent's sign of life for the dead-man deadline."""

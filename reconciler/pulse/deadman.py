@@ -5,12 +5,15 @@ Each entry of the kill list has the store-loss policy of its group:
 * `keep`: given up only when this server is alone *and* unproven, for longer than the deadline.
   Losing the store alone stops nobody, losing the others alone neither;
 * `stop`: given up when it is unproven for longer than the deadline, whoever is heard.
+
+A hold lets `keep` wait until it ends, and changes nothing for `stop`.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 RETRY_S = 1.0
+LONGEST_HOLD_S = 4 * 3600.0
 
 
 class Policy(StrEnum):
@@ -44,7 +47,7 @@ class Situation:
 
     `proven_at`: send time of the newest successful session renewal. `hears_majority`: None when
     the pulse cannot say (it was paused itself). `armed`: there is something to end; `armed_stop`:
-    part of that has the policy `stop`.
+    part of that has the policy `stop`. `held_until`: end of an `agent hold`, 0 for none.
     """
 
     now: float
@@ -53,6 +56,7 @@ class Situation:
     hears_majority: bool | None
     armed: bool
     armed_stop: bool = False
+    held_until: float = 0.0
 
 
 def step(state: DeadManState, situation: Situation) -> tuple[DeadManState, Scope, bool]:
@@ -86,6 +90,6 @@ def _scope(state: DeadManState, situation: Situation) -> Scope:
         and situation.hears_majority is not None
         and situation.now - state.isolated_since > situation.deadline
     )
-    if alone and situation.armed:
+    if alone and situation.armed and situation.now >= situation.held_until:
         return Scope.EVERYTHING
     return Scope.STOP if situation.armed_stop else Scope.NOTHING

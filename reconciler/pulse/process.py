@@ -231,6 +231,11 @@ class Pulse:
                 self._dead_man.hold(bool(message["hold"]), now)
                 self._publish(now)
                 return {"op": "held", "hold": bool(message["hold"])}
+            if op == "stretch":
+                self._dead_man.stretch(str(message["hold"]), float(message["until"]), now)
+                _log("deadline_stretched", hold=message["hold"], until=message["until"])
+                self._publish(now)
+                return {"op": "stretched"}
             if op == "stop":
                 self._stopping = True
                 return {"op": "stopping"}

@@ -24,6 +24,7 @@ class DeadMan:
         self._entries: list[dict[str, Any]] = []
         self._due: list[dict[str, Any]] = []
         self._hold = False
+        self._stretch, self._stretched_until = "", 0.0
         self._overdue = False
         self._proven_at = now  # nothing known yet: the deadline runs from here
         self._saved_at = float("-inf")
@@ -36,6 +37,7 @@ class DeadMan:
         """The boot that we serve now; what was inherited from another boot is forgotten."""
         if self._boot_id and self._boot_id != boot_id:
             self._entries, self._hold = [], False
+            self._stretch, self._stretched_until = "", 0.0
         self._boot_id = boot_id
 
     def register(self, entries: Sequence[Mapping[str, Any]], now: float) -> None:
@@ -43,6 +45,17 @@ class DeadMan:
         for entry in entries:
             check_entry(entry)
         self._entries = [dict(entry) for entry in entries]
+        self._save(now)
+
+    def stretch(self, hold: str, until: float, now: float) -> None:
+        """The agent may be away until then; of the same hold an earlier end counts, a later one
+        does not. Raises `ValueError` for a hold without a name."""
+        if not hold:
+            raise ValueError("stretch: the hold has no name")
+        until = min(until, now + deadman.LONGEST_HOLD_S)
+        if hold == self._stretch:
+            until = min(until, self._stretched_until)
+        self._stretch, self._stretched_until = hold, until
         self._save(now)
 
     def hold(self, wanted: bool, now: float) -> None:
@@ -70,6 +83,7 @@ class DeadMan:
             hears_majority,
             bool(self._entries),
             bool(stop) or self._hold,
+            self._stretched_until,
         )
         before = self._state
         self._state, scope, fire = deadman.step(before, situation)
@@ -104,6 +118,8 @@ class DeadMan:
             "proven_at": self._proven_at,
             "armed": len(self._entries),
             "hold": self._hold,
+            "stretch": self._stretch,
+            "stretched_until": self._stretched_until,
             "proof_age": round(now - self._proven_at, 3),
             "isolated_for": None if since is None else round(now - since, 3),
             "fired": self.fired,
@@ -120,6 +136,8 @@ class DeadMan:
             "proven_at": self._proven_at,
             "entries": self._entries,
             "hold": self._hold,
+            "stretch": self._stretch,
+            "stretched_until": self._stretched_until,
         }
         temporary = f"{self._path}.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -141,6 +159,9 @@ class DeadMan:
             self._proven_at = float(content["proven_at"])
             self._boot_id = str(content["boot_id"])
             self._hold = bool(content.get("hold", False))
+            self._stretch = str(content.get("stretch", ""))
+            until = float(content.get("stretched_until", 0.0))
+            self._stretched_until = min(until, now + deadman.LONGEST_HOLD_S)
         except (OSError, ValueError, KeyError, TypeError):
             # What it held is not known: nothing counts as proven until the agent says so again.
             self._proven_at, self._hold = 0.0, True

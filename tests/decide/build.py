@@ -69,6 +69,7 @@ AREAS = {
     "challenges": "challenges",
     "answers": "answers",
     "cordons": "cordons",
+    "holds": "holds",
 }
 
 

@@ -97,6 +97,10 @@ class PulsePeers:
         self._report = {"op": "report", "store": store, "proof_until": proof_until}
         self._send(self._report)
 
+    def stretch(self, hold: str, until: float) -> None:
+        """See `ports.peers.Peers.stretch`; not repeated here: the next view tells who asks."""
+        self._send({"op": "stretch", "hold": hold, "until": until})
+
     # -- what the agent also tells --------------------------------------------------------------
 
     def configure(self, configuration: PulseConfiguration) -> None:

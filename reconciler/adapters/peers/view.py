@@ -37,6 +37,8 @@ def parse_view(message: dict[str, Any]) -> PeersView:
         proven_at=message["dead_man"].get("proven_at"),
         watchdog_s=message.get("watchdog", {}).get("timeout", 0.0),
         holds=message["dead_man"].get("hold", False),
+        stretch=message["dead_man"].get("stretch", ""),
+        stretched_until=message["dead_man"].get("stretched_until", 0.0),
     )
 
 
@@ -81,5 +83,6 @@ def essence(view: PeersView, status: PulseStatus) -> object:
         )
         for p in view.peers.values()
     ]
-    known = (view.dead_man_s, view.watchdog_s, view.holds, status.watchdog_error)
+    stretched = (view.stretch, view.stretched_until)
+    known = (view.dead_man_s, view.watchdog_s, view.holds, status.watchdog_error, stretched)
     return peers, status.pauses, status.paused, status.dead_man_fired, known

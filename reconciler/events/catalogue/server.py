@@ -11,6 +11,12 @@ EVENTS: tuple[EventType, ...] = (
         "The agent got no real-time priority; under load it is slower.",
         "Allow it (CAP_SYS_NICE), or use the timing profile `no-realtime`.",
     ),
+    info(
+        "server_held",
+        "server until who why",
+        "Its agent may be away until then: its pulse waits that long before it ends what runs.",
+    ),
+    info("server_hold_ended", "server reason", "The pulse has its short deadline again."),
     info("pulse_started", "pid", "The agent started the process that sends heartbeats."),
     info("pulse_heard", "", "The pulse reports again."),
     error(
