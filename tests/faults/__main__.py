@@ -10,6 +10,7 @@ with --evidence a copy of the report, its picture and a condensed history go to 
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,8 @@ def say(text: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):  # in the background a shell ignores the second
+        signal.signal(number, _end)
     kinds = all_kinds()
     unknown = [name for name in options.fault if name not in kinds]
     if options.list or unknown:
@@ -54,6 +57,11 @@ def main(arguments: Sequence[str]) -> int:
         _leave(EVIDENCE, condensed(history), options, full=history)
     say(f"report: {directory}/{_name(options)}.md")
     return _told(checks.violations(history))
+
+
+def _end(number: int, frame: object) -> None:
+    """The lab is taken down in any case."""
+    raise KeyboardInterrupt
 
 
 def run(

@@ -6,6 +6,7 @@ from the product's events is `group_released`: that an owner gave an epoch up af
 died in place; that it really had is checked by the overlap sweep.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -222,10 +223,11 @@ def stuck(history: Iterable[Line]) -> list[str]:
 
 def tracebacks(history: Iterable[Line]) -> list[str]:
     """No program ends with, or hides, an error that it did not expect."""
-    return [
+    found = Counter(
         f"{line.server}: {line.more['file']} has {line.more['text']!r}"
         for line in told(history, "traceback")
-    ]
+    )
+    return [text if times == 1 else f"{text} {times} times" for text, times in found.items()]
 
 
 CHECKS: dict[str, Callable[[Sequence[Line]], list[str]]] = {

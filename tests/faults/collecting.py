@@ -10,7 +10,7 @@ from typing import Any
 from tests.faults.history import Line
 
 TRACEBACKS = ("Traceback (most recent call last)", "Task exception was never retrieved", "panic:")
-TEXT_LINES = 40
+TEXT_LINES = 150
 # etcd ends itself so when its disk is full or its address is away: that is how it tells
 EXPECTED = ("etcd.log",)
 
