@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "clear": "Forget the failures of a group, so that it may start again.",
         "barrier": "Start without waiting for servers that are missing.",
         "fence": "Power off a server, test or confirm it.",
+        "agent": "Let an agent be away for maintenance; see all agents.",
     },
     "Servers": {
         "cluster": "Make a cluster, and join servers to it.",

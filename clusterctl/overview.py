@@ -1,7 +1,8 @@
 """The verdict on the whole cluster: what needs attention, worst first. Pure; `status` prints it."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -89,10 +90,11 @@ def overview(picture: Picture, members: Sequence[MemberHealth]) -> Overview:
     owned = {name for name, record in records.groups.items() if record.owner is not None}
     groups = tuple(picture.group(name) for name in sorted(in_specs | owned))
     servers = tuple(picture.server(ref.name) for ref in picture.refs("Server"))
+    away = {view.name for view in servers if view.state != "online"}
     found = [
         *_of_cluster(picture, members),
         *(item for view in groups for item in _of_group(view, view.name in in_specs)),
-        *(item for view in servers for item in _of_server(view)),
+        *(item for view in servers for item in _of_server(view, away)),
         *(item for ref in picture.refs("Monitor") for item in _of_monitor(picture, ref.name)),
     ]
     return Overview(
@@ -134,7 +136,7 @@ def _of_group(view: GroupView, in_specs: bool) -> list[Attention]:
     look = view.next_command or f"clusterctl describe {subject}"
     if view.phase in (Phase.BLOCKED, Phase.FAILED):
         found.append(Attention(Severity.CRITICAL, subject, text, look))
-    elif view.phase in (Phase.STARTING, Phase.STOPPING):
+    elif view.phase in (Phase.STARTING, Phase.STOPPING, Phase.RECOVERING):
         found.append(Attention(Severity.WARNING, subject, text))
     elif view.phase is Phase.OFFLINE and view.wanted != "offline":
         found.append(Attention(Severity.WARNING, subject, text, view.next_command))
@@ -162,7 +164,8 @@ def _of_monitor(picture: Picture, name: str) -> list[Attention]:
     return [Attention(Severity.WARNING, f"monitor/{name}", text, look)]
 
 
-def _of_server(view: ServerView) -> list[Attention]:
+def _of_server(view: ServerView, away: Set[str]) -> list[Attention]:
+    """That the others do not hear a server which is `away` is said once, with that server."""
     subject = f"server/{view.name}"
     look = f"clusterctl describe {subject}"
     found = []
@@ -173,6 +176,12 @@ def _of_server(view: ServerView) -> list[Attention]:
         severity = Severity.CRITICAL if severe else Severity.WARNING
         found.append(Attention(severity, subject, text, look))
     found += [Attention(Severity.WARNING, subject, text, look) for text in view.warnings]
+    if view.hold is not None:
+        until = datetime.fromtimestamp(view.hold.until_wall, UTC).strftime("%H:%M:%S UTC")
+        text = f"its agent is on hold until {until} by {view.hold.who}"
+        text += f": {view.hold.why}" if view.hold.why else ""
+        release = f"clusterctl agent release --server {view.name}"
+        found.append(Attention(Severity.WARNING, subject, text, release))
     failed = sorted({test.by for test in view.tests if test.live and not test.test.ok})
     if failed:
         text = f"its fence device fails from {', '.join(failed)}"
@@ -182,7 +191,7 @@ def _of_server(view: ServerView) -> list[Attention]:
         f"{peer} on {network}"
         for peer, paths in (view.heartbeats or {}).items()
         for network, state in paths.items()
-        if state != HEARD
+        if state != HEARD and peer not in away
     )
     if lost and view.state == "online":
         text = f"does not hear {', '.join(lost)}"

@@ -22,7 +22,7 @@ class Tone(Enum):
 
 _TONES = {
     Tone.OK: ("online", "active", "done", "ok", "healthy"),
-    Tone.CHANGING: ("starting", "stopping", "pending", "running"),
+    Tone.CHANGING: ("starting", "stopping", "recovering", "pending", "running"),
     Tone.WARNING: ("suspect", "partial", "warning", "degraded"),
     Tone.FAILED: ("failed", "blocked", "fenced", "lost", "critical", "faulty", "parked"),
     Tone.STOPPED: ("offline", "inactive"),

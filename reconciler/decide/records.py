@@ -272,12 +272,14 @@ class Operation(Record):
 
 
 class Phase(StrEnum):
-    """Of a group, as people see it."""
+    """Of a group, as people see it. RECOVERING is never stored: its owner is in doubt, and the
+    cluster is about to find out or to fence it."""
 
     ONLINE = "online"
     OFFLINE = "offline"
     STARTING = "starting"
     STOPPING = "stopping"
+    RECOVERING = "recovering"
     FAILED = "failed"
     BLOCKED = "blocked"
 

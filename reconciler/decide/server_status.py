@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.decide.doubt import doubt, ears, is_proven_off
-from reconciler.decide.records import FenceRecord, FencingTest, Session
+from reconciler.decide.records import FenceRecord, FencingTest, Hold, Session
 from reconciler.decide.status import iso
 from reconciler.decide.stored import StoredRecords
 
@@ -57,6 +57,18 @@ class ServerView:
     fence_in_progress: str = ""
     fencing_levels: tuple[str, ...] = ()
     reported_wall: float = 0.0
+    hold: Hold | None = None
+
+    def hold_json(self) -> dict[str, Any] | None:
+        """Until when its agent may be away; None when it is not held."""
+        if self.hold is None:
+            return None
+        return {
+            "until": iso(self.hold.until_wall),
+            "inForce": self.hold.in_force,
+            "who": self.hold.who,
+            "why": self.hold.why,
+        }
 
     @property
     def fencing_ok(self) -> bool | None:
@@ -78,6 +90,7 @@ class ServerView:
             "heardBy": list(self.heard_by),
             "warnings": list(self.warnings),
             "reported": iso(self.reported_wall),
+            "hold": self.hold_json(),
             "fencing": {
                 "levels": list(self.fencing_levels),
                 "ok": self.fencing_ok,
@@ -136,6 +149,7 @@ def server_view(
         fence_in_progress=f"{slot.executor}: {slot.reason}" if slot and being_fenced else "",
         fencing_levels=fencing_levels,
         reported_wall=status.at_wall if status else 0.0,
+        hold=records.holds.get(server),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.decide.doubt import doubt
+from reconciler.decide.doubt import doubt, is_proven_off
 from reconciler.decide.records import (
     Candidate,
     Failure,
@@ -180,7 +180,8 @@ def _phase_of_record(
     if ownership.owner is None:
         return _unowned(ownership, records)
     if not owner_lives(ownership, records):
-        return Phase.BLOCKED, _owner_gone(group, ownership, records)
+        phase = Phase.RECOVERING if _is_under_way(ownership, records) else Phase.BLOCKED
+        return phase, _owner_gone(group, ownership, records)
     if ownership.releasing:
         target = "stop" if ownership.wanted is Wanted.OFFLINE else "hand it over"
         text = f"{ownership.owner} was asked to {target}"
@@ -199,6 +200,28 @@ def _unowned(ownership: Ownership, records: StoredRecords) -> tuple[Phase, tuple
         return Phase.OFFLINE, (ownership.cause or "stopped on request",)
     text = _with_cause("no server owns it now, the coordinator is to choose one", ownership)
     return Phase.OFFLINE, (text, *_no_coordinator(records))
+
+
+def _is_under_way(ownership: Ownership, records: StoredRecords) -> bool:
+    """The owner is in doubt, and what follows by itself has not ended yet: it is asked or fenced,
+    its groups are taken over, or its next boot gives them up. All of it is short."""
+    owner = ownership.owner or ""
+    if records.coordinator is None:
+        return False
+    slot = records.fence_slot
+    fence = records.fences.get(owner)
+    if fence is not None and not fence.proves_off and ownership.boot_id in fence.covers:
+        return False  # a try has failed: that is for a person to see
+    if (slot is not None and slot.victim == owner) or is_proven_off(
+        owner, records, ownership.boot_id
+    ):
+        return True
+    session, challenge = records.sessions.get(owner), records.challenges.get(owner)
+    if session is None:
+        return False
+    answer = records.answers.get(owner)
+    asked = challenge is not None and (answer is None or answer.nonce != challenge.nonce)
+    return asked or session.boot_id != ownership.boot_id
 
 
 def _owner_gone(group: str, ownership: Ownership, records: StoredRecords) -> tuple[str, ...]:

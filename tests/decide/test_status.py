@@ -79,7 +79,7 @@ def test_an_owner_without_session_is_blocked_and_its_last_green_is_called_old() 
 def test_an_owner_that_was_rebooted_does_not_show_the_old_boots_report() -> None:
     again = LIVES.model_copy(update={"boot_id": "boot-2"})
     view = group_view("web", records(sessions={"n1": again}))
-    assert view.phase is Phase.BLOCKED
+    assert view.phase is Phase.RECOVERING
     assert "another boot" in view.reasons[0]
 
 
@@ -94,15 +94,33 @@ def test_a_session_alone_does_not_keep_an_old_report_green() -> None:
         server="n2", boot_id="b2", incarnation="i2", heartbeats={"n1": {"private": "silent"}}
     )
     two = {"n1": LIVES, "n2": Session(server="n2", boot_id="b2", incarnation="i2", lease=2)}
-    for signs in (
-        {"fence_slot": slot},
-        {"challenges": {"n1": challenge}},
-        {"sessions": two, "server_status": {"n2": deaf}},
+    for phase, signs in (
+        (Phase.RECOVERING, {"fence_slot": slot}),
+        (Phase.RECOVERING, {"challenges": {"n1": challenge}}),
+        (Phase.BLOCKED, {"sessions": two, "server_status": {"n2": deaf}}),
     ):
         view = group_view("web", records(**signs))
-        assert view.phase is Phase.BLOCKED, signs
+        assert view.phase is phase, signs
         assert not view.live
         assert "last report of n1: online" in view.reasons[1]
+
+
+def test_recovering_ends_where_nothing_follows_by_itself() -> None:
+    """After a failed fence, without a coordinator, or by the coordinator's word it is blocked."""
+    challenge = Challenge(server="n1", challenger="n2", nonce="x")
+    asked = {"challenges": {"n1": challenge}}
+    assert group_view("web", records(**asked)).phase is Phase.RECOVERING
+    failed = FenceRecord(
+        server="n1", covers=("boot-1",), outcome=FenceOutcome.FAILED, executor="n2"
+    )
+    said = Verdict(group="web", phase=Phase.BLOCKED, reasons=("n1 has no fence device",))
+    for more in (
+        {"fences": {"n1": failed}},
+        {"coordinator": None},
+        {"verdicts": {"web": said}},
+        {"sessions": {}},
+    ):
+        assert group_view("web", records(**{**asked, **more})).phase is Phase.BLOCKED, more
 
 
 def test_a_restarted_agent_on_the_same_boot_still_counts() -> None:
