@@ -35,7 +35,7 @@ def who() -> str:
 
 
 async def request(connection: Connection, kind: OperationKind, target: str, **more: Any) -> str:
-    """Write the wish and return its id. `more`: `to`, `boot_id`, `why` of `Operation`."""
+    """Write the wish and return its id. `more`: fields of `Operation`, such as `to`."""
     wall = connection.clock.wall()
     operation = Operation(
         id=ulid(wall, secrets.token_bytes(RANDOM_BYTES)),
@@ -95,6 +95,8 @@ async def _ended(
             if operation.phase in (OperationPhase.DONE, OperationPhase.FAILED):
                 return operation, ran
             ran = ran or operation.phase is OperationPhase.RUNNING
+            if operation.phase is OperationPhase.PENDING and operation.result:
+                click.echo(f"{operation.result}; --preempt would not", err=True)
     raise Unavailable("the watch of the operation ended")
 
 
@@ -196,6 +198,12 @@ async def require(connection: Connection, ref: Ref) -> None:
             ExitCode.USAGE,
             f"clusterctl get {ref.kind.lower()}s",
         )
+
+
+def preempt_option(command: Any) -> Any:
+    """--preempt of commands whose wish waits for a monitor's recovery of the group."""
+    text = "Do not wait for a monitor's recovery of the group that is under way: end it."
+    return click.option("--preempt", is_flag=True, help=text)(command)
 
 
 def wish_options(command: Any) -> Any:

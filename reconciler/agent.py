@@ -52,12 +52,15 @@ from reconciler.repository import RepositoryError, SpecRepository, load_stored
 from specs.errors import SpecErrors
 from specs.load import SpecSet
 from specs.monitor import Monitor
+from specs.program import DEFAULT_PATH
 from specs.resource import Resource
+from specs.script import Script
 
 VERSION = "0.1.0"
 EXIT_BAD_CONFIG = 2
 EXIT_RESTART = 70
 KILL_LIST_EVERY_S = 1.0
+LOG_BYTES = 2**20
 REPLACED_AFTER_S = 3.0
 REAL_TIME_PRIORITY = 10
 
@@ -113,6 +116,7 @@ class Agent:
             version=VERSION,
             on_specs=self._configure_pulse,
             take_sample=self._sample,
+            run_script=self._run_script,
         )
 
     async def run(self) -> None:
@@ -184,6 +188,18 @@ class Agent:
         name, server = monitor.metadata.name, self.config.server
         site = Site(name, server, self.host, self.probes, specs.resources)
         return await monitor.spec.sample(site)
+
+    async def _run_script(
+        self, name: str, script: Script, variables: Mapping[str, str], timeout_s: float
+    ) -> Sample:
+        """A script beside the resources' own; see `loops.recovery_script.RunScript`."""
+        log = self.config.run_directory / "scripts" / f"{name}.log"
+        settings = {
+            "command": [*script.interpreter, await self.host.scripts.place(script.text)],
+            "environment": {"PATH": DEFAULT_PATH, **variables},
+            "log": [str(log), LOG_BYTES, 1],
+        }
+        return await self.probes.run("command", settings, timeout_s)
 
     def _read_resource(self, dumped: Mapping[str, object]) -> Resource:
         spec = dumped["spec"]

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from specs.document import Document, Model
 from specs.scalars import Duration, impact, parse_name
+from specs.script import MonitorScript
 from specs.server_group import NameList
 
 PLAIN_TARGETS = ("all-groups", "server")
@@ -40,9 +41,30 @@ def _target(text: str) -> str:
 
 
 class RecoverySpec(Model):
-    """The ladder that a faulty monitor climbs, one step at a time: restarts in place, failovers,
-    the final action. After it the monitor is parked: it goes on probing and does nothing more."""
+    """The ladder that a faulty monitor climbs, one step at a time: a script, restarts in place,
+    failovers, the final action. After it the monitor is parked: it goes on probing and does nothing
+    more."""
 
+    script: MonitorScript | None = Field(
+        default=None,
+        description="Script that may repair the target; it runs before the restarts, on the server "
+        "where the probe failed. The next probe decides whether it helped.",
+        json_schema_extra=impact(
+            "monitor", example={"file": "repair.sh"}, default_text="no such step"
+        ),
+    )
+    scripts: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="How often the script runs before the target is restarted.",
+        json_schema_extra=impact("monitor", example=1),
+    )
+    script_timeout: Annotated[Duration, Field(ge=0.5, le=3600)] = Field(
+        default=30.0,
+        description="Time that the script has before it is killed with everything it started.",
+        json_schema_extra=impact("monitor", example="30s"),
+    )
     restarts: int = Field(
         default=3,
         ge=0,

@@ -6,19 +6,21 @@ from clusterctl.connection import CliContext
 from clusterctl.exit_codes import ExitCode
 from clusterctl.global_options import ClusterCommand
 from clusterctl.objects import Ref, parse_ref
-from clusterctl.operations import operate, wish_options
+from clusterctl.operations import operate, preempt_option, wish_options
 from reconciler.decide.records import OperationKind
 
 
 @click.command(cls=ClusterCommand)
 @click.argument("group")
 @click.option("--to", metavar="SERVER", help="Server to move to (default: the best other one).")
+@preempt_option
 @wish_options
 @click.pass_obj
 def command(
     cli: CliContext,
     group: str,
     to: str | None,
+    preempt: bool,
     wait: bool,
     timeout_s: float,
     why: str,
@@ -36,5 +38,6 @@ def command(
         timeout_s=timeout_s,
         output=output,
         why=why,
+        preempt=preempt,
         to=to.removeprefix("server/") if to else None,
     )

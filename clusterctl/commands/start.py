@@ -6,17 +6,25 @@ from clusterctl.connection import CliContext
 from clusterctl.exit_codes import ExitCode
 from clusterctl.global_options import ClusterCommand
 from clusterctl.objects import Ref, parse_ref
-from clusterctl.operations import operate, wish_options
+from clusterctl.operations import operate, preempt_option, wish_options
 from reconciler.decide.records import OperationKind
 
 
 @click.command(cls=ClusterCommand)
 @click.argument("ref", metavar="KIND/NAME")
 @click.option("--to", metavar="SERVER", help="Start it on this server (groups only).")
+@preempt_option
 @wish_options
 @click.pass_obj
 def command(
-    cli: CliContext, ref: str, to: str | None, wait: bool, timeout_s: float, why: str, output: str
+    cli: CliContext,
+    ref: str,
+    to: str | None,
+    preempt: bool,
+    wait: bool,
+    timeout_s: float,
+    why: str,
+    output: str,
 ) -> ExitCode:
     """Start a group (group/NAME) or a single resource (resource/NAME)."""
     found = parse_ref(ref) if "/" in ref else Ref("Group", ref)
@@ -32,5 +40,6 @@ def command(
         timeout_s=timeout_s,
         output=output,
         why=why,
+        preempt=preempt,
         to=to,
     )

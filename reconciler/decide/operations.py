@@ -30,11 +30,11 @@ from reconciler.decide.records import (
     Ownership,
     Phase,
 )
+from reconciler.decide.recovery_lock import GROUP_KINDS, recovery_before
 from reconciler.decide.snapshot import Snapshot, Stored
 
 KEEP_FINISHED_S = 3600.0
 CLOSED = (OperationPhase.DONE, OperationPhase.FAILED)
-GROUP_KINDS = (OperationKind.MOVE, OperationKind.START, OperationKind.STOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ def open_operations(snapshot: Snapshot) -> list[Stored[Operation]]:
 def operation_for(snapshot: Snapshot, group: str, ended: Set[str]) -> Operation | None:
     """The oldest open wish for this group, unless it ends now; the others wait for it."""
     for stored in open_operations(snapshot):
+        if recovery_before(snapshot, stored.record):
+            continue
         if stored.record.target == f"group/{group}" and stored.record.kind in GROUP_KINDS:
             return None if stored.record.id in ended else stored.record
     return None
@@ -82,7 +84,9 @@ def plan_operations(
     ended: set[str] = set()
     for stored in open_operations(snapshot):
         operation = stored.record
-        if operation.kind in GROUP_KINDS:
+        if recovery_before(snapshot, operation):
+            step = _waiting(keys, stored, recovery_before(snapshot, operation))
+        elif operation.kind in GROUP_KINDS:
             first = operation.target not in started
             started.add(operation.target)
             step = _group_step(snapshot, keys, stored) if first else None
@@ -144,7 +148,7 @@ def finish(
 def _running(keys: Keys, stored: Stored[Operation]) -> Write | None:
     if stored.record.phase is OperationPhase.RUNNING:
         return None
-    record = stored.record.model_copy(update={"phase": OperationPhase.RUNNING})
+    record = stored.record.model_copy(update={"phase": OperationPhase.RUNNING, "result": ""})
     reason = Reason.of(
         "operation_started",
         operation=record.id,
@@ -153,6 +157,22 @@ def _running(keys: Keys, stored: Stored[Operation]) -> Write | None:
         who=record.who,
     )
     return Write(keys.operation(record.id), record, stored.mod_revision, reason)
+
+
+def _waiting(keys: Keys, stored: Stored[Operation], reason: str) -> Write | None:
+    """The wish says what it waits for; written once for each reason."""
+    if stored.record.result == reason:
+        return None
+    record = stored.record.model_copy(update={"result": reason})
+    told = Reason.of(
+        "operation_waits",
+        operation=record.id,
+        kind=record.kind.value,
+        target=record.target,
+        reason=reason,
+        who=record.who,
+    )
+    return Write(keys.operation(record.id), record, stored.mod_revision, told)
 
 
 def _group_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write | None:
@@ -260,6 +280,8 @@ def stopped_resources(snapshot: Snapshot, group: str, record: Ownership) -> tupl
         scope, _, name = operation.target.partition("/")
         resource = snapshot.specs.resources.get(name)
         if scope != "resource" or resource is None or resource.spec.group != group:
+            continue
+        if recovery_before(snapshot, operation):
             continue
         if operation.kind is OperationKind.STOP:
             stopped.add(name)

@@ -254,7 +254,8 @@ class Operation(Record):
     """run/operations/<ulid>: an operator's one-shot wish; the phase belongs to the coordinator.
 
     `target` is "group/web", "resource/web-ip", "server/n1" or "cluster". `to` is the wished server
-    of a move or start, `for_s` the seconds of a hold.
+    of a move or start, `for_s` the seconds of a hold. With `preempt` a monitor's recovery of the
+    group that is under way is not waited for.
     """
 
     id: str
@@ -269,6 +270,7 @@ class Operation(Record):
     result: str = ""
     created_wall: float = 0.0
     finished_wall: float | None = None
+    preempt: bool = False
 
 
 class Phase(StrEnum):
@@ -396,7 +398,8 @@ class MonitorStatus(Record):
     `failures` and `healthy` count probes in a row. `spec` is a digest of the monitor's spec: the
     counters belong to it, and begin anew with another one. `waiting` is why the next step of the
     recovery is not taken now. `final_wall` is when the final action was last taken. `output` is the
-    end of what the last probe wrote.
+    end of what the last probe wrote. `recovering` is the step that is being taken now, and
+    `recovering_groups` the groups that it concerns: wishes of operators for them wait meanwhile.
     """
 
     monitor: str
@@ -409,6 +412,7 @@ class MonitorStatus(Record):
     waiting: str = ""
     failures: int = 0
     healthy: int = 0
+    scripts: int = 0
     restarts: int = 0
     failovers: int = 0
     parked: bool = False
@@ -420,6 +424,8 @@ class MonitorStatus(Record):
     last_step: str = ""
     last_step_wall: float | None = None
     final_wall: float | None = None
+    recovering: str = ""
+    recovering_groups: tuple[str, ...] = ()
 
 
 class EventRecord(Record):

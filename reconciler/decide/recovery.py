@@ -1,5 +1,5 @@
-"""The ladder of a monitor on one server: healthy, suspect, faulty, restarts, failovers, final
-action, parked. One probe in, a new status and at most one step out.
+"""The ladder of a monitor on one server: healthy, suspect, faulty, scripts, restarts, failovers,
+final action, parked. One probe in, a new status and at most one step out.
 
 Called by the monitor loop after each probe. Counters live in the status; every step is counted in
 it before it is taken, so that no crash makes a monitor do more than its spec allows.
@@ -24,6 +24,7 @@ RESTARTS_USED_UP = "the group's restarts are used up"
 class Step(StrEnum):
     """One rung. FINAL ends in parked, whatever the final action is."""
 
+    SCRIPT = "script"
     RESTART = "restart"
     FAILOVER = "failover"
     FINAL = "final-action"
@@ -72,7 +73,7 @@ def _healthy(status: MonitorStatus, spec: MonitorSpec) -> MonitorStatus:
         "waiting": "",
     }
     if healthy >= spec.reset_after:
-        update |= {"restarts": 0, "failovers": 0, "parked": False}
+        update |= {"scripts": 0, "restarts": 0, "failovers": 0, "parked": False}
     return status.model_copy(update=update)
 
 
@@ -101,6 +102,8 @@ def _climb(
         step, obstacle = Step.FINAL, ""
     if obstacle:
         return status.model_copy(update={"waiting": obstacle}), None
+    if step is Step.SCRIPT:
+        return status.model_copy(update={"scripts": status.scripts + 1, "failures": 0}), step
     if step is Step.RESTART:
         return status.model_copy(update={"restarts": status.restarts + 1, "failures": 0}), step
     if step is Step.FAILOVER:
@@ -109,7 +112,9 @@ def _climb(
 
 
 def next_step(status: MonitorStatus, spec: MonitorSpec, *, skip_restarts: bool = False) -> Step:
-    """The lowest rung that is not used up; target `server` has the final action only."""
+    """The lowest rung that is not used up; target `server` has the script and the final action."""
+    if spec.recovery.script is not None and status.scripts < spec.recovery.scripts:
+        return Step.SCRIPT
     if spec.target != "server":
         if status.restarts < spec.recovery.restarts and not skip_restarts:
             return Step.RESTART

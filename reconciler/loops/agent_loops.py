@@ -9,6 +9,7 @@ from reconciler.loops.act import CoordinationLoop, LocalLoop
 from reconciler.loops.fence import FenceLoop, Prober
 from reconciler.loops.group_runner import GroupRunner, MakeDriver
 from reconciler.loops.monitors import MonitorLoop, TakeSample
+from reconciler.loops.recovery_script import RunScript, no_scripts
 from reconciler.loops.session import AnswerLoop, SessionLoop
 from reconciler.loops.state import AgentState
 from reconciler.loops.status import StatusLoop
@@ -35,6 +36,7 @@ class AgentLoops:
         version: str,
         on_specs: Callable[[Specs], None],
         take_sample: TakeSample,
+        run_script: RunScript = no_scripts,
     ) -> None:
         self.state = state
         self._make_driver, self._read_resource = make_driver, read_resource
@@ -49,7 +51,7 @@ class AgentLoops:
         self._answer = AnswerLoop(state)
         self._status = StatusLoop(state, lambda: self.runners, self.fences, version)
         self._monitors = MonitorLoop(
-            state, lambda: self.runners, take_sample, self._status.is_stored
+            state, lambda: self.runners, take_sample, self._status.is_stored, run_script
         )
 
     async def run(self) -> None:

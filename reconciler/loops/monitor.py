@@ -16,6 +16,7 @@ from reconciler.decide.recovery import Step, groups_of, judge, obstacles_to
 from reconciler.decide.snapshot import Snapshot, Specs
 from reconciler.decide.ulid import RANDOM_BYTES, ulid
 from reconciler.loops.group_runner import GroupRunner
+from reconciler.loops.recovery_script import RunScript, no_scripts, run_script, until_restarted
 from reconciler.loops.state import AgentState
 from reconciler.ports.host import HostError
 from reconciler.ports.probes import ProbeUnavailable, Sample
@@ -45,10 +46,12 @@ class MonitorRun:
         take_sample: Callable[[Monitor, Specs], Awaitable[Sample]],
         is_stored: Callable[[MonitorStatus], bool],
         earlier: MonitorStatus | None,
+        run_script: RunScript = no_scripts,
     ) -> None:
         self.name, self._monitor, self._spec = monitor.metadata.name, monitor, monitor.spec
         self._state, self._runners = state, runners
         self._take_sample, self._is_stored = take_sample, is_stored
+        self._run_script = run_script
         self._not_before = state.clock.now() + self._spec.start_delay
         self._told_waiting = ""
         digest = _digest(monitor)
@@ -61,8 +64,11 @@ class MonitorRun:
             revision=state.specs.revision if state.specs else 0,
             since_wall=state.clock.wall(),
         )
-        goes_on = earlier is not None and earlier.spec == digest
-        self.status = earlier if goes_on and earlier is not None else fresh
+        if earlier is not None and earlier.spec == digest:
+            # A step that was under way ended with the agent that took it; it stays counted.
+            self.status = earlier.model_copy(update=_IDLE)
+        else:
+            self.status = fresh
         self._publish(self.status)
 
     async def run(self) -> None:
@@ -214,12 +220,16 @@ class MonitorRun:
 
     async def _take(self, step: Step, groups: tuple[str, ...]) -> None:
         """Nothing is done before it was counted in the store: no crash makes it happen twice."""
+        if step in _LOCKING:
+            held = {"recovering": step.value, "recovering_groups": groups}
+            self._publish(self.status.model_copy(update=held))
         counted = self.status
         if not await self._stored(counted):
             self._emit(
                 "recovery_waits",
                 reason="the store does not take the count of this step",
             )
+            self._publish(self.status.model_copy(update=_IDLE))
             return
         reason = counted.reason or "it failed"
         why = reason if step is Step.FINAL else f"monitor {self.name}: {reason}"
@@ -230,19 +240,32 @@ class MonitorRun:
             "recovery_started",
             step=step.value,
             groups=list(groups),
+            scripts=counted.scripts,
             restarts=counted.restarts,
             failovers=counted.failovers,
             reason=counted.reason,
         )
         if self._spec.companion is None:
             self._not_before = self._state.clock.now() + self._spec.start_delay
+        if step is Step.SCRIPT:
+            await self._repair(counted)
         for group in groups:
             await self._do(step, group, why)
+        if step is Step.RESTART:
+            await until_restarted(self._state, self._runners, counted, self._spec)
+        self._publish(self.status.model_copy(update=_IDLE))
         if step is Step.FINAL:
             action = self._spec.recovery.final_action
             self._emit("monitor_parked", action=action)
             if action == "reboot":
                 await self._reboot(why)
+
+    async def _repair(self, counted: MonitorStatus) -> None:
+        said = await run_script(self._state, self._run_script, counted, self._spec)
+        lines = said.output.strip().splitlines()
+        reason = f"{said.reason}; its last words: {lines[-1][:200]}" if lines else said.reason
+        event = "recovery_script_ended" if said.healthy else "recovery_script_failed"
+        self._emit(event, reason=reason)
 
     async def _do(self, step: Step, group: str, why: str) -> None:
         runner = self._runners().get(group)
@@ -250,7 +273,7 @@ class MonitorRun:
             if self._spec.recovery.final_action == "stop-group":
                 await self._stop_group(group, why)
             return
-        if runner is None:
+        if runner is None or step is Step.SCRIPT:
             return
         if step is Step.RESTART:
             kind, _, name = self._spec.target.partition("/")
@@ -308,6 +331,8 @@ class MonitorRun:
 
 _FAULTS = (MonitorState.FAULTY, MonitorState.PARKED)
 _QUIET = (MonitorState.UNKNOWN, MonitorState.OFFLINE)
+_LOCKING = (Step.SCRIPT, Step.RESTART)
+_IDLE: dict[str, object] = {"recovering": "", "recovering_groups": ()}
 
 
 def _digest(monitor: Monitor) -> str:

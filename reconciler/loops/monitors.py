@@ -11,6 +11,7 @@ from reconciler.decide.records import MonitorState, MonitorStatus
 from reconciler.decide.snapshot import Specs
 from reconciler.loops.group_runner import GroupRunner
 from reconciler.loops.monitor import MonitorRun
+from reconciler.loops.recovery_script import RunScript, no_scripts
 from reconciler.loops.state import AgentState
 from reconciler.ports.probes import Sample
 from specs.monitor import Monitor
@@ -28,9 +29,11 @@ class MonitorLoop:
         runners: Callable[[], Mapping[str, GroupRunner]],
         take_sample: TakeSample,
         is_stored: Callable[[MonitorStatus], bool],
+        run_script: RunScript = no_scripts,
     ) -> None:
         self._state, self._runners = state, runners
         self._take_sample, self._is_stored = take_sample, is_stored
+        self._run_script = run_script
         self._tasks: dict[str, tuple[Monitor, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
@@ -70,7 +73,13 @@ class MonitorLoop:
         known = self._state.monitors.get(name)
         stored = self._state.mirror.monitor_status.get((self._state.me, name))
         run = MonitorRun(
-            monitor, self._state, self._runners, self._take_sample, self._is_stored, known or stored
+            monitor,
+            self._state,
+            self._runners,
+            self._take_sample,
+            self._is_stored,
+            known or stored,
+            self._run_script,
         )
         return asyncio.create_task(self._guarded(name, run), name=f"monitor {name}")
 

@@ -1,6 +1,7 @@
 """Reads requests (one JSON object a line) from the agent, makes the probes, answers each by its id.
 
-Request: {"id", "probe", "settings", "timeout"}; answer: {"id", "healthy", "reason", "output"}.
+Request: {"id", "probe", "settings", "timeout"}; answer: {"id", "healthy", "reason", "output"};
+{"cancel": id} ends a probe without an answer.
 Probes run side by side; each is given up at its time-out. Ends when the agent closes its side.
 """
 
@@ -53,8 +54,16 @@ class _AgentGone(Exception):
 async def _serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tasks: asyncio.TaskGroup
 ) -> None:
+    running: dict[object, asyncio.Task[None]] = {}
     while line := await reader.readline():
-        tasks.create_task(_answer(json.loads(line), writer))
+        request = json.loads(line)
+        if "cancel" in request:
+            if request["cancel"] in running:
+                running[request["cancel"]].cancel()
+            continue
+        task = tasks.create_task(_answer(request, writer))
+        running = {number: one for number, one in running.items() if not one.done()}
+        running[request["id"]] = task
 
 
 async def _answer(request: Mapping[str, Any], writer: asyncio.StreamWriter) -> None:

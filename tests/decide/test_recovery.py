@@ -130,6 +130,23 @@ def test_target_server_has_the_final_action_only() -> None:
     assert play(made, "----")[1] == [Step.FINAL]
 
 
+REPAIR = {"text": "#!/bin/sh\n"}
+
+
+def test_the_script_goes_before_the_restarts() -> None:
+    made = spec(recovery={"script": REPAIR, "scripts": 2, "restarts": 1, "failovers": 0})
+    status, steps = play(made, "-" * 20)
+    assert steps == [Step.SCRIPT, Step.SCRIPT, Step.RESTART, Step.FINAL]
+    assert (status.scripts, status.restarts) == (2, 1)
+    well, _ = play(made, "++", status)
+    assert well.scripts == 0
+
+
+def test_a_server_may_be_repaired_before_its_final_action() -> None:
+    made = spec(target="server", timing="always", recovery={"script": REPAIR})
+    assert play(made, "-" * 9)[1] == [Step.SCRIPT, Step.FINAL]
+
+
 @given(
     probes=st.text("+-?", max_size=120),
     retry=st.integers(0, 3),

@@ -98,6 +98,9 @@ class _Process:
             return await answer
         finally:
             self._asked.pop(request["id"], None)
+            if not answer.done() or answer.cancelled():
+                # Nobody waits for it any more: what it started ends now, not at its time-out.
+                self._writer.write(json.dumps({"cancel": request["id"]}).encode() + b"\n")
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:

@@ -11,6 +11,11 @@ EVENTS: tuple[EventType, ...] = (
         "Nothing; see `fence_requested`.",
     ),
     info("operation_started", "operation kind target who", "An operator's wish is under way."),
+    info(
+        "operation_waits",
+        "operation kind target reason who",
+        "A wish waits for the recovery of a monitor that is under way.",
+    ),
     info("operation_finished", "operation kind target result who", "A wish was fulfilled."),
     warning(
         "operation_failed",

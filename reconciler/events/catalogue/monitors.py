@@ -31,9 +31,20 @@ EVENTS: tuple[EventType, ...] = (
     ),
     warning(
         "recovery_started",
-        "monitor target step groups restarts failovers reason",
+        "monitor target step groups scripts restarts failovers reason",
         "A faulty monitor takes its next step; the counts include it.",
         "Find out why the service failed.",
+    ),
+    info(
+        "recovery_script_ended",
+        "monitor target reason",
+        "The script of a recovery ended by itself; the next probe tells whether it helped.",
+    ),
+    warning(
+        "recovery_script_failed",
+        "monitor target reason",
+        "The script of a recovery failed, took too long, or had to make room for an operator.",
+        "Read the reason. The monitor goes on with its next step.",
     ),
     warning(
         "recovery_waits",
