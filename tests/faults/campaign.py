@@ -181,7 +181,18 @@ class Campaign:
             well = 0 if what else well + 1
             if well >= WELL_LOOKS or (what and time.monotonic() > deadline):
                 return what
+            self._switch_on_idle_ones()
             time.sleep(LOOK_EVERY_S)
+
+    def _switch_on_idle_ones(self) -> None:
+        """A server that owns nothing is not fenced again once its session has ended, and so stays
+        off if the attempts before failed: whoever repaired its BMC presses its button."""
+        for each in self.bed.status().get("servers", []):
+            name = each["name"]
+            idle = each["state"] == "offline" and not each["groups"]
+            if idle and not self.bed.running(name):
+                self.write(note("helped", server=name, why="; ".join(each["reasons"])))
+                self.bed.power_on(name)
 
     def _not_well(self) -> str:
         status = self.bed.status()

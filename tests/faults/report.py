@@ -43,6 +43,10 @@ def _head(about: About, history: Sequence[Line], violations: Sequence[str]) -> I
     yield ""
     for text in violations:
         yield f"- {text}"
+    helped = len(told(history, "helped"))
+    if helped:
+        yield f"{helped} times a server that owned nothing stayed off after faults, which is shown "
+        yield "and left to a person; the campaign switched it on."
     if about.picture:
         yield ""
         yield f"![Who ran what, what was broken, what was away]({about.picture})"
