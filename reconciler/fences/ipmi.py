@@ -1,84 +1,30 @@
 """Power control through a server's management controller (BMC), IPMI 2.0 over LAN."""
 
-import os
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from reconciler.fences._attempt import Attempt, in_thread
+from reconciler.fences._guid import checked_guid, digits, same_guid
 from reconciler.fences._ipmi_session import (
     POWER_CYCLE,
     POWER_DOWN,
     POWER_UP,
-    Attempt,
     IpmiSession,
     Target,
-    in_thread,
 )
+from reconciler.fences._secret import PasswordSource
 from reconciler.plugin import FenceType
 from reconciler.ports.clock import Clock
 from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
-from specs.document import Model
 from specs.scalars import Address, Duration, Port, impact
 
 _FRESH_S = 20.0  # a prepared session older than this may be gone at the BMC (60 s by the standard)
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.2
 _Result = TypeVar("_Result")
-
-
-class PasswordSource(Model):
-    """Where the password is, on every server that may fence. Exactly one of both."""
-
-    file: Path | None = Field(
-        default=None,
-        description="File that holds the password and nothing else; mode 0600.",
-        json_schema_extra=impact("none", example="/etc/clusterctl/secrets/bmc"),
-    )
-    env: str | None = Field(
-        default=None,
-        description="Environment variable of the agent that holds the password.",
-        json_schema_extra=impact("none", example="BMC_PASSWORD"),
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "PasswordSource":
-        if (self.file is None) == (self.env is None):
-            raise ValueError("give exactly one of 'file' and 'env'")
-        if self.file is not None and not self.file.is_absolute():
-            raise ValueError(f"'{self.file}' is not an absolute path")
-        return self
-
-    def read(self) -> str:
-        """The password; raises `FenceError` that names the file or variable, never the content."""
-        if self.file is None:
-            password = os.environ.get(str(self.env), "")
-            if not password:
-                raise FenceError(f"environment variable {self.env} with the BMC password is empty")
-            return password
-        try:
-            password = self.file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise FenceError(f"cannot read the BMC password file {self.file}: {reason}") from None
-        if not password:
-            raise FenceError(f"the BMC password file {self.file} is empty")
-        return password
-
-    def warning(self) -> str | None:
-        """A sentence when others than its owner may read the password."""
-        if self.file is None:
-            return None
-        try:
-            mode = self.file.stat().st_mode & 0o777
-        except OSError:
-            return None
-        if mode & 0o077 == 0:
-            return None
-        return f"password file {self.file} has mode {mode:04o}; make it 0600"
 
 
 class Ipmi(FenceType):
@@ -167,9 +113,7 @@ class Ipmi(FenceType):
     @field_validator("guid")
     @classmethod
     def _is_guid(cls, guid: str | None) -> str | None:
-        if guid is not None and not re.fullmatch(r"[0-9a-f]{32}", _digits(guid)):
-            raise ValueError(f"'{guid}' is not a GUID of 32 hexadecimal digits")
-        return guid
+        return None if guid is None else checked_guid(guid)
 
     def device(self, clock: Clock) -> "IpmiDevice":
         return IpmiDevice(self, clock)
@@ -344,7 +288,7 @@ class IpmiDevice:
                 f"the spec says {wanted}"
             )
         # In the spec's byte order, so that nobody after us takes it for another machine's.
-        return _digits(wanted)
+        return digits(wanted)
 
     def _await(
         self, session: IpmiSession, attempt: Attempt, wanted: PowerState, answered: bool
@@ -365,19 +309,3 @@ class IpmiDevice:
 def _both(attempt: Attempt, may_leave: Callable[[], None]) -> None:
     attempt.check()
     may_leave()
-
-
-def _digits(guid: str) -> str:
-    return guid.replace("-", "").lower()
-
-
-def same_guid(one: str, other: str) -> bool:
-    """Equal in any byte order that tools print: as sent, reversed, or with the first three fields
-    swapped (SMBIOS). 128 random bits stay unique over these few orders."""
-    raw, wanted = bytes.fromhex(_digits(one)), bytes.fromhex(_digits(other))
-    backwards = raw[::-1]
-    return wanted in (raw, backwards, _swapped(raw), _swapped(backwards))
-
-
-def _swapped(raw: bytes) -> bytes:
-    return raw[3::-1] + raw[5:3:-1] + raw[7:5:-1] + raw[8:]
