@@ -1,100 +1,31 @@
 """A simulated cluster: servers that boot, run the real agent loops, crash and come back."""
 
 import random
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Literal
+from contextvars import Context
+from typing import Any
 
+from reconciler import repository
 from reconciler.adapters.memory import MemoryStore, WatchTiming
 from reconciler.decide.keys import Keys
-from reconciler.decide.records import Operation, OperationKind
-from reconciler.decide.snapshot import Specs
+from reconciler.decide.records import Coordinator, Operation, OperationKind, Ownership
 from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.state import AgentState
-from reconciler.ports.store import Put, Transaction
-from specs.cluster import Cluster
-from specs.document import Metadata
-from specs.group import Group
-from specs.resource import Resource, ResourceSpec
-from specs.server import Server
-from tests.simulation.checkers import ProofBeforeTakeover
-from tests.simulation.ports import (
-    SimDriver,
-    SimLocalState,
-    SimPeers,
-    SimPower,
-    SimProber,
-    SimProbes,
-)
+from reconciler.ports.store import Put, StoreError, Transaction
+from tests.simulation import specs as spec_texts
+from tests.simulation.devices import SimPower, SimProber
+from tests.simulation.ears import NETWORKS, path_of_heartbeats
+from tests.simulation.facts import End, Frozen, Powered, Tick, Told
+from tests.simulation.invariants.convergence import Convergence
+from tests.simulation.ports import SimDriver, SimLocalState, SimProbes
+from tests.simulation.pulse import SimPeers, watch_dead_man
+from tests.simulation.specs import RESOURCES_PER_GROUP, SimSpecs, make_specs, read_resource
+from tests.simulation.store import SimStore
 from tests.simulation.virtual_time import SimClock, SimLoop
 from tests.simulation.world import Violation, World
 
-RESOURCES_PER_GROUP = 2
 BIOS_S = 2.0
 SUPERVISOR_S = 0.5
-
-
-class SimResource(ResourceSpec):
-    """A resource without settings; its name doubles as the address it answers for."""
-
-    type: Literal["simulated"] = "simulated"
-    name: str
-
-    def addresses(self) -> tuple[str, ...]:
-        return (self.name,)
-
-
-def read_resource(spec: Mapping[str, Any]) -> Resource:
-    resource = dict(spec)
-    resource["spec"] = SimResource.model_validate(resource["spec"])
-    return Resource.model_validate(resource)
-
-
-def make_specs(names: tuple[str, ...], groups: tuple[str, ...], revision: int = 1) -> Specs:
-    """`names` servers, each group on all of them starting with another one."""
-    cluster = Cluster.model_validate(
-        {
-            "metadata": {"name": "sim"},
-            "spec": {
-                "networks": [
-                    {"name": "private", "cidr": "10.0.1.0/24"},
-                    {"name": "public", "cidr": "10.0.2.0/24"},
-                ],
-                "startupBarrier": "20s",
-            },
-        }
-    )
-    servers = {
-        name: Server.model_validate(
-            {
-                "metadata": {"name": name},
-                "spec": {
-                    "addresses": {"private": f"10.0.1.{i}", "public": f"10.0.2.{i}"},
-                    "fencing": {
-                        "levels": [
-                            {"type": "simulated", "server": name, "guid": f"guid-{name}"},
-                        ]
-                    },
-                },
-            }
-        )
-        for i, name in enumerate(names, 1)
-    }
-    found: dict[str, Group] = {}
-    resources: dict[str, Resource] = {}
-    for number, group in enumerate(groups):
-        order = names[number % len(names) :] + names[: number % len(names)]
-        found[group] = Group.model_validate(
-            {
-                "metadata": {"name": group},
-                "spec": {"servers": list(order), "failover": {"maxFailures": 100}},
-            }
-        )
-        for index in range(RESOURCES_PER_GROUP):
-            name = f"{group}-{index}"
-            resources[name] = Resource(
-                metadata=Metadata(name=name), spec=SimResource(group=group, name=name)
-            )
-    return Specs(revision, cluster, servers, {}, found, resources)
+CLOCK_RATES = (0.9, 1.1)
 
 
 class SimEvents:
@@ -103,6 +34,7 @@ class SimEvents:
 
     def emit(self, name: str, /, **fields: Any) -> None:
         self._world.note(f"{self._server} {name}", **fields)
+        self._world.emit(Told(self._world.loop.now, self._server, name, tuple(fields.items())))
 
 
 class SimMachine:
@@ -114,22 +46,8 @@ class SimMachine:
 
     async def reset(self, reason: str) -> None:
         self._cluster.world.note("reset", server=self._server, reason=reason)
-        self._cluster.set_power(self._server, False)
-        self._cluster.set_power(self._server, True)
-
-
-class SimSpecs:
-    def __init__(self, cluster: "SimCluster", clock: SimClock) -> None:
-        self._cluster, self._clock = cluster, clock
-
-    async def changes(self) -> AsyncIterator[Specs]:
-        seen = 0
-        while True:
-            specs = self._cluster.specs
-            if specs.revision != seen:
-                seen = specs.revision
-                yield specs
-            await self._clock.sleep(0.2)
+        self._cluster.set_power(self._server, False, "itself")
+        self._cluster.set_power(self._server, True, "itself")
 
 
 class SimCluster:
@@ -142,92 +60,159 @@ class SimCluster:
         self.keys = Keys("sim")
         self.world = World(loop, self.names)
         self.specs = make_specs(self.names, groups)
-        self.checker = ProofBeforeTakeover(self.world, self.keys)
         self.violation: BaseException | None = None
         self.agents: dict[str, AgentLoops] = {}
+        self.applied = 0
         self._operations = 0
+        # Its pauses come from the system's randomness otherwise.
+        repository._JITTER = loop.rng  # type: ignore[assignment]
 
     def check(self) -> None:
         """Raises the first `Violation`; an agent that failed is one too."""
+        self.world.tell_majorities()
+        self.world.emit(Tick(self.loop.now, self._runs(), self.world.calm))
         if self.world.violations:
             raise Violation(self.world.violations[0])
         if self.violation is not None:
             raise Violation(f"agent failed: {self.violation!r}")
 
+    def _runs(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        found = []
+        for group in self.groups:
+            whole = tuple(n for n in self.names if self._is_whole(group, n))
+            found.append((group, whole))
+        return tuple(found)
+
+    def _is_whole(self, group: str, server: str) -> bool:
+        active = self.world.hosts[server].active
+        return all(f"{group}-{i}" in active for i in range(RESOURCES_PER_GROUP))
+
+    def end(self) -> End:
+        """How everything is now."""
+        active = tuple(
+            (name, host.name, running.epoch)
+            for host in self.world.hosts.values()
+            for name, running in sorted(host.active.items())
+        )
+        wanted = tuple((f"{g}-{i}", g) for g in self.groups for i in range(RESOURCES_PER_GROUP))
+        return End(self.loop.now, active, wanted, self.names)
+
+    def is_converged(self) -> bool:
+        """Every group runs whole on its owner, and nothing else runs."""
+        found = {(n, h.name) for h in self.world.hosts.values() for n in h.active}
+        owners = {g: self.owner(g) for g in self.groups}
+        wanted = {(f"{g}-{i}", o) for g, o in owners.items() for i in range(RESOURCES_PER_GROUP)}
+        return found == wanted
+
+    def is_at_rest(self) -> bool:
+        """Every server has its session, and nothing is written any more."""
+        convergence = self.world.invariants["convergence"]
+        return isinstance(convergence, Convergence) and convergence.at_rest(self.loop.now)
+
+    def owner(self, group: str) -> str | None:
+        record = self.world.state.record(self.keys.group(group))
+        return record.owner if isinstance(record, Ownership) else None
+
+    def coordinator(self) -> str | None:
+        record = self.world.state.record(self.keys.coordinator)
+        return record.server if isinstance(record, Coordinator) else None
+
     # -- machines ----------------------------------------------------------------------------
 
-    def set_power(self, server: str, on: bool) -> None:
+    def set_power(self, server: str, on: bool, by: str = "cord") -> None:
         host = self.world.hosts[server]
         if on == host.powered:
             return
         host.powered = on
-        self.world.note("power", server=server, on=on)
-        self.loop.kill(f"bios-{server}-{host.boot}")
+        self.world.note("power", server=server, on=on, by=by)
+        self._end(server, "bios", "pulse", "agent")
         if on:
             host.boot += 1
             host.memory = {}
-            self.loop.spawn(f"bios-{server}-{host.boot}", self._boot(server, host.boot))
+            host.proof_at = float("-inf")
+            rate = self.world.rng.uniform(*CLOCK_RATES)
+            host.clock = SimClock(self.loop, rate, self.world.rng.random() * 1000)
+            host.pulse_up_since = self.loop.now + BIOS_S
+            self._begin(server, "bios", self._boot(server))
         else:
+            host.booted, host.pulse_down = False, False
             self.world.died_at[server] = self.loop.now
-            self._stop_agent(server)
             self.unfreeze(server)
-            host.active.clear()
-            self._maybe_stall_store()
+            self.world.stop_everything(server, "power")
+        self.world.emit(Powered(self.loop.now, server, on, host.boot_id, by))
         self.world.changed()
 
-    async def _boot(self, server: str, boot: int) -> None:
-        clock = SimClock(self.loop)
+    async def _boot(self, server: str) -> None:
         host = self.world.hosts[server]
-        host.pulse_up_since = self.loop.now + BIOS_S
-        await clock.sleep(BIOS_S)
-        if host.boot == boot and host.powered:
-            self.world.changed()
-            self.start_agent(server)
+        await SimClock(self.loop).sleep(BIOS_S)
+        host.booted = True
+        self._begin(server, "pulse", watch_dead_man(self.world, server, self.specs.timing))
+        self.world.changed()
+        self.start_agent(server)
 
-    def _maybe_stall_store(self) -> None:
-        """The leader may have been there: an election takes its time."""
-        if self.world.rng.random() < 0.4:
-            self.world.store_stall_until = self.loop.now + self.world.rng.random() * 1.5
-
-    # -- agents ------------------------------------------------------------------------------
-
-    def start_agent(self, server: str) -> None:
+    def _begin(self, server: str, what: str, work: Any) -> None:
+        """A process of this machine; it ends, and stands still, with it."""
         host = self.world.hosts[server]
         host.agent += 1
-        host.incarnation = f"{server}#{host.boot}.{host.agent}"
-        self.loop.spawn(host.incarnation, self._run_agent(server))
+        host.incarnations[what] = f"{server}#{host.boot}.{what}.{host.agent}"
+        self.loop.spawn(host.incarnations[what], work)
 
-    def _stop_agent(self, server: str) -> None:
-        host = self.world.hosts[server]
-        if host.incarnation:
-            self.loop.resume(host.incarnation)
-            self.loop.kill(host.incarnation)
-        host.incarnation = ""
+    def _end(self, server: str, *whats: str) -> None:
+        for what in whats:
+            incarnation = self.world.hosts[server].incarnations.pop(what, "")
+            if incarnation:
+                self.loop.resume(incarnation)
+                self.loop.kill(incarnation)
+
+    # -- processes ---------------------------------------------------------------------------
+
+    def start_agent(self, server: str) -> None:
+        self.world.hosts[server].agent_since = self.loop.now
+        self._begin(server, "agent", self._run_agent(server))
 
     def crash_agent(self, server: str) -> None:
         """kill -9 of the agent alone; its supervisor starts it again."""
-        if self.world.hosts[server].incarnation:
-            self._stop_agent(server)
-            boot = self.world.hosts[server].boot
-            self.loop.spawn(f"bios-{server}-{boot}", self._restart_agent(server, boot))
+        if self.world.hosts[server].incarnations.get("agent"):
+            self._end(server, "agent", "bios")
+            self._begin(server, "bios", self._restart_agent(server))
+            if server in self.world.frozen:
+                self.loop.paused.update(self.world.hosts[server].incarnations.values())
 
-    async def _restart_agent(self, server: str, boot: int) -> None:
-        host = self.world.hosts[server]
+    async def _restart_agent(self, server: str) -> None:
         await SimClock(self.loop).sleep(SUPERVISOR_S + self.world.rng.random())
-        if host.boot == boot and host.powered and not host.incarnation:
-            self.start_agent(server)
+        self.start_agent(server)
+
+    def hang_agent(self, server: str) -> None:
+        """SIGSTOP of the agent alone: its pulse goes on."""
+        incarnation = self.world.hosts[server].incarnations.get("agent")
+        if incarnation:
+            self.loop.paused.add(incarnation)
+
+    def unhang_agent(self, server: str) -> None:
+        incarnation = self.world.hosts[server].incarnations.get("agent")
+        if incarnation and server not in self.world.frozen:
+            self.loop.resume(incarnation)
+
+    def kill_pulse(self, server: str, for_s: float) -> None:
+        """Until somebody starts it again; its deadline lies in a file."""
+        host = self.world.hosts[server]
+        if host.booted and not host.pulse_down:
+            host.pulse_down = True
+            self.world.died_at[server] = self.loop.now
+            self.world.changed()
+            self.loop.call_later(for_s, self._start_pulse, server, host.boot, context=Context())
+
+    def _start_pulse(self, server: str, boot: int) -> None:
+        host = self.world.hosts[server]
+        if host.pulse_down and host.boot == boot:
+            host.pulse_down, host.pulse_up_since = False, self.loop.now
+            self.world.changed()
 
     async def _run_agent(self, server: str) -> None:
         world, host = self.world, self.world.hosts[server]
         rng = random.Random(self.loop.rng.getrandbits(64))
-        clock = SimClock(self.loop, rate=rng.uniform(0.97, 1.03), offset=rng.random() * 1000)
-        store = MemoryStore(
-            world.state,
-            clock,
-            world.client_faults(server),
-            servers=self.names,
-            watch_timing=WatchTiming(),
-        )
+        clock = host.clock
+        store = SimStore(world, server, clock, servers=self.names, watch_timing=WatchTiming())
         state = AgentState(
             me=server,
             keys=self.keys,
@@ -243,8 +228,8 @@ class SimCluster:
             state,
             make_driver=lambda resource: SimDriver(world, server, resource, clock),
             read_resource=read_resource,
-            specs=SimSpecs(self, clock),
-            power=SimPower(world, clock, self.set_power),
+            specs=SimSpecs(self, server, store, clock),
+            power=SimPower(world, server, clock, self.set_power),
             prober=SimProber(world, server, clock),
             version="simulated",
             on_specs=lambda _: None,
@@ -264,18 +249,24 @@ class SimCluster:
         host = self.world.hosts[server]
         if host.powered and server not in self.world.frozen:
             self.world.frozen[server] = self.loop.now
-            if host.incarnation:
-                self.loop.paused.add(host.incarnation)
+            self.loop.paused.update(host.incarnations.values())
+            self.world.emit(Frozen(self.loop.now, server, True))
             self.world.changed()
 
     def unfreeze(self, server: str) -> None:
-        if self.world.frozen.pop(server, None) is not None:
-            host = self.world.hosts[server]
-            for name in self.names:
-                for network in ("private", "public"):
-                    self.world.healed[server, name, network] = self.loop.now
-            self.loop.resume(host.incarnation)
-            self.world.changed()
+        if self.world.frozen.pop(server, None) is None:
+            return
+        host = self.world.hosts[server]
+        for name in self.names:
+            for network in NETWORKS:
+                self.world.healed[server, name, network] = self.loop.now
+        for incarnation in host.incarnations.values():
+            self.loop.resume(incarnation)
+        host.resumed_at = self.loop.now
+        # The agent may run before it hears from its pulse again.
+        host.pulse_blind_until = self.loop.now + self.world.rng.random() * 0.06
+        self.world.emit(Frozen(self.loop.now, server, False))
+        self.world.changed()
 
     def cut(self, a: str, b: str, network: str) -> None:
         self.world.broken.setdefault((a, b, network), self.loop.now)
@@ -286,10 +277,28 @@ class SimCluster:
             self.world.healed[a, b, network] = self.loop.now
             self.world.changed()
 
+    def paths(self) -> tuple[str, ...]:
+        return (*NETWORKS, *(path_of_heartbeats(network) for network in NETWORKS))
+
+    # -- people ----------------------------------------------------------------------------------
+
+    def apply(self, server: str) -> None:
+        """An administrator on this server applies the next specs."""
+        self.applied += 1
+        store = SimStore(self.world, server, SimClock(self.loop), servers=self.names)
+        work = spec_texts.apply(self, store, self.applied)
+        self.loop.spawn(f"apply-{self.applied}", work)
+
+    async def apply_first(self) -> None:
+        """The specs as of the beginning, before any server is on."""
+        state = self.world.state
+        await spec_texts.apply(self, MemoryStore(state, SimClock(self.loop)), 0)
+        state.needs_leader = True
+
     def operate(
         self, kind: OperationKind, target: str, to: str | None = None, boot_id: str | None = None
     ) -> str:
-        """What an operator's command stores; the operation's id."""
+        """What an operator's command stores, as soon as the store takes it; the operation's id."""
         self._operations += 1
         name = f"{self._operations:026d}"
         record = Operation(
@@ -302,10 +311,14 @@ class SimCluster:
             created_wall=self.loop.now,
         )
         self.world.note("operation", kind=kind.value, target=target, to=to)
-        self.world.state.commit(
-            Transaction((), (Put(self.keys.operation(name), record.to_bytes()),))
-        )
+        self.store(self.keys.operation(name), record.to_bytes())
         return name
+
+    def store(self, key: str, value: bytes) -> None:
+        try:
+            self.world.state.commit(Transaction((), (Put(key, value),)))
+        except StoreError:
+            self.loop.call_later(0.5, self.store, key, value, context=Context())
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -8,6 +8,7 @@ from specs.document import Metadata
 from specs.monitor import Monitor, MonitorSpec
 from tests.simulation import chaos
 from tests.simulation.cluster import SimCluster
+from tests.simulation.faults import draw
 from tests.simulation.play import never, until
 from tests.simulation.scenarios import (
     all_up,
@@ -189,7 +190,8 @@ async def chaos_around(cluster: SimCluster) -> None:
         loop.call_later(at, make_sick, cluster, server)
         loop.call_later(at + rng.choice((1.5, 5.0, 20.0)), make_well, cluster, server)
     loop.call_later(chaos.CHAOS_S, make_well, cluster, *cluster.names)
-    await chaos.story(cluster)
+    faults = draw(rng.getrandbits(32), cluster.names, cluster.groups)
+    await chaos.story(cluster, faults)
 
 
 async def lost_store(cluster: SimCluster) -> None:

@@ -59,6 +59,7 @@ def _play(seed: int, story: Story, size: int) -> Outcome:
 
 
 async def _told(cluster: SimCluster, story: Story) -> None:
+    await cluster.apply_first()
     await story(cluster)
     cluster.check()
 

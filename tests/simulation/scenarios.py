@@ -15,9 +15,9 @@ from reconciler.decide.records import (
     Ownership,
     Verdict,
 )
-from tests.simulation.checkers import why_not_converged
-from tests.simulation.cluster import RESOURCES_PER_GROUP, SimCluster
+from tests.simulation.cluster import SimCluster
 from tests.simulation.play import never, until
+from tests.simulation.specs import RESOURCES_PER_GROUP
 from tests.simulation.world import NETWORKS, Violation
 
 # -- looking ---------------------------------------------------------------------------------
@@ -51,9 +51,7 @@ def runs_on(cluster: SimCluster, server: str, group: str = "a") -> bool:
 
 
 def converged(cluster: SimCluster) -> bool:
-    return (
-        why_not_converged(cluster.world, cluster.keys, cluster.groups, RESOURCES_PER_GROUP) is None
-    )
+    return cluster.is_converged()
 
 
 def expect(condition: bool, what: str) -> None:
@@ -343,7 +341,7 @@ async def release_that_arrives_late(cluster: SimCluster) -> None:
     host = cluster.world.hosts["n1"]
     cluster.world.slow_keys[cluster.keys.release("a")] = 6.0
     host.failing_starts = True
-    del host.active["a-0"]
+    cluster.world.stop_resource("n1", "a-0", "itself")
     sent = lambda: "slow request" in cluster.world.trace[-1]  # noqa: E731
     await until(cluster, sent, "the release is under way")
     cluster.crash_agent("n1")

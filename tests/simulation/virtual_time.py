@@ -49,19 +49,34 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._moment = self.now
         if self._rounds > ROUNDS_PER_MOMENT:
             raise RuntimeError(f"livelock: time stands still at {self.now:.4f}")
-        if self.paused or self.dead:
-            self._hold_back()
         ready = self._ready
-        count = len(ready)
-        if count > 1:
-            handles = list(ready)
-            self.rng.shuffle(handles)
-            ready.clear()
-            ready.extend(handles)
-        for _ in range(count):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+        handles = list(ready)
+        ready.clear()
+        if len(handles) > 1:
+            self._shuffle(handles)
+        watched = self.paused or self.dead
+        for handle in handles:
+            if handle._cancelled:
+                continue
+            if watched and self._is_held_back(handle):
+                continue
+            handle._context.run(handle._callback, *handle._args)
+
+    def _shuffle(self, handles: list[Handle]) -> None:
+        """`random.shuffle`, at a third of its price: this is the loop's most frequent draw."""
+        draw = self.rng.random
+        for i in range(len(handles) - 1, 0, -1):
+            j = int(draw() * (i + 1))
+            handles[i], handles[j] = handles[j], handles[i]
+
+    def _is_held_back(self, handle: Handle) -> bool:
+        where = handle._context.get(INCARNATION, "")
+        if where in self.dead:
+            return True
+        if where in self.paused:
+            self._held.setdefault(where, []).append(handle)
+            return True
+        return False
 
     def _take_due(self) -> None:
         if self._timer_cancelled_count > SWEEP_AT:
@@ -91,19 +106,6 @@ class SimLoop(asyncio.SelectorEventLoop):
         heapify(living)
         self._scheduled = living
         self._timer_cancelled_count = 0
-
-    def _hold_back(self) -> None:
-        kept = []
-        for handle in self._ready:
-            where = handle._context.get(INCARNATION, "")
-            if where in self.dead:
-                continue
-            if where in self.paused:
-                self._held.setdefault(where, []).append(handle)
-            else:
-                kept.append(handle)
-        self._ready.clear()
-        self._ready.extend(kept)
 
     def resume(self, incarnation: str) -> None:
         self.paused.discard(incarnation)

@@ -1,18 +1,20 @@
-"""The simulated world: links, store, power, and what really runs where.
+"""The simulated world: links, machines, and what really runs where.
 
-Checkers look only at this module's facts, never at what an agent believes.
+Everything that happens is emitted as a fact; invariants look at nothing else, least of all at what
+an agent believes.
 """
 
 from collections.abc import Callable
-from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from reconciler.adapters.memory import FINE, Fate, MemoryState
-from reconciler.ports.store import CommitResult, Transaction
+from tests.simulation.ears import NETWORKS, Ears, path_of_heartbeats
+from tests.simulation.facts import Down, Fact, Hears, Up
+from tests.simulation.invariants import ALL
+from tests.simulation.store import SimState, StorePaths
 from tests.simulation.virtual_time import SimClock, SimLoop
 
-NETWORKS = ("private", "public")
+__all__ = ["NETWORKS", "Host", "Violation", "World", "path_of_heartbeats"]
 
 
 class Violation(AssertionError):
@@ -20,79 +22,104 @@ class Violation(AssertionError):
 
 
 @dataclass(slots=True)
+class Running:
+    """A resource that is active: of which group, at which epoch and place in the order."""
+
+    group: str
+    epoch: int
+    level: int
+
+
+@dataclass(slots=True)
 class Host:
-    """One machine as it really is."""
+    """One machine as it really is. Times are the world's."""
 
     name: str
+    clock: SimClock
     boot: int = 0
     powered: bool = False
-    incarnation: str = ""
+    booted: bool = False
     agent: int = 0
+    agent_since: float = 0.0
+    incarnations: dict[str, str] = field(default_factory=dict)  # agent, pulse, bios: who runs here
     pulse_up_since: float = 0.0
-    active: dict[str, int] = field(default_factory=dict)
+    pulse_down: bool = False
+    pulse_blind_until: float = 0.0  # the agent has not heard its pulse since the last freeze
+    resumed_at: float = float("-inf")
+    proof_at: float = float("-inf")  # what the agent told the pulse, on this host's clock
+    store_word: str = "unknown"
+    active: dict[str, Running] = field(default_factory=dict)
     disk: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     bmc: str = "ok"
     slow_drivers_s: float = 0.0
     failing_drivers: bool = False
     failing_starts: bool = False
+    failing_stops: bool = False
+    unclear: bool = False  # observations say UNKNOWN
 
     @property
     def boot_id(self) -> str:
         return f"{self.name}-boot-{self.boot}"
 
 
-class SimState(MemoryState):
-    """The store's data; requests under way belong to the network, not to their sender."""
-
-    def __init__(self, world: "World") -> None:
-        self.world = world
-        super().__init__(SimClock(world.loop), world.lease_faults())
-
-    def spawn(self, work: Any) -> None:
-        task = self.world.loop.create_task(work, context=Context())
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        self._tasks[task] = None
-        task.add_done_callback(lambda done: self._tasks.pop(done, None), context=Context())
-
-    def commit(self, transaction: Transaction) -> CommitResult:
-        result = super().commit(transaction)
-        if result.succeeded:
-            self.world.on_commit(transaction)
-        return result
-
-
 class World:
-    """`broken` holds directed links that are down: (from, to, network). Frozen members and links
-    together decide who reaches the store."""
+    """`broken` holds directed links that are down: (from, to, path). A path is a network, or its
+    heartbeats alone."""
 
     def __init__(self, loop: SimLoop, names: tuple[str, ...]) -> None:
         self.loop, self.names = loop, names
         self.rng = loop.rng
-        self.hosts = {name: Host(name) for name in names}
+        self.hosts = {name: Host(name, SimClock(loop)) for name in names}
         self.broken: dict[tuple[str, str, str], float] = {}
         self.healed: dict[tuple[str, str, str], float] = {}
         self.died_at: dict[str, float] = {}
         self.frozen: dict[str, float] = {}
         self.store_stall_until = 0.0
         self.store_trouble = 0.0
-        self.trace: list[str] = []
+        self.store_trouble_at = 0.0  # when it last began or ended
+        self.changed_at = 0.0  # of links, machines and pulses
+        self.lag: dict[str, float] = {}  # servers whose watches are behind by so much
+        self.calm = False
         self.violations: list[str] = []
-        self.on_note: Callable[[str], None] = lambda _: None
+        self.on_note: Callable[[str], None] | None = None
         self.answering = True  # whether addresses of running resources answer a probe
         self.sick: set[tuple[str, str]] = set()  # (server, monitor) whose probes fail
         self.slow_keys: dict[str, float] = {}  # commits guarded by these keys travel so long
-        self.commit_checks: list[Callable[[Transaction], None]] = []
-        self.state = SimState(self)
-        self.listeners: dict[str, Callable[[], None]] = {}
         self.version = 0  # of everything that a pulse can hear, but for the time
+        self._notes: list[tuple[float, str, dict[str, object]]] = []
+        self._lines: list[str] = []
+        self.invariants = {kind.name: kind() for kind in ALL}
+        self._handlers: dict[type[Fact], list[Any]] = {}
+        for invariant in self.invariants.values():
+            for kind, handler in invariant.handlers().items():
+                self._handlers.setdefault(kind, []).append((invariant.name, handler))
+        self._drift: dict[tuple[str, str], list[Any]] = {}
+        self._majority: dict[str, bool] = {}
+        self.listeners: dict[str, Callable[[], None]] = {}
+        self.paths = StorePaths(self)
+        self.ears = Ears(self)
+        self.state = SimState(self)
 
     # -- facts -------------------------------------------------------------------------------
 
+    @property
+    def trace(self) -> list[str]:
+        for at, what, fields in self._notes[len(self._lines) :]:
+            self._lines.append(_line(at, what, fields))
+        return self._lines
+
     def note(self, what: str, **fields: object) -> None:
-        text = " ".join(f"{k}={v}" for k, v in fields.items())
-        self.trace.append(f"{self.loop.now:10.4f} {what} {text}".rstrip())
-        self.on_note(self.trace[-1])
+        self._notes.append((self.loop.now, what, fields))
+        if self.on_note is not None:
+            self.on_note(_line(self.loop.now, what, fields))
+
+    def emit(self, fact: Fact) -> None:
+        """Tell every invariant; the first that is broken ends the run."""
+        for name, handler in self._handlers.get(type(fact), ()):
+            broken = handler(fact)
+            if broken:
+                self.violate(f"{name}: {broken}")
 
     def violate(self, what: str) -> NoReturn:
         """Write it down before it is raised: whoever is running may swallow an exception."""
@@ -100,29 +127,35 @@ class World:
         self.note(f"VIOLATION {what}")
         raise Violation(what)
 
-    def start_resource(self, server: str, group: str, resource: str, epoch: int) -> None:
-        host = self.hosts[server]
-        for other in self.hosts.values():
-            if other is not host and resource in other.active:
-                self.violate(
-                    f"no_double_active: {resource} starts on {server} at epoch {epoch} while "
-                    f"{other.name} runs it at epoch {other.active[resource]}"
-                )
-        high = self.hosts[server].disk.setdefault(("high", resource), 0)
-        if epoch < high:
-            self.violate(f"epoch_monotonic: {resource} starts at {epoch} after {high}")
-        for each in self.hosts.values():
-            each.disk[("high", resource)] = max(each.disk.get(("high", resource), 0), epoch)
-        host.active[resource] = epoch
+    def start_resource(
+        self, server: str, group: str, resource: str, epoch: int, level: int = 0
+    ) -> None:
+        self.hosts[server].active[resource] = Running(group, epoch, level)
         self.note("up", server=server, group=group, resource=resource, epoch=epoch)
+        self._wake_watchers(server, resource)
+        self.emit(Up(self.loop.now, server, group, resource, epoch, level))
 
-    def stop_resource(self, server: str, resource: str) -> None:
-        if self.hosts[server].active.pop(resource, None) is not None:
-            self.note("down", server=server, resource=resource)
+    def stop_resource(self, server: str, resource: str, by: str = "driver") -> None:
+        ended = self.hosts[server].active.pop(resource, None)
+        if ended is not None:
+            self.note("down", server=server, resource=resource, by=by)
+            self._wake_watchers(server, resource)
+            self.emit(Down(self.loop.now, server, ended.group, resource, ended.level, by))
 
-    def on_commit(self, transaction: Transaction) -> None:
-        for check in self.commit_checks:
-            check(transaction)
+    def stop_everything(self, server: str, by: str) -> None:
+        for resource in sorted(self.hosts[server].active):
+            self.stop_resource(server, resource, by)
+
+    def watch_resource(self, server: str, resource: str) -> Any:
+        """A future that is done when this resource starts or ends there."""
+        future = self.loop.create_future()
+        self._drift.setdefault((server, resource), []).append(future)
+        return future
+
+    def _wake_watchers(self, server: str, resource: str) -> None:
+        for future in self._drift.pop((server, resource), ()):
+            if not future.done():
+                future.set_result(None)
 
     # -- network -----------------------------------------------------------------------------
 
@@ -135,69 +168,27 @@ class World:
             self.link_up(a, b, network) and self.link_up(b, a, network) for network in NETWORKS
         )
 
-    def store_reachable(self, server: str) -> bool:
-        """A majority of members that live, reach each other and are reached from here."""
-        if self.loop.now < self.store_stall_until:
-            return False
-        alive = [n for n in self.names if self.hosts[n].powered and n not in self.frozen]
-        for leader in alive:
-            followers = [n for n in alive if n == leader or self.reaches(leader, n)]
-            here = server == leader or self.reaches(server, leader)
-            if here and len(followers) * 2 > len(self.names):
-                return True
-        return False
+    def stands(self, server: str) -> bool:
+        """Powered, booted, not frozen."""
+        return self.hosts[server].booted and server not in self.frozen
 
     def changed(self) -> None:
         """Links or power changed: every pulse looks again when a threshold may be passed."""
         self.version += 1
+        self.changed_at = self.loop.now
+        self.paths.changed()
         for listener in list(self.listeners.values()):
             listener()
 
-    # -- store faults ------------------------------------------------------------------------
+    def tell_majorities(self) -> None:
+        """Emit who hears a majority, where that changed; called with each beat of the story."""
+        for name in self.names:
+            hears = self.ears.hears_majority(name)
+            if self._majority.get(name, True) != hears:
+                self._majority[name] = hears
+                self.emit(Hears(self.loop.now, name, hears))
 
-    def client_faults(self, server: str) -> "ClientFaults":
-        return ClientFaults(self, server)
 
-    def lease_faults(self) -> "ClientFaults":
-        return ClientFaults(self, "")
-
-
-class ClientFaults:
-    """The store as seen from one server (`adapters.memory.Faults`)."""
-
-    def __init__(self, world: World, server: str) -> None:
-        self._world, self._server = world, server
-
-    def fate(self, operation: str, key: str) -> Fate:
-        world, rng = self._world, self._world.rng
-        if key in world.slow_keys:
-            world.note("slow request", key=key)
-            return Fate(request_s=world.slow_keys[key])
-        if not world.store_reachable(self._server):
-            return Fate(lost=rng.random() < 0.7, request_s=rng.random() * 5, reply_lost=True)
-        if rng.random() >= world.store_trouble:
-            return Fate(request_s=0.001 + rng.random() * 0.003) if operation else FINE
-        return Fate(
-            request_s=rng.random() * rng.choice((0.05, 1.0, 8.0)),
-            lost=rng.random() < 0.2,
-            reply_s=rng.random() * 0.5,
-            reply_lost=rng.random() < 0.3,
-        )
-
-    def watch_delay_s(self, prefix: str) -> float:
-        world = self._world
-        if world.rng.random() < world.store_trouble:
-            return world.rng.random() * world.rng.choice((0.1, 3.0))
-        return 0.001
-
-    def watch_cut(self, prefix: str) -> str | None:
-        return None if self._world.store_reachable(self._server) else "no leader"
-
-    def member_reachable(self, server: str) -> bool:
-        world = self._world
-        if not world.hosts[server].powered or server in world.frozen:
-            return False
-        return server == self._server or world.reaches(self._server, server)
-
-    def lease_lag_s(self, lease: int) -> float:
-        return self._world.rng.random() * 2
+def _line(at: float, what: str, fields: dict[str, object]) -> str:
+    text = " ".join(f"{k}={v}" for k, v in fields.items())
+    return f"{at:10.4f} {what} {text}".rstrip()

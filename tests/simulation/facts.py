@@ -1,0 +1,136 @@
+"""What really happened, as the world sees it: the only thing that invariants look at.
+
+`World.emit` hands each fact to every invariant; a list of facts is a history, and a unit test of an
+invariant is a history that must fail it. Times are the world's virtual seconds.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.decide.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Up(Fact):
+    """A resource came up on a server; `level` is its place in the start order."""
+
+    server: str
+    group: str
+    resource: str
+    epoch: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Down(Fact):
+    """A resource ended. `by`: driver, dead-man, power, itself."""
+
+    server: str
+    group: str
+    resource: str
+    level: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Powered(Fact):
+    """A machine got or lost its power, or was reset (`on` again under another boot)."""
+
+    server: str
+    on: bool
+    boot_id: str
+    by: str = "cord"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen(Fact):
+    """The whole machine stands still, or goes on."""
+
+    server: str
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hears(Fact):
+    """Whether a server's pulse can hear a majority of all servers, itself counted."""
+
+    server: str
+    majority: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed(Fact):
+    """A renewal of a server's lease was answered; it left at `sent_at`."""
+
+    server: str
+    sent_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Fact):
+    """A record of `run/` changed in the store; `old` and `new` are None where there is none."""
+
+    path: tuple[str, ...]
+    old: Record | None
+    new: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCommand(Fact):
+    """A BMC executed *off*. `hearers`: servers that the executor hears steadily and that hear the
+    victim steadily; `answers`: whether the victim's agent could steadily answer through the
+    store."""
+
+    victim: str
+    executor: str
+    hearers: tuple[str, ...] = ()
+    answers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Fact):
+    """An event that an agent emitted; used only to ask whether what happened was explained."""
+
+    server: str
+    event: str
+    fields: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied(Fact):
+    """An apply of spec `number` ended: acknowledged with its revision, or unknown (None)."""
+
+    number: int
+    revision: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpecsRead(Fact):
+    """A server read a revision; `numbers` are those found in its objects."""
+
+    server: str
+    revision: int
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick(Fact):
+    """Time passes. `runs`: group -> servers on which all of it is active. `calm`: no fault is in
+    force any more."""
+
+    runs: tuple[tuple[str, tuple[str, ...]], ...]
+    calm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class End(Fact):
+    """The run is over. `active`: (resource, server, epoch); `wanted`: (resource, group)."""
+
+    active: tuple[tuple[str, str, int], ...]
+    wanted: tuple[tuple[str, str], ...]
+    servers: tuple[str, ...] = ()

@@ -1,0 +1,33 @@
+"""Nobody is powered off whom somebody near still hears, or who could have answered.
+
+An operator may ask for it; a server alone may not decide it.
+"""
+
+from reconciler.decide.records import FenceIntent
+from tests.simulation.facts import Fact, PowerCommand, Stored
+from tests.simulation.invariants.base import Handler, Invariant
+
+ASKED = "asked by an operator"
+
+
+class NeedlessFence(Invariant):
+    name = "needless_fence"
+
+    def __init__(self) -> None:
+        self._slot: FenceIntent | None = None
+
+    def handlers(self) -> dict[type[Fact], Handler]:
+        return {Stored: self._stored, PowerCommand: self._command}
+
+    def _stored(self, fact: Stored) -> None:
+        if fact.path[1:] == ("fence-slot",):
+            self._slot = fact.new if isinstance(fact.new, FenceIntent) else None
+
+    def _command(self, fact: PowerCommand) -> str | None:
+        if self._slot is not None and self._slot.reason == ASKED:
+            return None
+        if fact.hearers:
+            return f"{fact.victim} is switched off, but {', '.join(fact.hearers)} hears it well"
+        if fact.answers:
+            return f"{fact.victim} is switched off, but its agent could have answered"
+        return None

@@ -1,0 +1,34 @@
+"""Resources of a group start after what they need, and stop before it."""
+
+from tests.simulation.facts import Down, Fact, Up
+from tests.simulation.invariants.base import Handler, Invariant
+
+
+class StartStopOrder(Invariant):
+    """`wanted` levels are learnt: a group has a lower level once something of it was seen."""
+
+    name = "start_stop_order"
+
+    def __init__(self) -> None:
+        self._active: dict[tuple[str, str], dict[str, int]] = {}
+        self._levels: dict[str, dict[str, int]] = {}
+
+    def handlers(self) -> dict[type[Fact], Handler]:
+        return {Up: self._up, Down: self._down}
+
+    def _up(self, fact: Up) -> str | None:
+        here = self._active.setdefault((fact.server, fact.group), {})
+        known = self._levels.setdefault(fact.group, {})
+        here[fact.resource] = known[fact.resource] = fact.level
+        missing = [n for n, level in known.items() if level < fact.level and n not in here]
+        if missing:
+            return f"{fact.resource} starts on {fact.server} before {', '.join(missing)}"
+        return None
+
+    def _down(self, fact: Down) -> str | None:
+        here = self._active.setdefault((fact.server, fact.group), {})
+        here.pop(fact.resource, None)
+        above = [name for name, level in here.items() if level > fact.level]
+        if fact.by == "driver" and above:
+            return f"{fact.resource} stops on {fact.server} under {', '.join(above)}"
+        return None
