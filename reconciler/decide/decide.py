@@ -20,7 +20,7 @@ from reconciler.decide.fencing import FencingPlan, plan_fencing
 from reconciler.decide.holding import end_of_holds
 from reconciler.decide.keys import Keys
 from reconciler.decide.leases import plan_local
-from reconciler.decide.membership import Role, Standing, role, session_of, standing, unreadable
+from reconciler.decide.membership import Role, Standing, role, standing, unreadable
 from reconciler.decide.operations import (
     OperationsPlan,
     operation_for,
@@ -240,10 +240,7 @@ def _verdict_write(
 def barrier_reason(snapshot: Snapshot) -> str | None:
     """At a cold start nothing is started until every server is here or the time is over."""
     for stored in snapshot.ownerships.values():
-        record = stored.record
-        session = session_of(snapshot, record.owner) if record.owner else None
-        running = session is not None and session.record.boot_id == record.boot_id
-        if running and proof_of_stop(snapshot, record) is None:
+        if _is_here(snapshot, stored.record) and proof_of_stop(snapshot, stored.record) is None:
             return None
     missing = [
         name
@@ -254,6 +251,15 @@ def barrier_reason(snapshot: Snapshot) -> str | None:
     if not missing or snapshot.now >= _barrier_end(snapshot):
         return None
     return f"startup barrier: waiting for {', '.join(missing)}"
+
+
+def _is_here(snapshot: Snapshot, record: Ownership) -> bool:
+    """The boot to which the group was granted is heard right now, so this is no cold start. Its
+    session alone says nothing: it may be left from before a power loss."""
+    if record.owner == snapshot.me:
+        return record.boot_id == snapshot.boot_id
+    peer = snapshot.peers.peers.get(record.owner or "")
+    return peer is not None and not peer.silent and peer.boot_id == record.boot_id
 
 
 def _never_heard(snapshot: Snapshot, server: str) -> bool:
