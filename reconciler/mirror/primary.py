@@ -1,0 +1,422 @@
+"""The side that serves: what may be answered when, and what the other side lacks.
+
+Called by the engine with one event at a time; never blocks but in its own files.
+
+    ALONE      the record says that only this side is current. Answers after the local write; copies
+               to the peer, if there is one.
+    JOINING    the peer was sent everything. Answers wait for it, the record is asked to name both.
+    BOTH       the record names both.
+
+When the peer is lost while JOINING or BOTH, nothing is answered until the record says again that
+only this side is current, with a new generation (`suspended`). A refusal there, or by a peer that
+follows a younger epoch, ends this side's service for good (`over`): every request gets EIO.
+"""
+
+import errno
+from collections import deque
+from dataclasses import replace
+from enum import StrEnum
+
+from reconciler.mirror.copying import Copying
+from reconciler.mirror.decide.lineage import Meeting, Verdict, compare
+from reconciler.mirror.header import KEPT, Header
+from reconciler.mirror.periods import Periods
+from reconciler.mirror.side import Coordinator, Disk, Front, World
+from reconciler.mirror.wire import Link, Op, to_json
+
+UNFLUSHED_LIMIT = 1 << 14
+"""Blocks (1 GiB) after which both sides are flushed although nobody asked."""
+
+_FLUSH = -1
+
+
+class Stage(StrEnum):
+    ALONE = "alone"
+    JOINING = "joining"
+    BOTH = "both"
+
+
+class Primary:
+    """Made when this side is promoted at `epoch`; `start` makes it serve."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        epoch: int,
+        front: Front,
+        coordinator: Coordinator,
+        world: World,
+        *,
+        asynchronous: bool = False,
+        queue_limit: int = 64 << 20,
+    ) -> None:
+        self.disk, self.epoch = disk, epoch
+        self._data, self._metadata = disk.data, disk.metadata
+        self._front, self._coordinator, self._world = front, coordinator, world
+        self.asynchronous, self.queue_limit = asynchronous, queue_limit
+        self.stage = Stage.ALONE
+        self.suspended = False
+        self.over = ""
+        self.link: Link | None = None
+        self.copying = Copying(disk)
+        self.verdict: Verdict | None = None
+        self._periods = Periods()
+        self._metadata.unflushed = lambda: self._periods
+        self._seq = self._end_seq = 0
+        self._pending: deque[tuple[int, int]] = deque()  # (seq, token), unanswered
+        self._held: deque[tuple[int, int, bytes | None]] = deque()  # while suspended
+        self._question = 0
+        self._stopping = 0
+
+    @staticmethod
+    def prepare(disk: Disk, named: str, generation: str) -> None:
+        """Before the record is asked to name `generation`: whichever of both it names after a
+        crash, this side knows it. `named` is what the record names now."""
+        header = disk.metadata.header
+        kept = tuple(one for one in header.pending if one == named)
+        disk.metadata.save(pending=(*kept, generation))
+
+    def start(self, generation: str) -> None:
+        """Serve as `generation`, which the record names already. Durable before it returns, and so
+        is all data: whoever reads it from now on takes it for granted."""
+        self._data.flush()
+        header = self._metadata.header
+        self._metadata.save_bitmap()
+        if header.current != generation:
+            header = header.with_generation(generation)
+        self._metadata.replace(
+            replace(
+                header,
+                floor=self.epoch,
+                primary=True,
+                clean=False,
+                boot=self.disk.boot,
+                discard=False,
+            )
+        )
+
+    # -- requests of the front -----------------------------------------------------------------
+
+    def write(self, token: int, offset: int, data: "bytes | memoryview") -> None:
+        if self.over:
+            self._front.reply(token, errno.EIO)
+        elif self.suspended:
+            self._held.append((token, offset, bytes(data)))
+        else:
+            self._write(token, offset, data)
+
+    def _write(self, token: int, offset: int, data: "bytes | memoryview") -> None:
+        blocks = self._metadata.geometry.span(offset, len(data))
+        try:
+            self._metadata.touch(offset, len(data))
+            self._data.write(offset, data)
+        except OSError as error:
+            self._metadata.dirty.add(blocks)
+            self._front.reply(token, errno.EIO)
+            self.fail(f"the disk cannot be written: {error}")
+            return
+        link = self.link
+        if link is None or self._only_marks():
+            self._metadata.dirty.add(blocks)
+            self._front.reply(token)
+            return
+        if self.stage is Stage.ALONE:
+            self.copying.last_write = self._world.now()
+        self._periods.add(blocks)
+        self._seq += 1
+        link.send(Op.WRITE, data, offset, self._seq)
+        if self._waits():
+            self._pending.append((self._seq, token))
+        else:
+            self._front.reply(token)
+        if self.asynchronous and link.backlog > self.queue_limit:
+            self._cut("the queue of writes is full")
+        elif self._periods.open_count > UNFLUSHED_LIMIT:
+            self._flush_both()
+
+    def flush(self, token: int) -> None:
+        if self.over:
+            self._front.reply(token, errno.EIO)
+            return
+        if self.suspended:
+            self._held.append((token, _FLUSH, None))
+            return
+        waits = self._waits() and self.link is not None
+        if self._flush_both() and waits:
+            self._pending.append((self._seq, token))
+        else:
+            self._front.reply(token, errno.EIO if self.over else 0)
+
+    def _waits(self) -> bool:
+        return self.stage is not Stage.ALONE and not self.asynchronous
+
+    def _only_marks(self) -> bool:
+        """In order is sent only what can be: until the peer has caught up, an asynchronous mirror
+        marks blocks, and copies them later."""
+        return self.asynchronous and self.stage is Stage.ALONE and not self.copying.in_order
+
+    def _flush_both(self) -> bool:
+        """False when the local disk failed. The peer flushes at the same time."""
+        if self.link is not None:
+            self._seq += 1
+            self._periods.seal(self._seq)
+            self.link.send(Op.FLUSH, seq=self._seq)
+        try:
+            self._data.flush()
+        except OSError as error:
+            self.fail(f"the disk cannot be flushed: {error}")
+            return False
+        return True
+
+    # -- the peer --------------------------------------------------------------------------------
+
+    @property
+    def may_connect(self) -> bool:
+        return not self.over and not self.suspended and self.link is None and not self._stopping
+
+    def connected(self, link: Link, target: Header, dirty: bytes, blank: bool) -> Verdict:
+        """The peer told what it is. With a verdict that copies, the stream is in use from now on;
+        otherwise the caller closes it."""
+        metadata = self._metadata
+        verdict = self.verdict = compare(metadata.header, target, self.epoch)
+        if verdict.meeting is Meeting.STALE:
+            self._depose(verdict.reason)
+        if not verdict.meeting.copies:
+            return verdict
+        try:
+            self._mark(verdict, target, dirty, blank)
+        except OSError as error:
+            self.fail(f"the metadata cannot be written: {error}")
+            return verdict
+        count = metadata.dirty.count
+        self.link = link
+        self.copying.begin(self.asynchronous, verdict.meeting is Meeting.FULL)
+        self._seq += 1
+        begin = {
+            "generation": metadata.header.current,
+            "inconsistent": count > 0,
+            "order_kept": self.asynchronous,
+            "blocks": count,
+        }
+        link.send(Op.BEGIN, to_json(begin), seq=self._seq)
+        self._world.tell(
+            "mirror_copy_started", blocks=count, how=verdict.meeting.value, why=verdict.reason
+        )
+        self.pump()
+        return verdict
+
+    def _mark(self, verdict: Verdict, target: Header, dirty: bytes, blank: bool) -> None:
+        """Everything that the peer lacks is in the bitmap, durably, and so is from where."""
+        metadata, header = self._metadata, self._metadata.header
+        if verdict.meeting is Meeting.FULL:
+            if blank and target.fresh:
+                metadata.dirty.add(self.copying.used_blocks())
+            else:
+                metadata.dirty.fill()
+        elif not target.fresh:
+            metadata.dirty.merge(dirty)
+        metadata.save_bitmap()
+        if target.current != header.current and target.current not in header.bases:
+            metadata.save(bases=(*header.bases, target.current)[-KEPT:])
+
+    def pump(self) -> None:
+        """Copy on, as far as the limits allow now. Call when an acknowledgement came, when the
+        link has room again, and from time to time."""
+        link = self.link
+        if link is None or self.stage is not Stage.ALONE or self._stopping:
+            return
+        try:
+            for offset, data, blocks in self.copying.chunks(link, self._world.now()):
+                self._periods.add(blocks)
+                self._seq += 1
+                self.copying.sent(self._seq, len(data))
+                link.send(Op.COPY, data, offset, self._seq)
+                if self._periods.open_count > UNFLUSHED_LIMIT and not self._flush_both():
+                    return
+        except OSError as error:
+            self.fail(f"the disk cannot be read: {error}")
+            return
+        if self._metadata.dirty.count == 0:
+            # From here on the record may name the peer: nothing is answered without it.
+            self.stage = Stage.JOINING
+            self._seq += 1
+            self._end_seq = self._seq
+            header = self._metadata.header
+            link.send(Op.END, to_json({"generation": header.current}), seq=self._seq)
+            self._periods.seal(self._seq)
+            try:
+                self._data.flush()
+            except OSError as error:
+                self.fail(f"the disk cannot be flushed: {error}")
+
+    def acked(self, seq: int) -> None:
+        """The peer applied everything up to `seq`."""
+        pending = self._pending
+        while pending and pending[0][0] <= seq:
+            self._front.reply(pending.popleft()[1])
+        self._periods.flushed(seq)
+        self.copying.acked(seq)
+        if self._end_seq and seq >= self._end_seq:
+            self._end_seq = 0
+            self._peer_is_complete()
+        if self._stopping and seq >= self._stopping:
+            self.finish()
+        elif self.stage is Stage.ALONE:
+            self.pump()
+
+    def _peer_is_complete(self) -> None:
+        try:
+            self._metadata.save(bases=())
+            self._metadata.save_bitmap()
+        except OSError as error:
+            self.fail(f"the metadata cannot be written: {error}")
+            return
+        self._world.tell("mirror_copy_finished", generation=self._metadata.header.current)
+        if not self._stopping:
+            self._question += 1
+            self._coordinator.ask_both(self._metadata.header.current, self._question)
+
+    def lost(self, reason: str) -> None:
+        """The stream is gone, whatever was on its way."""
+        if self.link is None:
+            return
+        self.link = None
+        self._end_seq = 0
+        self.copying.end()
+        dirty = self._metadata.dirty
+        dirty.add(self._periods)
+        self._periods.clear()
+        self._world.tell("mirror_peer_lost", reason=reason, blocks=dirty.count)
+        if self.over:
+            return
+        if self._stopping:
+            self.finish()
+        elif self.stage is not Stage.ALONE:
+            self._suspend()
+
+    def _suspend(self) -> None:
+        """Nothing is answered any more; ask whether this side may go on alone."""
+        self.suspended = True
+        self._question += 1
+        generation = self._world.new_id()
+        try:
+            self._metadata.save_bitmap()
+            pending = self._metadata.header.pending[-3:]
+            self._metadata.save(pending=(*pending, generation))
+        except OSError as error:
+            self.fail(f"the metadata cannot be written: {error}")
+            return
+        self._coordinator.ask_alone(generation, self._question)
+
+    def _cut(self, reason: str) -> None:
+        if self.link is not None:
+            self.link.close()
+            self.lost(reason)
+
+    # -- the coordinator's answers -----------------------------------------------------------------
+
+    def answered(self, number: int, refusal: str | None) -> None:
+        """None grants. An answer to an older question says nothing."""
+        if number != self._question or self.over:
+            return
+        if refusal is not None:
+            self._depose(refusal)
+        elif self.suspended:
+            self._alone()
+        elif self.stage is Stage.JOINING:
+            self.stage = Stage.BOTH
+            self._world.tell("mirror_in_sync", generation=self._metadata.header.current)
+
+    def _alone(self) -> None:
+        header = self._metadata.header
+        try:
+            self._metadata.replace(header.with_generation(header.pending[-1]))
+        except OSError as error:
+            self.fail(f"the metadata cannot be written: {error}")
+            return
+        self.stage, self.suspended = Stage.ALONE, False
+        self._world.tell("mirror_alone", generation=self._metadata.header.current)
+        # All of them are on the local disk, and in the bitmap.
+        pending, self._pending = self._pending, deque()
+        for _, token in pending:
+            self._front.reply(token)
+        held, self._held = self._held, deque()
+        for token, offset, data in held:
+            if data is None:
+                self.flush(token)
+            else:
+                self.write(token, offset, data)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def refused(self, reason: str, floor: int) -> None:
+        """The peer does not want this side's stream; it may follow a younger epoch."""
+        self.verdict = Verdict(Meeting.REFUSED, reason)
+        if floor > self.epoch:
+            self._depose(f"the other side follows epoch {floor}")
+
+    def fail(self, reason: str) -> None:
+        """This side's disk can't be relied on: no request succeeds any more."""
+        self._world.tell("mirror_failed", reason=reason)
+        self._end(reason)
+
+    def _depose(self, reason: str) -> None:
+        self._world.tell("mirror_deposed", reason=reason, epoch=self.epoch)
+        self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self.over = self.over or reason
+        self.suspended = False
+        self._answer_all(errno.EIO)
+        if self.link is not None:
+            self.link.close()
+            self.lost(reason)
+
+    def _answer_all(self, error: int) -> None:
+        pending, self._pending = self._pending, deque()
+        held, self._held = self._held, deque()
+        for token in (*(token for _, token in pending), *(one[0] for one in held)):
+            self._front.reply(token, error)
+
+    def abort(self, reason: str) -> None:
+        """Every request fails from now on, so that a hanging unmount ends."""
+        self._end(reason)
+
+    # -- a stop in order -------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Nobody uses the disk any more. `stopped` is True once both sides are flushed, or it is
+        known what the peer lacks."""
+        if self._stopping or self.over:
+            return
+        flushed = self._flush_both()
+        if not flushed:
+            return
+        self._seq += 1
+        self._stopping = self._seq
+        if self.link is None:
+            self.finish()
+        else:
+            self.link.send(Op.CLEAN, seq=self._seq)
+
+    def finish(self) -> None:
+        """Write down that this side stopped in order. Also called when the peer does not answer."""
+        if self.over or not self._stopping:
+            return
+        link, self.link = self.link, None
+        self._answer_all(errno.EIO)
+        self._metadata.dirty.add(self._periods)
+        self._periods.clear()
+        try:
+            self._metadata.settle()
+            self._metadata.save(primary=False, clean=True, boot="")
+        except OSError as error:
+            self.fail(f"the metadata cannot be written: {error}")
+            return
+        self.over = "stopped"
+        if link is not None:
+            link.close()
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self.over)

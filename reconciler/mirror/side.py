@@ -1,0 +1,48 @@
+"""What both roles of one side share: its two files, and the ports that the engine implements."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.mirror.blockfile import BlockFile
+from reconciler.mirror.metadata import Metadata
+
+
+@dataclass(slots=True)
+class Disk:
+    """One side's data and metadata. `boot` is the id of this power-on."""
+
+    data: BlockFile
+    metadata: Metadata
+    boot: str
+
+
+class Front(Protocol):
+    """Whoever reads and writes the disk. Each token is answered once; `error` is an errno."""
+
+    def reply(self, token: int, error: int = 0) -> None: ...
+
+
+class Coordinator(Protocol):
+    """Who commits `run/mirrors/<resource>`. The answer comes back as `Primary.answered`."""
+
+    def ask_alone(self, generation: str, number: int) -> None:
+        """May this side acknowledge alone, as this new generation?"""
+        ...
+
+    def ask_both(self, generation: str, number: int) -> None:
+        """The peer has everything of this generation: may it be current too?"""
+        ...
+
+
+class World(Protocol):
+    """The rest of what the roles need, so that tests decide it."""
+
+    def now(self) -> float: ...
+
+    def new_id(self) -> str:
+        """A random generation id."""
+        ...
+
+    def tell(self, name: str, **fields: object) -> None:
+        """Something that people want to know happened."""
+        ...

@@ -1,0 +1,126 @@
+"""Messages between the two sides: 24 bytes in front, then the payload. One ordered stream.
+
+From the serving side: HELLO, PROVE, BEGIN, WRITE, COPY, FLUSH, END, CHECK, CLEAN, PING.
+From the other side: CHALLENGE, STATE, REFUSED, ACK (everything up to `seq`), DIFFERS, PING.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+HEAD = struct.Struct("<BxxxIQQ")
+LIMIT = 8 << 20
+"""Bytes that one payload may have; a longer one is no message of ours."""
+
+VERSION = 1
+
+
+class Op(IntEnum):
+    HELLO = 1
+    CHALLENGE = 2
+    PROVE = 3
+    STATE = 4
+    BEGIN = 5
+    WRITE = 6
+    COPY = 7
+    FLUSH = 8
+    END = 9
+    CHECK = 10
+    CLEAN = 11
+    ACK = 12
+    REFUSED = 13
+    DIFFERS = 14
+    PING = 15
+
+
+class ProtocolError(Exception):
+    """The other side sent what no peer of ours sends."""
+
+
+class Link(Protocol):
+    """The stream to the other side. `send` never blocks and never raises: a stream that broke is
+    told to its owner later. The payload is taken over before `send` returns."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that were sent here and not taken by the network yet."""
+        ...
+
+    def send(
+        self, op: Op, payload: "bytes | memoryview" = b"", offset: int = 0, seq: int = 0
+    ) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`payload` is valid until the next message is asked for."""
+
+    op: Op
+    payload: memoryview
+    offset: int
+    seq: int
+
+    def json(self) -> dict[str, Any]:
+        """Raises `ProtocolError`."""
+        try:
+            found = json.loads(bytes(self.payload))
+        except ValueError as error:
+            raise ProtocolError(f"not JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise ProtocolError("not an object")
+        return found
+
+
+def pack(op: Op, length: int, offset: int = 0, seq: int = 0) -> bytes:
+    return HEAD.pack(op, length, offset, seq)
+
+
+def to_json(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()
+
+
+class Inbox:
+    """Cuts received bytes into messages. Fill `room()`, tell `filled`, then take `messages()`."""
+
+    def __init__(self, size: int = 1 << 20) -> None:
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        self._begin = self._end = 0
+
+    def room(self) -> memoryview:
+        if self._begin == self._end:
+            self._begin = self._end = 0
+        if len(self._buffer) - self._end < len(self._buffer) // 4:
+            self._make_room()
+        return self._view[self._end :]
+
+    def _make_room(self) -> None:
+        kept = bytes(self._view[self._begin : self._end])
+        needed = HEAD.size
+        if len(kept) >= HEAD.size:
+            needed += HEAD.unpack_from(kept)[1]
+        if needed * 2 > len(self._buffer):
+            self._buffer = bytearray(needed * 2)
+            self._view = memoryview(self._buffer)
+        self._buffer[: len(kept)] = kept
+        self._begin, self._end = 0, len(kept)
+
+    def filled(self, count: int) -> None:
+        self._end += count
+
+    def messages(self) -> Iterator[Message]:
+        """Every whole message; raises `ProtocolError`."""
+        while self._end - self._begin >= HEAD.size:
+            op, length, offset, seq = HEAD.unpack_from(self._buffer, self._begin)
+            if length > LIMIT or not Op.HELLO <= op <= Op.PING:
+                raise ProtocolError(f"op {op} with {length} bytes")
+            begin = self._begin + HEAD.size
+            if begin + length > self._end:
+                return
+            self._begin = begin + length
+            yield Message(Op(op), self._view[begin : begin + length], offset, seq)
