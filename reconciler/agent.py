@@ -190,13 +190,19 @@ class Agent:
         return await monitor.spec.sample(site)
 
     async def _run_script(
-        self, name: str, script: Script, variables: Mapping[str, str], timeout_s: float
+        self,
+        name: str,
+        script: Script,
+        variables: Mapping[str, str],
+        timeout_s: float,
+        directory: str,
     ) -> Sample:
         """A script beside the resources' own; see `loops.recovery_script.RunScript`."""
         log = self.config.run_directory / "scripts" / f"{name}.log"
         settings = {
             "command": [*script.interpreter, await self.host.scripts.place(script.text)],
             "environment": {"PATH": DEFAULT_PATH, **variables},
+            "directory": directory,
             "log": [str(log), LOG_BYTES, 1],
         }
         return await self.probes.run("command", settings, timeout_s)

@@ -28,6 +28,7 @@ from specs.document import Model
 from specs.monitor import MonitorSpec
 from specs.resource import Resource, ResourceSpec
 from specs.scalars import impact
+from specs.script import Script
 
 OBSERVE_TIMEOUT_S = 5.0
 
@@ -72,6 +73,16 @@ class Place:
     circumstances: Callable[[], Circumstances] = Circumstances
 
 
+@dataclass(frozen=True, slots=True)
+class StandbyScript:
+    """What a standby server runs for a resource of another server's group."""
+
+    script: Script
+    timeout_s: float
+    environment: Mapping[str, str]
+    directory: str
+
+
 class _Typed(Model):
     """What all types share: the literal tag, and other names for it that files may use."""
 
@@ -99,6 +110,15 @@ class ResourceType(_Typed, ResourceSpec):
     """
 
     level: ClassVar[StartLevel]
+
+    @property
+    def has_standby(self) -> bool:
+        """Whether it has any script for standby servers."""
+        return False
+
+    def standby(self, action: str) -> StandbyScript | None:  # noqa: ARG002 - most have none
+        """The script for an action of `decide.standby`; None without one."""
+        return None
 
     @property
     def observe_timeout(self) -> float:

@@ -46,7 +46,7 @@ def circumstances(snapshot: Snapshot | None, group: str, resource: str = "") -> 
         owner=record.owner or "",
         previous_owner=record.previous_owner or "",
         cause=record.cause,
-        servers=_servers(snapshot, group),
+        servers=listed_servers(snapshot, group),
     )
 
 
@@ -75,7 +75,7 @@ def _operation(snapshot: Snapshot, record: Ownership) -> Operation | None:
     return stored.record if stored else None
 
 
-def _servers(snapshot: Snapshot, group: str) -> tuple[str, ...]:
+def listed_servers(snapshot: Snapshot, group: str) -> tuple[str, ...]:
     found = snapshot.specs.groups.get(group)
     if found is None:
         return ()

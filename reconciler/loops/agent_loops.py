@@ -11,6 +11,7 @@ from reconciler.loops.group_runner import GroupRunner, MakeDriver
 from reconciler.loops.monitors import MonitorLoop, TakeSample
 from reconciler.loops.recovery_script import RunScript, no_scripts
 from reconciler.loops.session import AnswerLoop, SessionLoop
+from reconciler.loops.standby import StandbyLoop
 from reconciler.loops.state import AgentState
 from reconciler.loops.status import StatusLoop
 from reconciler.ports.power import Power
@@ -50,6 +51,7 @@ class AgentLoops:
         self._session = SessionLoop(state, version)
         self._answer = AnswerLoop(state)
         self._status = StatusLoop(state, lambda: self.runners, self.fences, version)
+        self._standby = StandbyLoop(state, run_script)
         self._monitors = MonitorLoop(
             state, lambda: self.runners, take_sample, self._status.is_stored, run_script
         )
@@ -72,6 +74,7 @@ class AgentLoops:
                     self._coordination.run(),
                     self._status.run(),
                     self._monitors.run(),
+                    self._standby.run(),
                     self.fences.run_self_tests(),
                 ):
                     tasks.create_task(loop)

@@ -16,15 +16,16 @@ from reconciler.loops.state import AgentState
 from reconciler.ports.host import HostError
 from reconciler.ports.probes import ProbeUnavailable, Sample
 from specs.monitor import MonitorSpec
-from specs.script import MonitorScript
+from specs.script import Script
 
 LOOK_EVERY_S = 0.2
 RESTART_LIMIT_S = 900.0
 """A restart that takes longer keeps nobody waiting any more."""
 
-RunScript = Callable[[str, MonitorScript, Mapping[str, str], float], Awaitable[Sample]]
-"""(monitor, script, variables, time-out): runs it in a tree of its own, away from the agent. It
-ends with its time-out, and when the call is cancelled. Raises `ProbeUnavailable` or `HostError`."""
+RunScript = Callable[[str, Script, Mapping[str, str], float, str], Awaitable[Sample]]
+"""(name of its log, script, variables, time-out, directory): runs it in a tree of its own, away
+from the agent. It ends with its time-out, and when the call is cancelled. Raises
+`ProbeUnavailable` or `HostError`."""
 
 
 async def no_scripts(name: str, *_: object) -> Sample:
@@ -41,7 +42,7 @@ async def run_script(
         return Sample(None, "it has no script")
     variables = recovery_variables(state, status, status.recovering_groups)
     running = asyncio.ensure_future(
-        run(status.monitor, recovery.script, variables, recovery.script_timeout)
+        run(status.monitor, recovery.script, variables, recovery.script_timeout, "/")
     )
     try:
         while not running.done():

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from reconciler.decide.circumstances import script_variables
-from reconciler.plugin import Place, ResourceType, StartLevel
+from reconciler.decide.standby import STANDBY_START
+from reconciler.plugin import Place, ResourceType, StandbyScript, StartLevel
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from reconciler.ports.host import RunnerState, RunnerView, StopPlan, Workload
 from reconciler.ports.probes import ProbeUnavailable, Sample
@@ -187,6 +188,17 @@ class Script(ResourceType):
     def observe_timeout(self) -> float:
         """The status script's time, and some to kill it."""
         return self.status_timeout + 3.0 if self.status else super().observe_timeout
+
+    @property
+    def has_standby(self) -> bool:
+        return self.standby_start is not None or self.standby_stop is not None
+
+    def standby(self, action: str) -> StandbyScript | None:
+        script = self.standby_start if action == STANDBY_START else self.standby_stop
+        if script is None:
+            return None
+        environment = {"PATH": DEFAULT_PATH, **self.env}
+        return StandbyScript(script, self.standby_timeout, environment, self.cwd)
 
     # -- what it is ----------------------------------------------------------------------------
 
