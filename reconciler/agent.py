@@ -28,7 +28,12 @@ from reconciler.adapters.linux.machine import LinuxMachine
 from reconciler.adapters.linux.notify import READY, STOPPING, notify
 from reconciler.adapters.linux.probes import LinuxProbes
 from reconciler.adapters.linux.watchdog import WatchdogKeeper
-from reconciler.adapters.peers.configuration import KillEntry, PulseConfiguration, heartbeat_paths
+from reconciler.adapters.peers.configuration import (
+    KillEntry,
+    PulseConfiguration,
+    device_paths,
+    heartbeat_paths,
+)
 from reconciler.adapters.peers.pulse_peers import PulsePeers
 from reconciler.adapters.power import RegisteredPower
 from reconciler.binding import LeftoverDriver, bind
@@ -135,6 +140,7 @@ class Agent:
         gauges = LinuxGauges(
             self.config.state_directory,
             self.config.boot_id_file,
+            self.config.pki_directory,
             self.host.network,
             lambda: self.peers.status().realtime if self.peers.status().pid else None,
         )
@@ -240,9 +246,16 @@ class Agent:
                 misses=timing.heartbeat_misses,
                 dead_man=self._deadline,
                 session_ttl=timing.session_ttl,
-                paths=heartbeat_paths(
-                    self.config.server, networks, addresses, self.config.heartbeat_port
-                ),
+                paths={
+                    **heartbeat_paths(
+                        self.config.server, networks, addresses, self.config.heartbeat_port
+                    ),
+                    **device_paths(
+                        self.config.server,
+                        specs.cluster.spec.heartbeat_paths,
+                        timing.heartbeat_interval,
+                    ),
+                },
             )
         )
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from specs.address_rules import check_addresses
 from specs.catalogue import TypeCatalogue
 from specs.errors import Severity, SpecProblem
+from specs.heartbeat_rules import check_heartbeat_paths
 from specs.monitor_rules import check_monitors
 from specs.proof_rules import check_proofs
 from specs.reference_rules import check_cycles, check_eligible, check_references
 from specs.spec_set import ObjectRef, SpecSet
 from specs.timing_rules import check_timing, check_watchdog
 
-AVAILABLE_FINAL_ACTIONS = ("none", "stop-group")
 MOST_VOTERS = 5
 
 
@@ -59,6 +59,7 @@ def _cluster(specs: SpecSet) -> Iterator[SpecProblem]:
         return
     item, spec = found[0], specs.cluster.spec
     yield from check_timing(item, spec.timing)
+    yield from check_heartbeat_paths(specs, item)
     for name, server in specs.servers.items():
         if server.spec.watchdog is not None:
             of_server = specs.objects[ObjectRef("Server", name)]
@@ -104,7 +105,3 @@ def _fencing(specs: SpecSet) -> Iterator[SpecProblem]:
 def _unavailable(specs: SpecSet) -> Iterator[SpecProblem]:
     for name, group in specs.groups.items():
         item, spec = specs.objects[ObjectRef("Group", name)], group.spec
-        if spec.final_action not in AVAILABLE_FINAL_ACTIONS:
-            known = ", ".join(AVAILABLE_FINAL_ACTIONS)
-            message = f"{spec.final_action!r} is not available in this release: only {known}"
-            yield item.problem(("spec", "finalAction"), message, "E0501")

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, Field
 
 from specs.document import Document, Model
+from specs.heartbeat_path import HeartbeatPathSpec
 from specs.scalars import Cidr, Duration, Name, impact
 
 T = TypeVar("T")
@@ -144,6 +145,24 @@ def _unique_names(networks: tuple[NetworkSpec, ...]) -> tuple[NetworkSpec, ...]:
     return networks
 
 
+class RebootLimitSpec(Model):
+    """How often a server may act on itself for the sake of monitors and groups."""
+
+    max: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="Final actions on one server within `window`; further ones are not taken until "
+        "`clusterctl clear server/NAME`.",
+        json_schema_extra=impact("none", example=3),
+    )
+    window: Annotated[Duration, Field(ge=60)] = Field(
+        default=3600.0,
+        description="Time after which one no longer counts.",
+        json_schema_extra=impact("none", example="1h"),
+    )
+
+
 class ClusterSpec(Model):
     """What holds for every server."""
 
@@ -152,9 +171,22 @@ class ClusterSpec(Model):
         description="Networks that the servers share.",
         json_schema_extra=impact("server"),
     )
+    heartbeat_paths: tuple[HeartbeatPathSpec, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Paths for heartbeats beside the networks: shared disks, serial lines. They "
+        "tell a server that lost its networks from one that is dead.",
+        json_schema_extra=impact("none", default_text="networks only"),
+    )
     timing: TimingSpec = Field(
         default_factory=TimingSpec,
         description="Heartbeats, challenge, session and dead-man.",
+        json_schema_extra=impact("none"),
+    )
+    reboot_limit: RebootLimitSpec = Field(
+        default_factory=RebootLimitSpec,
+        description="How often a server may act on itself as a final action. Fencing, dead-man and "
+        "watchdog are not counted and not bound by it.",
         json_schema_extra=impact("none"),
     )
     startup_barrier: Annotated[Duration, Field(le=3600)] = Field(

@@ -22,18 +22,23 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is expected: `peers` maps each other server to its path names; interval in seconds."""
+    """What is expected: `peers` maps each other server to its path names; interval in seconds.
+    `intervals` names the paths that are slower: a serial line, a disk."""
 
     cluster: str
     server: str
     interval: float
     misses: int
     peers: Mapping[str, tuple[str, ...]]
+    intervals: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def detection(self) -> float:
-        """Seconds without any heartbeat after which a peer is silent."""
-        return self.interval * self.misses
+        """Seconds without any heartbeat after which a peer is silent on every path."""
+        return max((self.interval, *self.intervals.values())) * self.misses
+
+    def interval_of(self, path: str) -> float:
+        return self.intervals.get(path, self.interval)
 
 
 @dataclass(slots=True)
@@ -232,15 +237,17 @@ class Judge:
 
     def _missed(self, peer: Peer, path: str, now: float) -> int:
         quiet = now - self._reference(peer, path)
-        return max(0, int((quiet + _ROUNDING) / self.settings.interval))
+        return max(0, int((quiet + _ROUNDING) / self.settings.interval_of(path)))
 
     def _thresholds(self) -> Iterator[float]:
         for peer in self.peers.values():
-            references = [self._reference(peer, path) for path in peer.heard]
-            for reference in references:
-                yield reference + self.settings.detection
-            if references:
-                yield max(references) + SUSPECT_MISSES * self.settings.interval
+            suspect_at = []
+            for path in peer.heard:
+                reference, interval = self._reference(peer, path), self.settings.interval_of(path)
+                yield reference + interval * self.settings.misses
+                suspect_at.append(reference + SUSPECT_MISSES * interval)
+            if suspect_at:
+                yield max(suspect_at)
 
     def _next_due(self, now: float) -> float:
         later = [at for at in self._thresholds() if at > now + _ROUNDING]

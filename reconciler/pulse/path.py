@@ -26,6 +26,7 @@ class HeartbeatPath:
         self.name = name
         self.settings = settings
         self.errors: Counter[str] = Counter()
+        self.problem = ""
         self._drained_at = 0.0
         version = ipaddress.ip_address(settings.address).version
         family = socket.AF_INET if version == 4 else socket.AF_INET6

@@ -19,14 +19,13 @@ from reconciler.pulse import settings
 from reconciler.pulse.judge import Judge, Peer
 from reconciler.pulse.link import Connection, LinkServer
 from reconciler.pulse.packet import STORE_STATES, Heartbeat, KeyRing, Refused
-from reconciler.pulse.path import HeartbeatPath
+from reconciler.pulse.paths import Paths
 from reconciler.pulse.realtime import harden
 from reconciler.pulse.watch import DeadMan
 from reconciler.pulse.watchdog import Watchdog
 
 SCHEMA = 1
 VIEW_EVERY_S = 0.2
-_IDLE_S = 0.5
 _UPKEEP_EVERY_S = 1.0
 _COLLECT_EVERY = 60  # upkeeps
 
@@ -46,7 +45,7 @@ class Pulse:
         self._configuration: settings.Configuration | None = None
         self._keys: KeyRing | None = None
         self._judge: Judge | None = None
-        self._paths: dict[str, HeartbeatPath] = {}
+        self._paths = Paths(self._selector)
         self._sequence = 0
         self._store = "unknown"
         self._reported_at: float | None = None
@@ -69,8 +68,7 @@ class Pulse:
                 self._pass()
         finally:
             self._let_go_of_watchdog()
-            for path in self._paths.values():
-                path.close()
+            self._paths.close()
             self._link.close()
             self._selector.close()
             _log("pulse_stopped")
@@ -110,7 +108,7 @@ class Pulse:
         if self._judge is None or self._keys is None:
             return answers
         realtime = time.time() - (time.monotonic() - now)
-        for path in self._paths.values():
+        for path in self._paths:
             for datagram, at in path.drain(now, realtime):
                 try:
                     beat = self._keys.open(datagram)
@@ -130,7 +128,7 @@ class Pulse:
         told = silent, suspect, store, agent_alive = self._told(now)
         if only is None:
             self._sent = told
-        for path in self._paths.values():
+        for path in self._paths.due(now):
             for name in path.settings.peers:
                 if only is not None and name not in only:
                     continue
@@ -277,35 +275,20 @@ class Pulse:
         else:
             self._judge.configure(wanted.judge_settings(), now)
             self._tick_at = min(self._tick_at, now + wanted.interval)
-        self._bind_paths()
+        self._bind_paths(wanted)
         _log("pulse_configured", server=wanted.server, paths=sorted(wanted.paths))
         return True
 
-    def _bind_paths(self) -> None:
-        """Open what the configuration asks for and is not open; close what it does not."""
-        wanted = self._configuration.paths if self._configuration else {}
-        for name, path in list(self._paths.items()):
-            if wanted.get(name) != path.settings:
-                self._selector.unregister(path)
-                path.close()
-                del self._paths[name]
-        self._warnings = [w for w in self._warnings if not w.startswith("path ")]
-        for name, path_settings in wanted.items():
-            if name in self._paths:
-                continue
-            try:
-                path = HeartbeatPath(name, path_settings)
-            except (OSError, ValueError) as error:
-                self._warnings.append(f"path {name}: {error}")
-                continue
-            self._paths[name] = path
-            self._selector.register(path, selectors.EVENT_READ)
+    def _bind_paths(self, wanted: settings.Configuration) -> None:
+        problems = self._paths.bind(wanted.paths, wanted.cluster)
+        kept = [w for w in self._warnings if not w.startswith("path ")]
+        self._warnings = kept + [f"path {name}: {text}" for name, text in problems.items()]
 
     def _upkeep(self, now: float) -> None:
         self._upkeep_at = now + _UPKEEP_EVERY_S
         self._upkeeps += 1
-        if self._configuration and len(self._paths) < len(self._configuration.paths):
-            self._bind_paths()
+        if self._configuration:
+            self._bind_paths(self._configuration)
         if not self._link.is_reachable():
             _log("socket_removed")
             self._stopping = True
@@ -353,7 +336,7 @@ class Pulse:
         view["paused"] = judge.paused(now)
         view["pauses"] = judge.pauses
         view["refused"] = dict(judge.refusals)
-        view["path_errors"] = {name: dict(path.errors) for name, path in self._paths.items()}
+        view["path_errors"] = {path.name: dict(path.errors) for path in self._paths}
         view["peers"] = {name: _peer_view(judge, name, p, now) for name, p in judge.peers.items()}
         return view
 

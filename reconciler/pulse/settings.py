@@ -18,6 +18,46 @@ class PathSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SerialSettings:
+    """One line to one other server. `speed` in baud, `interval` between heartbeats in seconds."""
+
+    device: str
+    speed: int
+    peer: str
+    interval: float
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        return (self.peer,)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSettings:
+    """A prepared device (`disk_layout`). `slots` maps each server to the number of its slot; ours
+    is that of `server`."""
+
+    device: str
+    server: str
+    slots: Mapping[str, int]
+    interval: float
+
+    @property
+    def slot(self) -> int:
+        return self.slots[self.server]
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        return tuple(name for name in self.slots if name != self.server)
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        return tuple(self.slots[name] for name in self.peers)
+
+
+AnyPath = PathSettings | SerialSettings | DiskSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """A whole `configure` message. Times are seconds; `dead_man` is D, `session_ttl` tells how old
     a proof is that holds until a given time."""
@@ -30,7 +70,7 @@ class Configuration:
     misses: int
     dead_man: float
     session_ttl: float
-    paths: Mapping[str, PathSettings]
+    paths: Mapping[str, AnyPath]
 
     def __repr__(self) -> str:  # keys stay out of every log
         return f"Configuration({self.cluster}/{self.server})"
@@ -41,7 +81,12 @@ class Configuration:
             for peer in path.peers:
                 peers.setdefault(peer, []).append(name)
         by_peer = {peer: tuple(sorted(paths)) for peer, paths in sorted(peers.items())}
-        return Settings(self.cluster, self.server, self.interval, self.misses, by_peer)
+        intervals = {
+            name: max(self.interval, path.interval)
+            for name, path in self.paths.items()
+            if not isinstance(path, PathSettings)
+        }
+        return Settings(self.cluster, self.server, self.interval, self.misses, by_peer, intervals)
 
     def key_ring(self) -> KeyRing:
         return KeyRing(self.keys)
@@ -82,6 +127,14 @@ def _keys(raw: Any) -> tuple[bytes, ...]:
         raise ValueError("configure: a cluster key is not hexadecimal") from None
 
 
-def _path(raw: Mapping[str, Any]) -> PathSettings:
+def _path(raw: Mapping[str, Any]) -> AnyPath:
+    kind = raw.get("kind", "udp")
+    if kind == "serial":
+        return SerialSettings(
+            str(raw["device"]), int(raw["speed"]), str(raw["peer"]), float(raw["interval"])
+        )
+    if kind == "disk":
+        slots = {str(name): int(number) for name, number in raw["slots"].items()}
+        return DiskSettings(str(raw["device"]), str(raw["server"]), slots, float(raw["interval"]))
     peers = {str(n): (str(p["address"]), int(p["port"])) for n, p in raw["peers"].items()}
     return PathSettings(str(raw["address"]), int(raw["port"]), peers)

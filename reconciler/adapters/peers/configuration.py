@@ -1,10 +1,11 @@
 """What the agent tells its pulse: paths, timing, keys, and what to end in an emergency."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from reconciler.pulse.settings import PathSettings
+from reconciler.pulse.settings import AnyPath, DiskSettings, PathSettings, SerialSettings
+from specs.heartbeat_path import HeartbeatPathSpec
 
 KillEntry = dict[str, Any]
 
@@ -24,7 +25,7 @@ class PulseConfiguration:
     misses: int
     dead_man: float
     session_ttl: float
-    paths: Mapping[str, PathSettings]
+    paths: Mapping[str, AnyPath]
 
     def message(self) -> dict[str, Any]:
         """The `configure` message of the link."""
@@ -67,6 +68,24 @@ def heartbeat_paths(
     return paths
 
 
+def device_paths(
+    own: str, wanted: Iterable[HeartbeatPathSpec], interval: float
+) -> dict[str, AnyPath]:
+    """Disks and serial lines of server `own`; `interval` is that of the networks."""
+    paths: dict[str, AnyPath] = {}
+    for path in wanted:
+        device, every = path.devices.get(own), max(interval, path.interval or interval)
+        if device is None:
+            continue
+        if path.type == "disk":
+            slots = {server: number for number, server in enumerate(path.devices)}
+            paths[path.name] = DiskSettings(device, own, slots, every)
+        else:
+            peer = next(server for server in path.devices if server != own)
+            paths[path.name] = SerialSettings(device, path.speed, peer, every)
+    return paths
+
+
 def kill_cgroup(folder: str, policy: str = "keep") -> KillEntry:
     """End everything in this cgroup folder. `policy`: see `pulse.deadman`."""
     return {"kind": "cgroup", "path": f"{folder}/cgroup.kill", "policy": policy}
@@ -82,6 +101,10 @@ def kill_address(address: str, interface: str, policy: str = "keep") -> KillEntr
     return {"kind": "address", "address": address, "interface": interface, "policy": policy}
 
 
-def _path(path: PathSettings) -> dict[str, Any]:
+def _path(path: AnyPath) -> dict[str, Any]:
+    if isinstance(path, SerialSettings):
+        return {"kind": "serial", **asdict(path)}
+    if isinstance(path, DiskSettings):
+        return {"kind": "disk", **asdict(path)}
     peers = {name: {"address": a, "port": p} for name, (a, p) in path.peers.items()}
     return {"address": path.address, "port": path.port, "peers": peers}

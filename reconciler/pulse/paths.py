@@ -1,0 +1,68 @@
+"""All heartbeat paths of one pulse: opens and closes them as configured. `process` uses it."""
+
+import selectors
+from collections.abc import Iterator, Mapping
+
+from reconciler.pulse.disk_path import DiskPath
+from reconciler.pulse.path import HeartbeatPath
+from reconciler.pulse.serial_path import SerialPath
+from reconciler.pulse.settings import AnyPath, DiskSettings, SerialSettings
+
+AnyHeartbeatPath = HeartbeatPath | SerialPath | DiskPath
+_SLACK_S = 0.002  # a tick that comes a little early still counts
+
+
+class Paths:
+    """Iterates over the open ones. `selector` learns of each."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._open: dict[str, AnyHeartbeatPath] = {}
+        self._slow_at: dict[str, float] = {}
+
+    def __iter__(self) -> Iterator[AnyHeartbeatPath]:
+        return iter(tuple(self._open.values()))
+
+    def bind(self, wanted: Mapping[str, AnyPath], cluster: str) -> dict[str, str]:
+        """Open what is wanted and not open, close what is not wanted. Returns what is wrong with
+        which path; call it again now and then."""
+        for name, path in tuple(self._open.items()):
+            if wanted.get(name) != path.settings:
+                self._selector.unregister(path)
+                path.close()
+                del self._open[name]
+        problems: dict[str, str] = {}
+        for name, settings in wanted.items():
+            if name not in self._open:
+                try:
+                    path = _opened(name, settings, cluster)
+                except (OSError, ValueError) as error:
+                    problems[name] = str(error)
+                    continue
+                self._open[name] = path
+                self._selector.register(path, selectors.EVENT_READ)
+            if problem := self._open[name].problem:
+                problems[name] = problem
+        return problems
+
+    def due(self, now: float) -> Iterator[AnyHeartbeatPath]:
+        """Those that take a heartbeat now. A serial line is slow: one in its own interval. A disk
+        takes the newest whenever its thread comes round."""
+        for name, path in self._open.items():
+            if isinstance(path, SerialPath):
+                if now < self._slow_at.get(name, 0.0):
+                    continue
+                self._slow_at[name] = now + path.settings.interval - _SLACK_S
+            yield path
+
+    def close(self) -> None:
+        for path in self:
+            path.close()
+
+
+def _opened(name: str, settings: AnyPath, cluster: str) -> AnyHeartbeatPath:
+    if isinstance(settings, DiskSettings):
+        return DiskPath(name, settings, cluster)
+    if isinstance(settings, SerialSettings):
+        return SerialPath(name, settings)
+    return HeartbeatPath(name, settings)
