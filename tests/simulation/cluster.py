@@ -130,6 +130,7 @@ class SimCluster:
             host.boot += 1
             host.memory = {}
             host.proof_at = float("-inf")
+            host.stretch, host.stretched_until = "", 0.0
             rate = self.world.rng.uniform(*CLOCK_RATES)
             host.clock = SimClock(self.loop, rate, self.world.rng.random() * 1000)
             host.pulse_up_since = self.loop.now + BIOS_S

@@ -64,6 +64,14 @@ class Hears(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class Held(Fact):
+    """A pulse was told of an `agent hold` that lasts so long on its own clock from now on."""
+
+    server: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Renewed(Fact):
     """A renewal of a server's lease was answered; it left at `sent_at`."""
 

@@ -11,6 +11,7 @@ from reconciler.decide.hearing import PathView, PeersView, PeerView
 from reconciler.pulse import deadman
 from specs.cluster import Timing
 from tests.simulation.ears import HEARTBEAT_S, MISSES, NETWORKS, NEVER
+from tests.simulation.facts import Held
 from tests.simulation.virtual_time import SimClock
 from tests.simulation.world import World
 
@@ -69,7 +70,12 @@ class SimPeers:
             if alive and not paused:
                 peers = {n: self._peer(n, tick) for n in world.names if n != self._me}
             self._view = PeersView(
-                taken_at=self._clock.now(), peers=peers, pulse_alive=alive, paused=paused
+                taken_at=self._clock.now(),
+                peers=peers,
+                pulse_alive=alive,
+                paused=paused,
+                stretch=host.stretch,
+                stretched_until=host.stretched_until,
             )
             self._viewed = key
         return self._view
@@ -77,6 +83,17 @@ class SimPeers:
     async def changed(self) -> None:
         await self._event.wait()
         self._event.clear()
+
+    def stretch(self, hold: str, until: float) -> None:
+        host, world = self._host, self._world
+        if host.pulse_down:
+            return
+        first = host.stretched_until if hold == host.stretch else until
+        host.stretch, host.stretched_until = hold, min(until, first)
+        world.version += 1
+        left = host.stretched_until - self._clock.now()
+        world.emit(Held(world.loop.now, self._me, left))
+        self._event.set()
 
     def report(self, *, store: str, proof_until: float | None) -> None:
         host = self._host
@@ -102,6 +119,7 @@ async def watch_dead_man(world: World, server: str, timing: Timing) -> None:
             proven_at=host.proof_at,
             hears_majority=world.ears.hears_majority(server) if knows else None,
             armed=bool(host.active),
+            held_until=host.stretched_until,
         )
         state, *said = deadman.step(state, situation)
         if said[-1]:

@@ -47,6 +47,8 @@ class Host:
     pulse_blind_until: float = 0.0  # the agent has not heard its pulse since the last freeze
     resumed_at: float = float("-inf")
     proof_at: float = float("-inf")  # what the agent told the pulse, on this host's clock
+    stretch: str = ""  # the `agent hold` that its pulse was told, and its end on its clock
+    stretched_until: float = 0.0
     store_word: str = "unknown"
     active: dict[str, Running] = field(default_factory=dict)
     disk: dict[str, Any] = field(default_factory=dict)

@@ -2,10 +2,10 @@
 
 Both the last proof and the last majority heard lie longer ago than the deadline D, on a clock that
 may run a tenth too slowly; the rest is the way of a kill. Time in which the machine stands still
-counts for nobody: only a hardware watchdog could act then.
+counts for nobody: only a hardware watchdog could act then. An `agent hold` lets it wait longer.
 """
 
-from tests.simulation.facts import Down, Fact, Frozen, Hears, Powered, Renewed, Tick, Up
+from tests.simulation.facts import Down, Fact, Frozen, Hears, Held, Powered, Renewed, Tick, Up
 from tests.simulation.invariants.base import Handler, Invariant
 
 DEAD_MAN_S = 6.0
@@ -21,6 +21,7 @@ class SelfStopInTime(Invariant):
         self._alone_since: dict[str, float] = {}
         self._proved: dict[str, float] = {}
         self._frozen: set[str] = set()
+        self._held: dict[str, float] = {}
 
     def handlers(self) -> dict[type[Fact], Handler]:
         return {
@@ -29,6 +30,7 @@ class SelfStopInTime(Invariant):
             Powered: self._powered,
             Frozen: self._freeze,
             Hears: self._hears,
+            Held: self._hold,
             Renewed: self._renewed,
             Tick: self._tick,
         }
@@ -41,6 +43,7 @@ class SelfStopInTime(Invariant):
 
     def _powered(self, fact: Powered) -> None:
         self._frozen.discard(fact.server)
+        self._held.pop(fact.server, None)
         self._restart(fact)
 
     def _freeze(self, fact: Frozen) -> None:
@@ -57,13 +60,17 @@ class SelfStopInTime(Invariant):
         else:
             self._alone_since.setdefault(fact.server, fact.at)
 
+    def _hold(self, fact: Held) -> None:
+        self._held[fact.server] = fact.at + max(0.0, fact.for_s) / SLOWEST_CLOCK
+
     def _renewed(self, fact: Renewed) -> None:
         self._proved[fact.server] = max(fact.sent_at, self._proved.get(fact.server, fact.sent_at))
 
     def _tick(self, fact: Tick) -> str | None:
         for server, since in self._alone_since.items():
             begin = max(since, self._proved.get(server, since))
-            due = begin + DEAD_MAN_S / SLOWEST_CLOCK + KILL_S
+            stops_at = max(begin + DEAD_MAN_S / SLOWEST_CLOCK, self._held.get(server, begin))
+            due = stops_at + KILL_S
             running = sorted(self._active.get(server, ()))
             if running and server not in self._frozen and fact.at > due:
                 return (
