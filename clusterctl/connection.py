@@ -58,13 +58,14 @@ class CliContext:
     no_color: bool = False
     ascii_only: bool = False
     debug: bool = False
+    fixed: Settings | None = None  # a command's own choice, instead of a context file
 
     @property
     def style(self) -> Style:
         return style_for(sys.stdout, no_color=self.no_color, ascii_only=self.ascii_only)
 
     def settings(self) -> Settings:
-        return resolve(self.choice)
+        return self.fixed or resolve(self.choice)
 
 
 @dataclass(frozen=True, slots=True)

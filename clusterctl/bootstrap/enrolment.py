@@ -8,6 +8,7 @@ Private keys never come here; a request carries public keys and proof that the j
 
 import argparse
 import asyncio
+import hmac
 import ipaddress
 import json
 import logging
@@ -17,11 +18,11 @@ import ssl
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clusterctl.bootstrap import certificates, etcd_member, tokens
+from clusterctl.bootstrap import certificates, etcd_member, renewal, tokens
 from clusterctl.bootstrap.facts import Facts, by_network, read_facts
 from clusterctl.bootstrap.first_server import open_admin, open_store
 from clusterctl.bootstrap.layout import ENROLMENT_PORT, BootstrapError, Layout
@@ -42,6 +43,7 @@ REQUEST_TIMEOUT_S = 30.0
 CONNECTION_LIMIT = 16
 STORE_MEMBER_LIMIT = 5  # more voters make each write slower and outlive no more failures
 PROMOTE_INTERVAL_S = 0.2
+FILES_LOOK_S = 2.0
 
 log = logging.getLogger("enrolment")
 
@@ -58,6 +60,20 @@ class EnrolRequest(BaseModel):
     addresses: tuple[str, ...] = Field(min_length=1, max_length=16)
     requests: dict[str, str]
     has_store_data: bool = False
+
+
+class RenewRequest(BaseModel):
+    """What a server asks for whose certificates end; `admin` is its present one of that name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ask: str
+    server: Name
+    requests: dict[str, str]
+    admin: str | None = Field(default=None, max_length=16_384)
+    at: float
+    nonce: str = Field(max_length=64)
+    signature: str = Field(max_length=400)
 
 
 class ServerRecord(Record):
@@ -100,12 +116,15 @@ class Enrolment:
         self._keys = Keys(facts.cluster)
         self._one_at_a_time = asyncio.Lock()
         self.joining = asyncio.Event()
+        self.replaced = asyncio.Event()  # behind the endpoints is another, restored store
 
     async def answer(self, ask: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request; refusals are answers too, with an `error`."""
         try:
             if ask.get("ask") == "ca":
                 return {"ca": self._authority.pem.decode()}
+            if ask.get("ask") == "renew":
+                return await self._renew(ask)
             request = EnrolRequest.model_validate(ask)
             async with self._one_at_a_time:
                 return await self._enrol(request)
@@ -119,6 +138,8 @@ class Enrolment:
             return {"error": str(error)}
         except StoreError as error:
             log.warning("the store refused: %s", error)
+            if getattr(self._store, "is_replaced", False):
+                self.replaced.set()
             return {"error": f"the cluster's store does not answer ({error})", "retry": True}
 
     async def _enrol(self, request: EnrolRequest) -> dict[str, Any]:
@@ -151,6 +172,38 @@ class Enrolment:
             "endpoints": endpoints,
             "initial_cluster": initial,
         }
+
+    async def _renew(self, ask: Mapping[str, Any]) -> dict[str, Any]:
+        """New certificates for a server that joined: for the keys that it has, never for others."""
+        request = RenewRequest.model_validate(ask)
+        wanted = {
+            name: certificates.request_key(text.encode()) for name, text in request.requests.items()
+        }
+        if not {"server", "agent"} <= set(wanted) <= {"server", "agent", "admin"}:
+            raise BootstrapError("requests for server, agent and optionally admin are needed")
+        renewal.verify_request(wanted["agent"], ask, time.time())
+        found = await self._store.get(self._keys.token(f"server-{request.server}"))
+        known = ServerRecord.from_bytes(found.value) if found else None
+        digest = certificates.public_key_digest(wanted["agent"])
+        if known is None or not hmac.compare_digest(known.key_digest, digest):
+            raise BootstrapError(
+                f"no server {request.server} joined with this key: join it again with a token"
+            )
+        renewal.require_living_authority(self._authority)
+        user = certificates.agent_user(request.server)
+        signed = {
+            "server": certificates.sign_server(
+                self._authority, wanted["server"], request.server, known.addresses
+            ),
+            "agent": certificates.sign_client(self._authority, wanted["agent"], user),
+        }
+        if "admin" in wanted:
+            renewal.require_former_admin(self._authority, wanted["admin"], request.admin)
+            signed["admin"] = certificates.sign_client(
+                self._authority, wanted["admin"], certificates.ADMIN_USER
+            )
+        log.info("certificates of %s renewed", request.server)
+        return {"certificates": {name: pem.decode() for name, pem in signed.items()}}
 
     async def _admit(self, request: EnrolRequest, digest: str) -> tokens.StoredToken:
         """Check the token and bind it, and the server's name, to the joiner's key: atomically."""
@@ -244,6 +297,7 @@ class Enrolment:
     async def promote_learners(self) -> None:
         """For ever: give members that joined and caught up their vote."""
         while True:
+            await self._notice_replaced()
             try:
                 learners = [each for each in await self._admin.members() if each.learner]
                 for learner in learners:
@@ -261,6 +315,14 @@ class Enrolment:
                 await asyncio.wait_for(self._wait_for_joiner(idle_s), idle_s)
             except TimeoutError:
                 continue
+
+    async def _notice_replaced(self) -> None:
+        """Without a joiner nobody else would find out that the store is another one."""
+        try:
+            await self._store.get(self._keys.head)
+        except StoreError:
+            if getattr(self._store, "is_replaced", False):
+                self.replaced.set()
 
     async def _wait_for_joiner(self, idle_s: float) -> None:
         if self.joining.is_set():
@@ -319,11 +381,31 @@ async def run(layout: Layout) -> None:
     log.info("enrolment for cluster %s on port %d", facts.cluster, ENROLMENT_PORT)
     try:
         async with server:
-            await stop.wait()
+            waits = [asyncio.create_task(e.wait()) for e in (stop, enrolment.replaced)]
+            waits.append(asyncio.create_task(_until_files_change(layout)))
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+        if not stop.is_set():
+            raise BootstrapError("store or certificates are others now; begin anew with them")
     finally:
         promoting.cancel()
         await store.close()
         await admin.close()
+
+
+async def _until_files_change(layout: Layout) -> Literal[True]:
+    """Certificates and keys were read at the start: after a renewal a new process is needed."""
+    paths = [layout.certificate(name) for name in ("server", "admin")] + [layout.cluster_key]
+
+    def state() -> list[int]:
+        return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
+
+    begun = state()
+    while True:
+        await asyncio.sleep(FILES_LOOK_S)
+        if state() != begun:
+            return True
 
 
 def main() -> int:

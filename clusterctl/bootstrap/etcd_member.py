@@ -52,9 +52,12 @@ def member_config(
     server: str,
     addresses: tuple[str, ...],
     initial: Mapping[str, str] | None,
+    *,
+    token: str | None = None,
 ) -> str:
     """Text of etcd.yaml (JSON is YAML). `initial` maps member names to peer URLs of the cluster to
-    join; None begins a new cluster. The first address carries peers, all serve clients."""
+    join; None begins a new cluster, whose identity follows from `token`. The first address carries
+    peers, all serve clients."""
     own = peer_url(addresses[0])
     listed = {server: own} if initial is None else {**initial, server: own}
     tls = {
@@ -75,7 +78,7 @@ def member_config(
                 "advertise-client-urls": client_url(addresses[0]),
                 "initial-cluster": ",".join(f"{name}={url}" for name, url in listed.items()),
                 "initial-cluster-state": "new" if initial is None else "existing",
-                "initial-cluster-token": facts.cluster,
+                "initial-cluster-token": token or facts.cluster,
                 "client-transport-security": tls,
                 "peer-transport-security": tls,
                 "heartbeat-interval": facts.etcd_heartbeat_ms,

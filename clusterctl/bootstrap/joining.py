@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from clusterctl.bootstrap import certificates, etcd_member
+from clusterctl.bootstrap import certificates, etcd_member, restoring
 from clusterctl.bootstrap.facts import Facts, require_local
 from clusterctl.bootstrap.first_server import Identity, context_text, open_admin, write_access
-from clusterctl.bootstrap.layout import BootstrapError, Layout, write_file
+from clusterctl.bootstrap.layout import ENROLMENT_PORT, BootstrapError, Layout, write_file
 from clusterctl.bootstrap.tokens import JoinToken
 from reconciler.adapters.etcd.admin import EtcdMember
 from reconciler.config import dump_config, load_config
@@ -28,10 +28,17 @@ BUSY_WAIT_S = 60.0
 
 
 async def join(
-    layout: Layout, token: JoinToken, server: str, addresses: Sequence[str]
+    layout: Layout,
+    token: JoinToken,
+    server: str,
+    addresses: Sequence[str],
+    *,
+    discard_store: bool = False,
 ) -> tuple[Identity, bool]:
     """Enrol and write all files; returns who this is and whether it holds a store member."""
     layout.prepare()
+    if discard_store:
+        restoring.set_aside(layout)
     require_local(addresses)
     etcd_member.require_free_ports(layout, addresses)
     if layout.key("ca").exists():
@@ -181,6 +188,21 @@ async def _ask_any(
         f"no enrolment service answers ({'; '.join(failures)}): is it running on the server that "
         "made the token, and is the network open?"
     )
+
+
+async def ask_known(
+    layout: Layout, endpoints: Sequence[str], ask: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Ask the enrolment service of the cluster that this server belongs to; it runs beside one of
+    the store's members. Raises `BootstrapError`, also for a refusal."""
+    context = ssl.create_default_context(cafile=str(layout.certificate("ca")))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    hosts = [urlsplit(endpoint).hostname or "" for endpoint in endpoints]
+    services = [f"https://{etcd_member.host(host)}:{ENROLMENT_PORT}" for host in hosts]
+    answer = await _ask_any(services, context, ask)
+    if "error" in answer:
+        raise BootstrapError(str(answer["error"]))
+    return answer
 
 
 async def _ask(

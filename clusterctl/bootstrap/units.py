@@ -54,6 +54,25 @@ def start(units: Sequence[str]) -> None:
         )
 
 
+def stop(units: Sequence[str]) -> None:
+    """Stop them and wait until they have ended. Raises `BootstrapError`."""
+    _ask("stop", units)
+
+
+def restart(units: Sequence[str]) -> None:
+    """Restart them without waiting until they are ready. Raises `BootstrapError`."""
+    _ask("restart", units, "--no-block")
+
+
+def _ask(verb: str, units: Sequence[str], *options: str) -> None:
+    done = _systemctl(verb, *options, *units)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()
+        raise BootstrapError(
+            f"systemctl {verb} {' '.join(units)}: {reason[-1] if reason else 'no reason given'}"
+        )
+
+
 def _systemctl(*arguments: str) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(

@@ -188,9 +188,21 @@ async def _token(layout: Any, wish: _Wish) -> str:
 @click.option(
     "--wait", "wait_s", type=SECONDS, default="60s", help="How long to wait for etcd's vote."
 )
+@click.option(
+    "--discard-store",
+    is_flag=True,
+    help="The store of before is lost: move this server's part of it aside.",
+)
 @output_option("text", "json")
 @_explained
-def join(token: str, server: str, addresses: tuple[str, ...], wait_s: float, output: str) -> None:
+def join(
+    token: str,
+    server: str,
+    addresses: tuple[str, ...],
+    wait_s: float,
+    discard_store: bool,
+    output: str,
+) -> None:
     """Join this server to a cluster. TOKEN is read from standard input unless given.
 
     Other users of this machine see what stands on a command line, so prefer `-`.
@@ -205,7 +217,14 @@ def join(token: str, server: str, addresses: tuple[str, ...], wait_s: float, out
     installed = units.are_installed()
     if installed:
         units.refuse_foreign_etcd()
-    identity, member = _run(joining.join(layout, tokens.decode(token), server, addresses))
+    decoded = tokens.decode(token)
+    if discard_store and installed:
+        units.stop([units.ETCD])
+    identity, member = _run(
+        joining.join(layout, decoded, server, addresses, discard_store=discard_store)
+    )
+    if discard_store and installed:
+        units.restart([units.AGENT])
     if installed:
         units.start([units.ETCD, units.AGENT] if member else [units.AGENT])
     voting = False

@@ -19,6 +19,7 @@ from clusterctl.render.style import Style
 from clusterctl.render.table import age, clean, table
 from reconciler.decide.records import OperationKind
 from reconciler.decide.server_status import ServerView, server_view
+from reconciler.decide.store_life import any_boot
 from reconciler.decide.stored import StoredRecords
 
 
@@ -130,6 +131,9 @@ def _boot_to_confirm(server: str, records: StoredRecords) -> str:
     owned = [own for own in records.groups.values() if own.owner == server and own.boot_id]
     newest = max(owned, key=lambda own: own.since_wall, default=None)
     boot_id = newest.boot_id if newest else view.boot_id
+    life = records.store_life
+    if life is not None and server in life.doubted:
+        boot_id = any_boot(life.generation)
     if not boot_id:
         text = f"refused: no boot of {server} is known, so nothing waits for this"
         raise Failure(text, ExitCode.REFUSED, look)

@@ -367,6 +367,7 @@ class ServerFacts(Record):
     `fsync_ms` and `store_ms` are the slowest of a few tries. `boot_s` is the time from power-on to
     the agent's first start. `interfaces` maps a network to the interface that carries this
     server's address. `clock_offsets` says by how many seconds another server's clock is ahead.
+    `certificates` maps a certificate's name to the time when it ends.
     """
 
     server: str
@@ -378,6 +379,7 @@ class ServerFacts(Record):
     interfaces: dict[str, str] = Field(default_factory=dict)
     clock_offsets: dict[str, float] = Field(default_factory=dict)
     realtime: bool | None = None
+    certificates: dict[str, float] = Field(default_factory=dict)
 
 
 class MonitorState(StrEnum):

@@ -48,6 +48,7 @@ class FactsLoop:
             interfaces=interfaces,
             clock_offsets={s: round(o, 3) for s, o in sorted(state.mirror.clock_offsets.items())},
             realtime=gauges.realtime(),
+            certificates=gauges.certificates(),
             at_wall=state.clock.wall(),
         )
         put = Put(state.keys.server_facts(state.me), facts.to_bytes())

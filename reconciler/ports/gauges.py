@@ -16,6 +16,10 @@ class Gauges(Protocol):
         """Whether the pulse has its real-time priority; None while there is no pulse."""
         ...
 
+    def certificates(self) -> dict[str, float]:
+        """For each certificate of this server when it ends, in seconds of wall time."""
+        ...
+
     async def interface_for(self, address: str) -> str | None:
         """The interface that carries this server's own address."""
         ...

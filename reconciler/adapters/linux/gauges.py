@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography import x509
+
 from reconciler.ports.host import HostError, Network
 
 _WRITES = 10
@@ -19,10 +21,12 @@ class LinuxGauges:
         self,
         state_directory: Path,
         boot_id_file: Path,
+        pki_directory: Path,
         network: Network,
         realtime: Callable[[], bool | None],
     ) -> None:
         self._state_directory, self._boot_id_file = state_directory, boot_id_file
+        self._pki_directory = pki_directory
         self._network, self._realtime = network, realtime
 
     async def fsync_ms(self) -> float:
@@ -38,6 +42,16 @@ class LinuxGauges:
 
     def realtime(self) -> bool | None:
         return self._realtime()
+
+    def certificates(self) -> dict[str, float]:
+        found = {}
+        for path in sorted(self._pki_directory.glob("*.crt")):
+            try:
+                parsed = x509.load_pem_x509_certificate(path.read_bytes())
+            except (OSError, ValueError):
+                continue  # `clusterctl cert status` on this server says what is wrong with it
+            found[path.stem] = parsed.not_valid_after_utc.timestamp()
+        return found
 
     async def interface_for(self, address: str) -> str | None:
         try:
