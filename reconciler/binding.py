@@ -22,6 +22,7 @@ class BoundDriver:
         self.place = place
         self._seen: Observation | None = None
         self._prepared_at: float | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._upkeep_epoch = 0
 
@@ -31,8 +32,17 @@ class BoundDriver:
         return self._seen
 
     async def prepare(self) -> None:
-        """Optional: run the checks of an activation before the permit exists, in parallel with the
-        grant. An `activate` within a second does not repeat them. Raises `ResourceError`."""
+        """Run the checks of an activation before the permit exists, while the old owner goes. An
+        `activate` within a second does not repeat them. Raises `ResourceError`."""
+        await self._end_preparation()
+        self._preparing = asyncio.create_task(
+            self._prepare(), name=f"preparation of resource {self.place.name}"
+        )
+        self._preparing.add_done_callback(_see)
+        await asyncio.shield(self._preparing)
+
+    async def _prepare(self) -> None:
+        self._prepared_at = None
         try:
             async with asyncio.timeout(self.spec.start_timeout):
                 await self.spec.prepare(self.place)
@@ -42,12 +52,19 @@ class BoundDriver:
             raise ResourceError(f"its checks took longer than {self._start_limit}") from None
         self._prepared_at = self.place.clock.now()
 
+    async def _end_preparation(self) -> None:
+        preparing, self._preparing = self._preparing, None
+        if preparing is not None:
+            await _ended(preparing)
+
     async def activate(self, permit: Permit) -> None:
         """Start, or adopt what runs at this epoch already (after a restart of the agent), and do
         its upkeep from now on. Raises `ResourceError` or `PermitExpired`."""
         permit.check()
         try:
             async with asyncio.timeout(self.spec.start_timeout):
+                if self._preparing is not None:
+                    await asyncio.wait({self._preparing})
                 if not self._is_prepared() and not await self._is_active():
                     await self.spec.prepare(self.place)
                 self._prepared_at = None
@@ -90,6 +107,7 @@ class BoundDriver:
 
     async def close(self) -> None:
         """End the upkeep; what runs goes on. Call when the agent ends or the group leaves."""
+        await self._end_preparation()
         upkeep, self._upkeep = self._upkeep, None
         if upkeep is not None:
             await _ended(upkeep)
@@ -134,6 +152,12 @@ class BoundDriver:
             )
 
 
+def _see(task: "asyncio.Task[None]") -> None:
+    """Its failure is known, also when nobody waits for it any more."""
+    if not task.cancelled():
+        task.exception()
+
+
 async def _ended(task: "asyncio.Future[None]") -> None:
     """Cancel and wait, without taking a cancellation of the caller for the task's own."""
     task.cancel()
@@ -156,6 +180,9 @@ class LeftoverDriver:
         if self._name not in found:
             return Observation(ResourceState.INACTIVE)
         return Observation(ResourceState.ACTIVE, "its settings are not known", found[self._name])
+
+    async def prepare(self) -> None:
+        """Nothing is ever started."""
 
     async def activate(self, permit: Permit) -> None:  # noqa: ARG002 - nothing is ever started
         raise ResourceError("its settings are not known", retry=False)

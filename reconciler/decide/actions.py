@@ -128,7 +128,8 @@ class LocalWant:
 class Decision:
     """`writes` go into one transaction that also compares the coordinator key; `own_writes` each
     into one of their own. `take_coordinator` puts that key in the same transaction. `after_commit`
-    effects happen only once `writes` are stored."""
+    effects happen only once `writes` are stored. `prepare`: groups that may come here next, and why
+    (`preparation`)."""
 
     writes: tuple[Write, ...] = ()
     take_coordinator: bool = False
@@ -136,5 +137,6 @@ class Decision:
     effects: tuple[Effect, ...] = ()
     after_commit: tuple[Effect, ...] = ()
     local: Mapping[str, LocalWant] = field(default_factory=dict)
+    prepare: Mapping[str, str] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
     wake_at: float | None = None

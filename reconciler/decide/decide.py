@@ -37,6 +37,7 @@ from reconciler.decide.ownership import (
     unreadable_case,
 )
 from reconciler.decide.placement import owners
+from reconciler.decide.preparation import groups_to_prepare
 from reconciler.decide.records import FenceIntent, FenceRecord, Ownership, Phase, Verdict
 from reconciler.decide.snapshot import Snapshot, Stored
 from reconciler.decide.store_leader import better_leader, members_known
@@ -60,6 +61,7 @@ def decide(snapshot: Snapshot) -> Decision:
         own_writes=local.releases,
         effects=fencing.effects + local.effects,
         local=local.wants,
+        prepare=groups_to_prepare(snapshot),
         wake_at=_earliest(snapshot, fencing.wake_at),
     )
     if mine is Role.NONE:

@@ -45,6 +45,7 @@ class LocalLoop:
         self._state, self._set_wants = state, set_wants
         self._wake = state.new_wake()
         self._refused_at = float("-inf")
+        self.prepare: Callable[[Mapping[str, str]], None] = lambda _: None
 
     async def run(self) -> None:
         while True:
@@ -54,6 +55,7 @@ class LocalLoop:
                 decision = decide(snapshot)
                 self._hold(must_hold(snapshot), snapshot.peers.holds)
                 self._set_wants(decision.local)
+                self.prepare(decision.prepare)
                 for effect in decision.effects:
                     if isinstance(effect, ResetSelf):
                         await self._reset(effect.reason)

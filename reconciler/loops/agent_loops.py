@@ -9,6 +9,7 @@ from reconciler.loops.act import CoordinationLoop, LocalLoop
 from reconciler.loops.fence import FenceLoop, Prober
 from reconciler.loops.group_runner import GroupRunner, MakeDriver
 from reconciler.loops.monitors import MonitorLoop, TakeSample
+from reconciler.loops.preparation import Preparation
 from reconciler.loops.recovery_script import RunScript, no_scripts
 from reconciler.loops.session import AnswerLoop, SessionLoop
 from reconciler.loops.standby import StandbyLoop
@@ -40,7 +41,7 @@ class AgentLoops:
         run_script: RunScript = no_scripts,
     ) -> None:
         self.state = state
-        self._make_driver, self._read_resource = make_driver, read_resource
+        self._read_resource = read_resource
         self._specs, self._on_specs = specs, on_specs
         self.runners: dict[str, GroupRunner] = {}
         self.adopted = asyncio.Event()
@@ -50,6 +51,8 @@ class AgentLoops:
         self._coordination = CoordinationLoop(state, self.fences.start)
         self._session = SessionLoop(state, version)
         self._answer = AnswerLoop(state)
+        self._preparation = Preparation(state, make_driver)
+        self._local.prepare = self._preparation.begin
         self._status = StatusLoop(state, lambda: self.runners, self.fences, version)
         self._standby = StandbyLoop(state, run_script)
         self._monitors = MonitorLoop(
@@ -79,6 +82,7 @@ class AgentLoops:
                 ):
                     tasks.create_task(loop)
         finally:
+            self._preparation.close()
             for runner in self.runners.values():
                 await runner.close()
 
@@ -106,7 +110,7 @@ class AgentLoops:
     def _add_runner(
         self, group: str, adopted: Mapping[str, Resource] | None = None, epoch: int = 0
     ) -> GroupRunner:
-        runner = GroupRunner(group, self.state, self._make_driver, adopted, epoch)
+        runner = GroupRunner(group, self.state, self._preparation.driver, adopted, epoch)
         self.runners[group] = runner
         if self._runner_tasks is not None:
             self._runner_tasks.create_task(runner.run())

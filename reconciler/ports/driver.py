@@ -62,6 +62,11 @@ class Driver(Protocol):
         """Changes nothing."""
         ...
 
+    async def prepare(self) -> None:
+        """Check and make ready what an activation within the next second need not do then. Starts
+        nothing. Raises `ResourceError` when the activation could not succeed now."""
+        ...
+
     async def activate(self, permit: Permit) -> None:
         """Returns when the resource serves; raises `ResourceError` or `PermitExpired`."""
         ...

@@ -33,6 +33,9 @@ class GatedDriver:
         state = ResourceState.ACTIVE if self.is_active else ResourceState.INACTIVE
         return Observation(state)
 
+    async def prepare(self) -> None:
+        """Nothing to check."""
+
     async def activate(self, permit: Permit) -> None:
         self.is_starting = True
         await self.gate.wait()

@@ -139,3 +139,34 @@ def test_a_resource_without_a_type_has_no_driver(driver: BoundDriver) -> None:
     plain = Resource(metadata=IP.metadata, spec=ResourceSpec(group="web", type="unheard-of"))
     with pytest.raises(TypeError, match="unheard-of"):
         bind(plain, driver.place)
+
+
+async def test_an_activation_takes_the_result_of_a_preparation_under_way(
+    driver: BoundDriver, host: MemoryHost, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes, answer = [], asyncio.Event()
+
+    async def probe(address: str, interface: str, window_s: float = 0.03) -> None:
+        probes.append(address)
+        await answer.wait()
+
+    monkeypatch.setattr(host.network, "probe", probe)
+    preparing = asyncio.create_task(driver.prepare())
+    activating = asyncio.create_task(driver.activate(permit()))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    answer.set()
+    await asyncio.gather(preparing, activating)
+    assert probes == ["10.77.2.100"]
+
+
+async def test_a_failed_preparation_is_repeated_by_the_activation(
+    driver: BoundDriver, wire: Wire
+) -> None:
+    other = MemoryHost(wire, "02:00:00:00:00:02").network
+    other.held += (await _held_elsewhere(),)
+    with pytest.raises(ResourceError, match="in use"):
+        await driver.prepare()
+    other.held.pop()
+    await driver.activate(permit())
+    assert (await driver.observe()).state is ResourceState.ACTIVE

@@ -35,6 +35,11 @@ class SimDriver:
         state = ResourceState.INACTIVE if running is None else ResourceState.ACTIVE
         return Observation(state, epoch=running.epoch if running else None)
 
+    async def prepare(self) -> None:
+        await self._take_time()
+        if self._world.hosts[self._server].failing_starts:
+            raise ResourceError("simulated failure of the preparation")
+
     async def activate(self, permit: Permit) -> None:
         host, rng = self._world.hosts[self._server], self._world.rng
         running = self._running
