@@ -7,7 +7,7 @@ any reachable server still hears it; a server named in the fence slot decides no
 from enum import StrEnum
 
 from reconciler.decide.hearing import PeerView
-from reconciler.decide.records import FenceRecord, Session
+from reconciler.decide.records import OLDEST_SCHEMA, SCHEMA, FenceRecord, Session
 from reconciler.decide.snapshot import Snapshot, Stored
 
 # A slot is over for everybody else only after this much longer than for its executor.
@@ -55,6 +55,12 @@ def session_of(snapshot: Snapshot, server: str) -> Stored[Session] | None:
     if session is None or proven_off(snapshot, server, session.record.boot_id):
         return None
     return session
+
+
+def common_schema(snapshot: Snapshot) -> int:
+    """The newest schema that every agent in session reads: what is stored now is of this one."""
+    read = [stored.record.reads_schema for stored in snapshot.sessions.values()]
+    return max(OLDEST_SCHEMA, min([SCHEMA, *read]))
 
 
 def can_judge(snapshot: Snapshot) -> bool:

@@ -10,6 +10,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = 1
+OLDEST_SCHEMA = max(1, SCHEMA - 1)
+"""Agents read this one too, and write nothing newer than the oldest agent in session reads."""
 
 
 class Record(BaseModel):
@@ -35,7 +37,8 @@ class Session(Record):
     time-out W of the hardware watchdog that is armed since some time of this boot and stays so
     (0: none), `dead_man_s` the longest deadline D that the pulse holds or is about to hold
     (0: an agent that does not say). The record is written again, with the same incarnation, before
-    either becomes longer.
+    either becomes longer. `reads_schema` is the newest schema of records that this agent reads; the
+    record itself is always of the oldest one.
     """
 
     server: str
@@ -47,6 +50,7 @@ class Session(Record):
     started_wall: float = 0.0
     watchdog_s: float = 0.0
     dead_man_s: float = 0.0
+    reads_schema: int = 1
 
 
 class StoreLife(Record):

@@ -17,7 +17,8 @@ from reconciler.decide.actions import (
 )
 from reconciler.decide.decide import decide
 from reconciler.decide.expiry import must_hold
-from reconciler.decide.records import Coordinator
+from reconciler.decide.membership import common_schema
+from reconciler.decide.records import OLDEST_SCHEMA, Coordinator
 from reconciler.decide.snapshot import Snapshot
 from reconciler.loops.state import AgentState
 from reconciler.ports.machine import ResetRefused
@@ -112,7 +113,7 @@ class CoordinationLoop:
         """True if everything was stored; else the caller pauses before it decides again."""
         ok = True
         transactions: list[tuple[Transaction, tuple[Reason, ...], tuple[Effect, ...]]] = [
-            (self._own(write), _reasons((write,)), ()) for write in decision.own_writes
+            (self._own(snapshot, write), _reasons((write,)), ()) for write in decision.own_writes
         ]
         if decision.writes or decision.take_coordinator:
             reasons = decision.reasons + _reasons(decision.writes)
@@ -126,9 +127,9 @@ class CoordinationLoop:
             self._start_effects(after)
         return ok
 
-    def _own(self, write: Write) -> Transaction:
+    def _own(self, snapshot: Snapshot, write: Write) -> Transaction:
         compares = (Unchanged(write.key, write.expected), *_depends(write))
-        operation = self._operation(write)
+        operation = self._operation(snapshot, write)
         return Transaction(compares, (operation,), _guard((operation,)))
 
     def _shared(self, snapshot: Snapshot, decision: Decision) -> Transaction:
@@ -146,22 +147,28 @@ class CoordinationLoop:
         operations: list[Put | Delete] = []
         if decision.take_coordinator and own is not None:
             record = Coordinator(
-                nonce=self._state.nonce(), server=snapshot.me, incarnation=own.incarnation
+                schema=OLDEST_SCHEMA,
+                nonce=self._state.nonce(),
+                server=snapshot.me,
+                incarnation=own.incarnation,
             )
             operations.append(Put(keys.coordinator, record.to_bytes(), own.lease))
         for write in decision.writes:
             compares[write.key] = write.expected
             compares.update({c.key: c.mod_revision for c in _depends(write)})
-            operations.append(self._operation(write))
+            operations.append(self._operation(snapshot, write))
         unchanged = tuple(Unchanged(key, revision) for key, revision in sorted(compares.items()))
         return Transaction(unchanged, tuple(operations), _guard(operations))
 
-    def _operation(self, write: Write) -> Put | Delete:
+    def _operation(self, snapshot: Snapshot, write: Write) -> Put | Delete:
         if write.record is None:
             return Delete(write.key)
         # Never the nonce of the record that this one was made from: another coordinator makes the
         # same bytes of it, and its write would be taken for ours, with all that belongs to ours.
-        record = write.record.model_copy(update={"nonce": self._state.nonce()})
+        schema = common_schema(snapshot)
+        record = write.record.model_copy(
+            update={"nonce": self._state.nonce(), "schema_number": schema}
+        )
         return Put(write.key, record.to_bytes())
 
     async def _commit(

@@ -7,7 +7,7 @@ ownership records unchanged: whoever still owns after it, owned all the time.
 from dataclasses import replace
 
 from reconciler.decide.membership import named_in_slot, proven_off
-from reconciler.decide.records import Answer, Session
+from reconciler.decide.records import OLDEST_SCHEMA, SCHEMA, Answer, Session
 from reconciler.decide.snapshot import KnownStore, OwnSession, Snapshot, Stored
 from reconciler.decide.store_life import doubt, generation, left_from_before
 from reconciler.loops.state import AgentState
@@ -69,6 +69,8 @@ class SessionLoop:
         incarnation = state.nonce()
         facts = _facts(snapshot)
         record = Session(
+            schema=OLDEST_SCHEMA,
+            reads_schema=SCHEMA,
             nonce=incarnation,
             server=state.me,
             boot_id=state.boot_id,
@@ -245,6 +247,7 @@ class AnswerLoop:
             self._answered = nonce
             return
         record = Answer(
+            schema=OLDEST_SCHEMA,
             nonce=nonce,
             server=state.me,
             boot_id=state.boot_id,
