@@ -7,7 +7,7 @@ comes of it never takes away a proof; a report that anything contradicts is none
 from reconciler.decide.actions import Effect, ExecuteFence, Reason, Write
 from reconciler.decide.hearing import PeersView
 from reconciler.decide.keys import Keys
-from reconciler.decide.membership import named_in_slot, session_proven
+from reconciler.decide.membership import named_in_slot, session_proven, slot_open
 from reconciler.decide.records import FenceIntent, FenceOutcome, FenceRecord
 from reconciler.decide.snapshot import LocalFence, Snapshot
 
@@ -97,9 +97,33 @@ def _closed(
     return Write(keys.fence_slot, record, slot.mod_revision if slot else 0, reason)
 
 
+def abandoned(snapshot: Snapshot, keys: Keys) -> tuple[Write, ...]:
+    """Close an intent whose time is over and of which nobody told the end: its executor is gone.
+    Else it would be shown for ever as a fence in progress."""
+    slot = snapshot.fence_slot
+    if slot is None or slot.record.closed or slot_open(snapshot):
+        return ()
+    intent = slot.record
+    reason = Reason.of(
+        "fence_abandoned",
+        server=intent.victim,
+        executor=intent.executor,
+        attempt=intent.attempt,
+    )
+    return (_closed(snapshot, keys, intent, reason),)
+
+
 def plain_guid(text: str) -> str:
     """Devices and people write the same GUID with and without dashes."""
     return "".join(c for c in text.lower() if c.isalnum())
+
+
+def ends_all(boot_id: str | None, covers: tuple[str, ...], newest: str | None) -> bool:
+    """Whether a device that ended this boot (None: the power itself) ended all that are covered.
+    Of several, only the session's boot is known to be the newest; the others are over with it."""
+    if boot_id is None:
+        return True
+    return boot_id in covers and (len(covers) == 1 or boot_id == newest)
 
 
 def judge_power_off(

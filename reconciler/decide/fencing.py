@@ -16,7 +16,7 @@ from reconciler.decide.actions import (
     Write,
 )
 from reconciler.decide.draining import is_leaving
-from reconciler.decide.fence_execution import execution
+from reconciler.decide.fence_execution import abandoned, execution
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
     Role,
@@ -208,9 +208,11 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> F
     if results:  # the slot is being freed in this very decision; the next one may open it again
         return FencingPlan(tuple(challenges), None, results, effects, (), tuple(wake))
     intent, blocked, retries = _choose_intent(snapshot, keys, victims)
+    over = abandoned(snapshot, keys) if intent is None and role is Role.COORDINATOR else ()
     return FencingPlan(
         challenges=tuple(challenges),
         intent=intent,
+        results=over,
         effects=effects,
         blocked=tuple(blocked),
         wake_at=tuple(wake + retries),

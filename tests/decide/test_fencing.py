@@ -432,3 +432,15 @@ def test_an_executor_whose_session_is_not_proven_powers_nobody_off() -> None:
     assert own is not None
     scene.own_session = replace(own, valid_until=NOW)
     assert not any(isinstance(e, ExecuteFence) for e in scene.decide().effects)
+
+
+def test_an_intent_whose_executor_is_gone_is_closed_when_its_time_is_over() -> None:
+    """Else it is shown for ever as a fence in progress: found by a power loss of all."""
+    scene = Scene().slot("n3", "n2", executor_incarnation=agent("n2", 0), age=13)
+    write = next(w for w in scene.decide().writes if w.key == KEYS.fence_slot)
+    assert write.record.closed
+    assert scene.fence_slot is not None
+    assert write.expected == scene.fence_slot.mod_revision
+    assert write.reason is not None
+    assert write.reason.name == "fence_abandoned"
+    assert not [w for w in scene.slot("n3", age=12).decide().writes if w.key == KEYS.fence_slot]

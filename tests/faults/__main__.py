@@ -9,6 +9,7 @@ with --evidence a copy of the report, its picture and a condensed history go to 
 """
 
 import argparse
+import os
 import shutil
 import signal
 import subprocess
@@ -67,28 +68,30 @@ def _end(number: int, frame: object) -> None:
 def run(
     directory: Path, servers: int, seed: int, seconds: float, kinds: Sequence[Kind]
 ) -> list[Line]:
-    """Rounds until the time is over or something is broken; returns the history. The logs of the
-    servers are kept in `directory`/logs after a violation."""
+    """Rounds until the time is over or nothing helps any more; returns the history. The logs of
+    the servers are kept in `directory` after a violation."""
     campaign = Campaign.start(directory / "lab", servers, all_kinds(), say)
     broken = True
     try:
         campaign.prepare()
         deadline = time.monotonic() + seconds
+        known: set[str] = set()
         for planned in rounds(seed, kinds, servers):
             well = campaign.run_round(planned)
-            violations = campaign.violations()
-            for text in violations:
-                say(f"VIOLATION {text}")
-            if violations or not well or time.monotonic() > deadline:
-                broken = bool(violations)
+            for text in campaign.violations():
+                if text not in known:
+                    say(f"VIOLATION {text}")
+                known.add(text)
+            if time.monotonic() > deadline or not (well or campaign.repaired()):
                 break
+        broken = bool(known)
         return list(campaign.cluster.whole_history())
     finally:
         keep_history(campaign, directory)
         if broken:
             keep_states(campaign, directory)
         campaign.close()
-        campaign.cluster.down(keep=directory / "logs" if broken else None)
+        campaign.cluster.down(keep=directory / f"logs-{os.getpid()}" if broken else None)
 
 
 def keep_history(campaign: Campaign, directory: Path) -> None:

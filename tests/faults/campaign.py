@@ -111,6 +111,11 @@ class Campaign:
         self._collect()
         return not what
 
+    def repaired(self) -> bool:
+        """After a round that did not end well: whether the lab can be used on."""
+        self.bed.heal_everything()
+        return not self._wait_whole(2 * PATIENCE_S)
+
     def _do(self, planned: Round) -> None:
         """The round's steps in order of time; a step that is late does not shorten what follows."""
         steps: list[_Step] = []
@@ -208,8 +213,7 @@ class Campaign:
             group = phases.get(name, {"phase": "unknown", "reasons": []})
             if group["phase"] != "online":
                 found.append(f"group {name} is {group['phase']}: {'; '.join(group['reasons'])}")
-            beats = self.cluster.history(name)
-            if not beats or beats[-1].t < time.monotonic() - BEAT_FRESH_S:
+            if self._last_beat(name) < time.monotonic() - BEAT_FRESH_S:
                 found.append(f"the witness of {name} is silent")
         found += [
             f"etcd of {each['server']} does not answer"
@@ -217,6 +221,10 @@ class Campaign:
             if not each["reachable"]
         ]
         return ", ".join(found)
+
+    def _last_beat(self, group: str) -> float:
+        lines = reversed(self.cluster.whole_history())
+        return next((line.t for line in lines if line.epoch and line.group == group), 0.0)
 
     def _watch_files(self) -> None:
         for server in self.cluster.servers:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import stat
 import sys
@@ -450,3 +451,20 @@ def _holds_lock(tmp_path: Path) -> bool:
 
 def _locks() -> list[str]:
     return Path("/proc/locks").read_text().splitlines()
+
+
+async def test_without_descriptors_the_names_are_unknown_and_not_none(
+    runners: LinuxRunners, mark: str
+) -> None:
+    """An agent ended by this, when it only wanted to tell the pulse what runs."""
+    await runners.start("web", workload(mark, "sleep", "1000"), permit(3))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(HostError, match="not readable"):
+            runners.names()
+        with pytest.raises(HostError):
+            runners.recorded()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert runners.names() == ("web",)

@@ -46,7 +46,12 @@ class LinuxRunners:
         self._nursery.close()
 
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted(path.parent.name for path in self._root.glob(f"*/{records.RECORD}")))
+        """Names of all that is recorded; raises `HostError` when that can not be read now."""
+        try:
+            paths = list(self._root.glob(f"*/{records.RECORD}"))
+        except OSError as error:  # out of descriptors
+            raise HostError(f"the records of runners are not readable: {error}") from error
+        return tuple(sorted(path.parent.name for path in paths))
 
     def recorded(self) -> tuple[records.Record, ...]:
         """What is recorded of every workload; an exited one may have left processes behind."""

@@ -28,6 +28,12 @@ EVENTS: tuple[EventType, ...] = (
         "Read the detail. If the server is surely off: `clusterctl fence confirm SERVER`.",
     ),
     warning(
+        "fence_abandoned",
+        "server executor attempt",
+        "The executor of a fence never told its end, and its time is over; it counts as not tried.",
+        "Nothing, if the executor died, too.",
+    ),
+    warning(
         "fence_confirmed_by_person",
         "server who",
         "A person swore that the server is off; its groups may move.",
