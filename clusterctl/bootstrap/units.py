@@ -12,6 +12,7 @@ from clusterctl.bootstrap.layout import BootstrapError
 ETCD = "clusterctl-etcd.service"
 AGENT = "clusterctl-agent.service"
 ENROLMENT = "clusterctl-enrolment.service"
+DRAIN = "clusterctl-drain.service"
 FOREIGN_ETCD = "etcd.service"
 
 SYSTEMD_RUNS = Path("/run/systemd/system")

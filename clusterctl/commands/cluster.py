@@ -110,7 +110,7 @@ def init(
         _say_waiting(layout.configuration, installed)
     _run(first_server.secure_first_server(layout, facts, identity, wait_s))
     if installed:
-        units.start([units.AGENT, units.ENROLMENT])
+        units.start([units.AGENT, units.ENROLMENT, units.DRAIN])
     _report(
         output,
         {"cluster": name, "server": server, "addresses": list(identity.addresses)},
@@ -226,7 +226,7 @@ def join(
     if discard_store and installed:
         units.restart([units.AGENT])
     if installed:
-        units.start([units.ETCD, units.AGENT] if member else [units.AGENT])
+        units.start([*([units.ETCD] if member else []), units.AGENT, units.DRAIN])
     voting = False
     if member and wait_s > 0:
         if output == "text":

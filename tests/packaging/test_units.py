@@ -87,7 +87,7 @@ def test_without_systemd_or_units_nothing_is_started(
 
 def test_units_that_are_started_are_packaged() -> None:
     packaged = {path.name for path in UNITS.glob("*.service")}
-    assert {units.ETCD, units.AGENT, units.ENROLMENT} == packaged
+    assert {units.ETCD, units.AGENT, units.ENROLMENT, units.DRAIN} == packaged
     for path in UNITS.glob("*.service"):
         assert re.search(r"^ConditionPathExists=/etc/clusterctl/", path.read_text(), re.MULTILINE)
 
@@ -96,6 +96,19 @@ def test_services_outlive_the_agents_unit() -> None:
     text = (UNITS / units.AGENT).read_text()
     for line in ("KillMode=process", "OOMPolicy=continue", "TasksMax=infinity", "Restart=always"):
         assert f"\n{line}\n" in text
+
+
+def test_a_shutdown_drains_before_anything_that_it_needs_is_stopped() -> None:
+    text = (UNITS / units.DRAIN).read_text()
+    (after,) = re.findall(r"^After=(.*)$", text, re.MULTILINE)
+    assert {units.AGENT, units.ETCD, "network-online.target"} <= set(after.split())
+    assert "RemainAfterExit=yes" in text
+    assert "PartOf=" not in text  # a restart of the agent is no shutdown
+    assert "is-system-running" in text
+    # systemd waits longer than the command does
+    (limit,) = re.findall(r"^TimeoutStopSec=(\d+)s$", text, re.MULTILINE)
+    (patience,) = re.findall(r"--timeout (\d+)s\'$", text, re.MULTILINE)
+    assert int(limit) > int(patience)
 
 
 @pytest.mark.parametrize("abstract", [False, True])

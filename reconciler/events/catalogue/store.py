@@ -48,6 +48,12 @@ EVENTS: tuple[EventType, ...] = (
         "A record in the store could not be understood; it is not taken for absent.",
         "Look whether all servers run versions that understand each other.",
     ),
+    warning(
+        "session_not_ended",
+        "error",
+        "The session could not be ended at this server's shutdown; it runs out by itself.",
+        "Nothing.",
+    ),
     error(
         "store_doubted",
         "reason",
