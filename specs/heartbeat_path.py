@@ -51,6 +51,13 @@ class HeartbeatPathSpec(Model):
         description="Time between two heartbeats on this path, if longer than `heartbeatInterval`.",
         json_schema_extra=impact("none", example="200ms", default_text="heartbeatInterval"),
     )
+    mailbox: Annotated[Duration, Field(ge=0.2, le=60)] | None = Field(
+        default=None,
+        description="Of a disk: makes it a mailbox for poison pills (fence type poison-pill), too. "
+        "A server with an armed watchdog that could not read its own for so long is ended by it: "
+        "the disk becomes a part that every such server needs.",
+        json_schema_extra=impact("none", example="2s", default_text="no mailbox"),
+    )
     speed: Literal[9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600] = Field(
         default=115200,
         description="Of a serial line, in baud.",

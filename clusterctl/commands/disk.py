@@ -41,7 +41,7 @@ def command() -> None:
 def prepare(cli: CliContext, device: str, said: str | None) -> ExitCode:
     """Make DEVICE (on this server) a heartbeat disk of the cluster.
 
-    Do it once, on one server. It uses the first 516 KiB. A device that holds anything else is
+    Do it once, on one server. It uses the first 772 KiB. A device that holds anything else is
     refused unless its name is repeated with --erase.
     """
     cluster = cli.settings().cluster

@@ -43,7 +43,8 @@ class PeersView:
     `dead_man_s` is the deadline D that the pulse holds, `proven_at` the send time of the newest
     renewal that it knows of (it outlives the agent), `watchdog_s` the time-out of the hardware
     watchdog that it feeds; 0 while none is armed. `holds`: it knows that something may run here
-    that must not outlive D, and stops feeding then. `stretch` is the newest `agent hold` that it
+    that must not outlive D, and stops feeding then.
+    `condemned`: it found a poison pill for this boot. `stretch` is the newest `agent hold` that it
     was told, `stretched_until` its end."""
 
     taken_at: float
@@ -55,5 +56,6 @@ class PeersView:
     proven_at: float | None = None
     watchdog_s: float = 0.0
     holds: bool = False
+    condemned: bool = False
     stretch: str = ""
     stretched_until: float = 0.0

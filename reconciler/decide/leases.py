@@ -10,6 +10,7 @@ from reconciler.decide.actions import Effect, LocalWant, Reason, ResetSelf, Want
 from reconciler.decide.expiry import STOP, broken_terms
 from reconciler.decide.holding import plan_own_hold
 from reconciler.decide.keys import Keys
+from reconciler.decide.machine_actions import plan_machine
 from reconciler.decide.membership import (
     hears_majority,
     named_in_slot,
@@ -51,6 +52,8 @@ def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
         return "this server stood still; its session must be proven again"
     if not snapshot.peers.pulse_alive:
         return "the pulse is not running"
+    if snapshot.peers.condemned:
+        return "a poison pill ended this boot"
     mine = snapshot.sessions.get(snapshot.me)
     if mine is not None and mine.record.watchdog_s and not snapshot.peers.watchdog_s:
         return "the watchdog that others rely on is not armed"
@@ -103,9 +106,12 @@ def plan_local(snapshot: Snapshot, keys: Keys) -> LocalPlan:
         release = _release(snapshot, keys, group, want, local)
         if release is not None:
             releases.append(release)
+    effects.extend(plan_machine(snapshot))
     held, stretched = plan_own_hold(snapshot, keys)
     releases.extend(held)
     effects.extend(stretched)
+    if snapshot.peers.condemned:
+        effects.append(ResetSelf("a poison pill ended this boot"))
     running = any(g.phase is not Phase.OFFLINE for g in snapshot.local_groups.values())
     if proven_off(snapshot, snapshot.me, snapshot.boot_id) and not running:
         # Only a new boot can come back: the others rightly believe that this one is over.

@@ -17,7 +17,7 @@ from reconciler.decide.actions import (
     PrepareFence,
     ProbeAddresses,
 )
-from reconciler.decide.fence_execution import judge_power_off, plain_guid
+from reconciler.decide.fence_execution import ends_all, judge_power_off, plain_guid
 from reconciler.decide.records import FenceOutcome, FencingTest
 from reconciler.decide.snapshot import LocalFence, LocalProbe, StoreMember
 from reconciler.loops.state import AgentState
@@ -145,6 +145,10 @@ class FenceLoop:
         except FenceError as error:
             return FenceOutcome.FAILED, str(error), None
         confirmed_at = state.clock.now()
+        session = state.mirror.maps["sessions"].get(intent.victim)
+        if not ends_all(report.boot_id, intent.covers, session.record.boot_id if session else None):
+            text = f"boot {report.boot_id} was ended, which is not the one that counts"
+            return FenceOutcome.FAILED, text, report.guid
         probe = LocalProbe()
         if report.after is PowerState.OFF:
             probe = await self._probe(effect.probe_addresses)

@@ -28,12 +28,14 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class PowerOffReport:
-    """What the device said: state before, state read after the command, its system GUID."""
+    """What the device said: state before, state read after the command, its system GUID. A device
+    that ends a boot rather than the power says which `boot_id` it ended."""
 
     before: PowerState
     after: PowerState
     guid: str | None
     duration_ms: float
+    boot_id: str | None = None
 
 
 class FenceDevice(Protocol):

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 
 from reconciler.pulse.disk_layout import BLOCK, SLOT, owner_of, pack, slot_offset, unpack
+from reconciler.pulse.mailbox import Mailbox
 from reconciler.pulse.settings import DiskSettings
 
 _QUEUE = 4096
@@ -30,6 +31,11 @@ class DiskPath:
         self.name, self.settings = name, settings
         self.errors: Counter[str] = Counter()
         self.problem = ""
+        self.mailbox = (
+            Mailbox(settings.server, settings.slot, settings.patience)
+            if settings.patience > 0
+            else None
+        )
         self._cluster = cluster
         self._outgoing: dict[str, bytes] = {}
         self._arrived: deque[tuple[bytes, float]] = deque(maxlen=_QUEUE)
@@ -112,6 +118,8 @@ class DiskPath:
                 newest = sorted(self._outgoing.copy().items())
                 buffer[:] = pack([datagram for _, datagram in newest])
                 os.pwritev(descriptor, [buffer], slot_offset(self.settings.slot))
+            if self.mailbox is not None:
+                self.mailbox.visit(descriptor)
             for number in self.settings.others:
                 self._read(descriptor, number, buffer, known)
 

@@ -1,9 +1,11 @@
 """All heartbeat paths of one pulse: opens and closes them as configured. `process` uses it."""
 
 import selectors
+import time
 from collections.abc import Iterator, Mapping
 
 from reconciler.pulse.disk_path import DiskPath
+from reconciler.pulse.mailbox import Mailbox
 from reconciler.pulse.path import HeartbeatPath
 from reconciler.pulse.serial_path import SerialPath
 from reconciler.pulse.settings import AnyPath, DiskSettings, SerialSettings
@@ -54,6 +56,25 @@ class Paths:
                     continue
                 self._slow_at[name] = now + path.settings.interval - _SLACK_S
             yield path
+
+    def mailboxes(self) -> Iterator[Mailbox]:
+        """Of the disks that have one."""
+        for path in self._open.values():
+            if isinstance(path, DiskPath) and path.mailbox is not None:
+                yield path.mailbox
+
+    def retract(self, timeout_s: float) -> bool:
+        """Take the promises of all mailboxes back, which may need the disks: False if one did not
+        answer in time. For an orderly end only: it blocks."""
+        boxes = tuple(self.mailboxes())
+        for mailbox in boxes:
+            mailbox.retracting = True
+        end = time.monotonic() + timeout_s
+        while any(mailbox.promised_s for mailbox in boxes):
+            if time.monotonic() > end:
+                return False
+            time.sleep(_SLACK_S)
+        return True
 
     def close(self) -> None:
         for path in self:

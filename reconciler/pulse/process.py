@@ -7,6 +7,7 @@ had been received by then is known. Nothing in the loop waits for an agent, a di
 
 import gc
 import json
+import math
 import os
 import secrets
 import select
@@ -28,6 +29,7 @@ SCHEMA = 1
 VIEW_EVERY_S = 0.2
 _UPKEEP_EVERY_S = 1.0
 _COLLECT_EVERY = 60  # upkeeps
+_RETRACT_S = 1.0
 
 
 class Pulse:
@@ -180,12 +182,36 @@ class Pulse:
             ended = [{"entry": o.entry, "error": o.error} for o in outcomes]
             _log("dead_man_fired", ended=ended)
             self._publish(time.monotonic())
-        if self._watchdog.timeout and self._dead_man.may_feed():
+        if self._may_feed(now):
             self._watchdog.feed(now)
+
+    def _may_feed(self, now: float) -> bool:
+        """Also tells the mailboxes what is armed, and ends everything when one holds a pill."""
+        fed = self._dead_man.may_feed()
+        for mailbox in self._paths.mailboxes():
+            mailbox.boot_id = self._configuration.boot_id if self._configuration else ""
+            mailbox.wanted_s = max(mailbox.wanted_s, self._watchdog.timeout)
+            if mailbox.pill and not self._dead_man.condemned:
+                _log("poison_pill_found")
+                self._dead_man.condemn(now)
+                self._publish(now)
+            fed = fed and mailbox.may_feed(now)
+        return fed and bool(self._watchdog.timeout)
+
+    def _refuse_unpromised(self, timeout: float) -> None:
+        """A longer time-out is taken only once the disk says so; the agent asks again. Raises
+        `ValueError`."""
+        for mailbox in self._paths.mailboxes():
+            mailbox.wanted_s = max(mailbox.wanted_s, math.ceil(timeout))
+            if 0 < mailbox.promised_s < timeout:
+                raise ValueError("the mailbox does not promise so long a time-out yet")
 
     def _let_go_of_watchdog(self) -> None:
         """An orderly end with nothing left running disarms it; any other end does not."""
         if self._stopping and self._watchdog.timeout and not self._dead_man.is_armed:
+            if not self._paths.retract(_RETRACT_S):
+                _log("watchdog_left_armed", reason="a mailbox still promises it")
+                return
             refused = self._watchdog.disarm()
             _log("watchdog_disarmed", refused=refused)
 
@@ -213,6 +239,7 @@ class Pulse:
         op, descriptors = message.get("op"), message.pop("_descriptors", [])
         try:
             if op == "watchdog":
+                self._refuse_unpromised(float(message["timeout"]))
                 self._watchdog.take(descriptors.pop(), float(message["timeout"]))
                 _log("watchdog_armed", timeout=self._watchdog.timeout)
                 return {"op": "watchdog-armed", "timeout": self._watchdog.timeout}

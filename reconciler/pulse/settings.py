@@ -34,12 +34,14 @@ class SerialSettings:
 @dataclass(frozen=True, slots=True)
 class DiskSettings:
     """A prepared device (`disk_layout`). `slots` maps each server to the number of its slot; ours
-    is that of `server`."""
+    is that of `server`. With a `patience` (seconds) it is a mailbox for poison pills, too: a
+    server that could not read its own for so long lets its watchdog end it."""
 
     device: str
     server: str
     slots: Mapping[str, int]
     interval: float
+    patience: float = 0.0
 
     @property
     def slot(self) -> int:
@@ -135,6 +137,7 @@ def _path(raw: Mapping[str, Any]) -> AnyPath:
         )
     if kind == "disk":
         slots = {str(name): int(number) for name, number in raw["slots"].items()}
-        return DiskSettings(str(raw["device"]), str(raw["server"]), slots, float(raw["interval"]))
+        interval, patience = float(raw["interval"]), float(raw.get("patience", 0.0))
+        return DiskSettings(str(raw["device"]), str(raw["server"]), slots, interval, patience)
     peers = {str(n): (str(p["address"]), int(p["port"])) for n, p in raw["peers"].items()}
     return PathSettings(str(raw["address"]), int(raw["port"]), peers)

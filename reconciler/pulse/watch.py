@@ -29,6 +29,7 @@ class DeadMan:
         self._proven_at = now  # nothing known yet: the deadline runs from here
         self._saved_at = float("-inf")
         self._boot_id = ""
+        self.condemned = False
         self.fired = 0
         self.outcomes: list[Outcome] = []
         self._load(now)
@@ -36,7 +37,7 @@ class DeadMan:
     def bind(self, boot_id: str) -> None:
         """The boot that we serve now; what was inherited from another boot is forgotten."""
         if self._boot_id and self._boot_id != boot_id:
-            self._entries, self._hold = [], False
+            self._entries, self._hold, self.condemned = [], False, False
             self._stretch, self._stretched_until = "", 0.0
         self._boot_id = boot_id
 
@@ -64,6 +65,13 @@ class DeadMan:
         self._hold = wanted
         self._save(now)
 
+    def condemn(self, now: float) -> None:
+        """A poison pill: this boot is over, whoever is heard and whatever is proven."""
+        self.condemned = True
+        self.outcomes = end_all(self._entries)
+        self.fired += 1
+        self._save(now)
+
     def prove(self, proof_until: float | None, session_ttl: float, now: float) -> None:
         """The session is proven until `proof_until`; None: no new proof, the old one ages on."""
         if proof_until is None:
@@ -75,6 +83,9 @@ class DeadMan:
     def judge(self, now: float, deadline: float, hears_majority: bool | None) -> list[Outcome]:
         """Decide, and when it is time end what must end. Returns what was ended, and nothing when
         it fired again with the same result."""
+        if self.condemned:
+            self._due = self._entries
+            return []
         stop = [entry for entry in self._entries if _policy(entry) is Policy.STOP]
         situation = deadman.Situation(
             now,
@@ -102,7 +113,7 @@ class DeadMan:
     def may_feed(self) -> bool:
         """False while something runs that the last judgement wanted ended: then only a reset
         ends it."""
-        if self._hold and self._overdue:
+        if self.condemned or (self._hold and self._overdue):
             return False
         return all(is_over(entry) for entry in self._due)
 
@@ -118,6 +129,7 @@ class DeadMan:
             "proven_at": self._proven_at,
             "armed": len(self._entries),
             "hold": self._hold,
+            "condemned": self.condemned,
             "stretch": self._stretch,
             "stretched_until": self._stretched_until,
             "proof_age": round(now - self._proven_at, 3),
@@ -138,6 +150,7 @@ class DeadMan:
             "hold": self._hold,
             "stretch": self._stretch,
             "stretched_until": self._stretched_until,
+            "condemned": self.condemned,
         }
         temporary = f"{self._path}.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -159,6 +172,7 @@ class DeadMan:
             self._proven_at = float(content["proven_at"])
             self._boot_id = str(content["boot_id"])
             self._hold = bool(content.get("hold", False))
+            self.condemned = bool(content.get("condemned", False))
             self._stretch = str(content.get("stretch", ""))
             until = float(content.get("stretched_until", 0.0))
             self._stretched_until = min(until, now + deadman.LONGEST_HOLD_S)

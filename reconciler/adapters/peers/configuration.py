@@ -79,7 +79,7 @@ def device_paths(
             continue
         if path.type == "disk":
             slots = {server: number for number, server in enumerate(path.devices)}
-            paths[path.name] = DiskSettings(device, own, slots, every)
+            paths[path.name] = DiskSettings(device, own, slots, every, path.mailbox or 0.0)
         else:
             peer = next(server for server in path.devices if server != own)
             paths[path.name] = SerialSettings(device, path.speed, peer, every)

@@ -7,6 +7,7 @@ while the agent restarts.
 
 import asyncio
 import json
+import math
 import secrets
 import socket
 from collections.abc import Sequence
@@ -306,6 +307,8 @@ class PulsePeers:
         before, status_before = self._view, self._status
         self._view = parse_view(message)
         self._status = parse_status(message, status_before)
+        if self._watchdog and self._status.watchdog_s != math.ceil(self._watchdog[1]):
+            self._send_watchdog()  # it was refused: not promised yet, or the device failed
         self._warn(status_before.warnings)
         if self._status.pauses > status_before.pauses:
             self._emit("pulse_paused", late_ms=self._view.late_ms)

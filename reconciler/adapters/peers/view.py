@@ -37,6 +37,7 @@ def parse_view(message: dict[str, Any]) -> PeersView:
         proven_at=message["dead_man"].get("proven_at"),
         watchdog_s=message.get("watchdog", {}).get("timeout", 0.0),
         holds=message["dead_man"].get("hold", False),
+        condemned=message["dead_man"].get("condemned", False),
         stretch=message["dead_man"].get("stretch", ""),
         stretched_until=message["dead_man"].get("stretched_until", 0.0),
     )
@@ -84,5 +85,6 @@ def essence(view: PeersView, status: PulseStatus) -> object:
         for p in view.peers.values()
     ]
     stretched = (view.stretch, view.stretched_until)
-    known = (view.dead_man_s, view.watchdog_s, view.holds, status.watchdog_error, stretched)
+    kept = (view.holds, view.condemned)
+    known = (view.dead_man_s, view.watchdog_s, kept, status.watchdog_error, stretched)
     return peers, status.pauses, status.paused, status.dead_man_fired, known
