@@ -3,18 +3,20 @@
 import re
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from reconciler.fences._attempt import Attempt, in_thread
 from reconciler.fences._guid import checked_guid, digits, same_guid
-from reconciler.fences._redfish_session import RedfishSession, System, Target
 from reconciler.fences._secret import PasswordSource
 from reconciler.plugin import FenceType
 from reconciler.ports.clock import Clock
 from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
 from specs.scalars import Address, Duration, Port, impact
+
+if TYPE_CHECKING:  # its HTTP library costs time and memory, and binds a socket when imported
+    from reconciler.fences._redfish_session import RedfishSession, System
 
 _FRESH_S = 20.0  # a prepared session older than this may be gone at the BMC
 _FIRST_PAUSE_S = 0.05
@@ -158,7 +160,7 @@ class RedfishDevice:
                 raise FenceError("the right to fence ended before the command could leave")
             return left
 
-        def work(session: RedfishSession, attempt: Attempt) -> PowerOffReport:
+        def work(session: "RedfishSession", attempt: Attempt) -> PowerOffReport:
             started = time.monotonic()
             system = session.system(attempt)
             guid = self._checked(system)
@@ -175,7 +177,7 @@ class RedfishDevice:
         return await self._run(work)
 
     async def power_on(self) -> None:
-        def work(session: RedfishSession, attempt: Attempt) -> None:
+        def work(session: "RedfishSession", attempt: Attempt) -> None:
             self._checked(session.system(attempt))
             self._switch_on(session, attempt)
 
@@ -184,7 +186,7 @@ class RedfishDevice:
     async def power_cycle(self) -> None:
         """Off and on again; a server that is off is switched on."""
 
-        def work(session: RedfishSession, attempt: Attempt) -> None:
+        def work(session: "RedfishSession", attempt: Attempt) -> None:
             system = session.system(attempt)
             self._checked(system)
             if system.power is PowerState.ON:
@@ -224,7 +226,7 @@ class RedfishDevice:
         if self._prepared is not None and time.monotonic() - self._prepared[1] < _FRESH_S:
             return
 
-        def work(attempt: Attempt, deliver: Callable[[RedfishSession], None]) -> None:
+        def work(attempt: Attempt, deliver: "Callable[[RedfishSession], None]") -> None:
             deliver(self._open(attempt))
 
         try:
@@ -245,7 +247,9 @@ class RedfishDevice:
     def _name(self) -> str:
         return f"Redfish {self._settings.address}:{self._settings.port}"
 
-    def _open(self, attempt: Attempt) -> RedfishSession:
+    def _open(self, attempt: Attempt) -> "RedfishSession":
+        from reconciler.fences._redfish_session import RedfishSession, Target
+
         given = self._settings
         password = given.password_from.read()
         target = Target(
@@ -254,7 +258,7 @@ class RedfishDevice:
         return RedfishSession(target, given.system, attempt)
 
     async def _run(
-        self, work: Callable[[RedfishSession, Attempt], _Result], *, fresh: bool = False
+        self, work: "Callable[[RedfishSession, Attempt], _Result]", *, fresh: bool = False
     ) -> _Result:
         """`work` in a thread with the prepared session, or with a new one."""
         prepared, self._prepared = (None, self._prepared) if fresh else (self._prepared, None)
@@ -271,8 +275,8 @@ class RedfishDevice:
         return await in_thread(body, self._settings.timeout, self._name())
 
     def _usable(
-        self, prepared: tuple[RedfishSession, float] | None, attempt: Attempt
-    ) -> RedfishSession:
+        self, prepared: "tuple[RedfishSession, float] | None", attempt: Attempt
+    ) -> "RedfishSession":
         """The prepared session if the BMC still knows it; asked briefly, then a new one."""
         if prepared is not None:
             session, since = prepared
@@ -286,7 +290,7 @@ class RedfishDevice:
             session.drop()
         return self._open(attempt)
 
-    def _checked(self, system: System) -> str | None:
+    def _checked(self, system: "System") -> str | None:
         wanted, found = self._settings.guid, system.uuid
         if found is not None and not re.fullmatch(r"[0-9a-f]{32}", digits(found)):
             raise FenceError(f"{self._name()} reports the UUID {found[:60]!r}, which is none")
@@ -301,14 +305,14 @@ class RedfishDevice:
             )
         return digits(wanted)
 
-    def _switch_on(self, session: RedfishSession, attempt: Attempt) -> None:
+    def _switch_on(self, session: "RedfishSession", attempt: Attempt) -> None:
         system = session.system(attempt)
         if system.power is PowerState.OFF:
             answered = session.reset(attempt, system, "On", attempt.remaining)
             self._await(session, attempt, PowerState.ON, answered)
 
     def _await(
-        self, session: RedfishSession, attempt: Attempt, wanted: PowerState, answered: bool
+        self, session: "RedfishSession", attempt: Attempt, wanted: PowerState, answered: bool
     ) -> PowerState:
         """Read until the state is the wanted one; raises `FenceError` when time is up."""
         pause = _FIRST_PAUSE_S
