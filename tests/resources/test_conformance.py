@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ import pytest
 from reconciler.binding import BoundDriver
 from reconciler.plugin import ResourceType
 from reconciler.ports.driver import PermitExpired, ResourceError, ResourceState
+from specs.diff import disturbs
 from specs.resource import Resource
 from tests.resources.memory_host import MemoryHost
 from tests.resources.places import (
@@ -51,6 +53,15 @@ def test_the_example_in_the_docstring_is_of_that_type(example: Resource) -> None
     model = REGISTRY.resource_model(example.spec.type)
     assert model is not None
     assert isinstance(example.spec, model)
+
+
+def test_what_an_agent_remembers_of_it_is_the_same_to_the_next_agent(example: Resource) -> None:
+    """Else each restart of an agent would restart all that runs."""
+    dumped = json.loads(json.dumps(example.model_dump(mode="json", by_alias=True)))
+    model = type(example.spec)
+    remembered = Resource.model_validate({**dumped, "spec": model.model_validate(dumped["spec"])})
+    assert remembered.spec == example.spec
+    assert not disturbs(remembered, example)
 
 
 def test_each_alias_is_read_as_the_type(example: Resource) -> None:
