@@ -261,13 +261,14 @@ def _by_name(types: Iterable[type[_Base]]) -> dict[str, type[_Base]]:
 
 def _found(kind: TypeKind, base: type[_Base]) -> list[type[_Base]]:
     package = importlib.import_module(PACKAGES[kind])
-    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+    found = (info.name for info in pkgutil.iter_modules(package.__path__))
+    names = sorted(name for name in found if not name.startswith("_"))
     modules = (importlib.import_module(f"{package.__name__}.{name}") for name in names)
-    return [found for module in modules for found in _type_of(module, base)]
+    return [_type_of(module, base) for module in modules]
 
 
-def _type_of(module: ModuleType, base: type[_Base]) -> list[type[_Base]]:
-    """The module's one type; a private module (leading '_') may have none."""
+def _type_of(module: ModuleType, base: type[_Base]) -> type[_Base]:
+    """The module's one type."""
     stem = module.__name__.rpartition(".")[2]
     types = [
         value
@@ -275,12 +276,10 @@ def _type_of(module: ModuleType, base: type[_Base]) -> list[type[_Base]]:
         if isinstance(value, type) and issubclass(value, base) and value is not base
         if value.__module__ == module.__name__ and not value.__name__.startswith("_")
     ]
-    if stem.startswith("_") and not types:
-        return []
     if len(types) != 1:
         raise TypeDefinitionError(f"{module.__name__} must define one type, it has {len(types)}")
     if types[0].tag().replace("-", "_") != stem:
         raise TypeDefinitionError(
             f"{module.__name__} defines type {types[0].tag()!r}: name the module after the type"
         )
-    return types
+    return types[0]
