@@ -39,9 +39,13 @@ def command(
 
     async def work() -> ExitCode:
         from clusterctl.changes import change_lines, changes_json, propose
+        from clusterctl.foresight import forecast, forecast_lines
+        from clusterctl.picture import read_run
 
         async with connected(cli) as connection:
-            stored = await connection.repository.read()
+            stored, records = await asyncio.gather(
+                connection.repository.read(), read_run(connection)
+            )
         # Whose objects they are is apply's question; a difference is one all the same.
         proposal = propose(given, stored, types, source=source, prune=prune, force=True)
         if output == "json":
@@ -50,6 +54,9 @@ def command(
             for mark, line in change_lines(proposal.changes):
                 click.echo(cli.style.plain(cli.style.paint(line, _TONES[mark])))
             equal = len(given.objects) - sum(1 for c in proposal.changes if c.kind != "removed")
+            effects = forecast(proposal, records, cli.clock.wall())
+            for line in forecast_lines(effects, changed=bool(proposal.changes)):
+                click.echo(cli.style.plain(line))
             click.echo(f"{len(proposal.changes)} objects differ, {equal} equal")
         return ExitCode.DIFFERENT if proposal.changes else ExitCode.DONE
 
