@@ -34,7 +34,7 @@ from reconciler.adapters.peers.configuration import (
     device_paths,
     heartbeat_paths,
 )
-from reconciler.adapters.peers.pulse_peers import PulsePeers
+from reconciler.adapters.peers.pulse_peers import PulseError, PulsePeers
 from reconciler.adapters.power import RegisteredPower
 from reconciler.binding import LeftoverDriver, bind
 from reconciler.config import DEFAULT_CONFIG, AgentConfig, load_config
@@ -53,6 +53,7 @@ from reconciler.ports.driver import Driver
 from reconciler.ports.host import HostError
 from reconciler.ports.probes import ProbeUnavailable, Sample
 from reconciler.ports.store import StoreError, Unavailable
+from reconciler.pulse.packet import key_id
 from reconciler.repository import RepositoryError, SpecRepository, load_stored
 from specs.errors import SpecErrors
 from specs.load import SpecSet
@@ -67,6 +68,7 @@ EXIT_RESTART = 70
 KILL_LIST_EVERY_S = 1.0
 LOG_BYTES = 2**20
 REPLACED_AFTER_S = 3.0
+KEYS_LOOK_S = 1.0
 REAL_TIME_PRIORITY = 10
 
 
@@ -132,6 +134,7 @@ class Agent:
                 tasks.create_task(self.events.publish(self.store))
                 tasks.create_task(self._keep_kill_list())
                 tasks.create_task(self._end_when_replaced())
+                tasks.create_task(self._keep_cluster_keys())
                 tasks.create_task(self._keep_watchdog())
                 tasks.create_task(self._facts().run())
                 tasks.create_task(self.loops.run())
@@ -158,6 +161,29 @@ class Agent:
             await self.store.revoke(own.lease)
         except StoreError as error:
             self.events.emit("session_not_ended", error=str(error))
+
+    async def _keep_cluster_keys(self) -> None:
+        """The pulse runs with the keys in the file, whenever somebody exchanges it."""
+        path, seen = self.config.cluster_key_file, (0, 0)
+        while True:
+            await self.clock.sleep(KEYS_LOOK_S)
+            specs = self.state.specs
+            try:
+                entry = path.stat()
+                known = json.loads(path.read_text())["keys"]
+                names = tuple(key_id(bytes.fromhex(key)).hex() for key in known)
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # it goes on with those that it has; `pulse_not_configured` tells
+            if specs is None or (entry.st_mtime_ns, entry.st_ino) == seen:
+                continue
+            self._configure_pulse(specs)
+            try:
+                await self.peers.ready()
+            except PulseError:
+                continue  # told by the pulse's own events; tried again
+            seen = (entry.st_mtime_ns, entry.st_ino)
+            self.state.cluster_keys = names
+            self.state.wake()
 
     async def _end_when_replaced(self) -> None:
         """Behind the endpoints is another store, restored from a backup: the next agent begins with

@@ -76,6 +76,19 @@ class RenewRequest(BaseModel):
     signature: str = Field(max_length=400)
 
 
+class KeyRequest(BaseModel):
+    """A server's wish for the keys of the heartbeats; `request` carries its agent's public key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ask: str
+    server: Name
+    request: str = Field(max_length=16_384)
+    at: float
+    nonce: str = Field(max_length=64)
+    signature: str = Field(max_length=400)
+
+
 class ServerRecord(Record):
     """tokens/server-<name>: which key a server joined with, so that nobody else takes its name."""
 
@@ -125,6 +138,8 @@ class Enrolment:
                 return {"ca": self._authority.pem.decode()}
             if ask.get("ask") == "renew":
                 return await self._renew(ask)
+            if ask.get("ask") == "cluster-key":
+                return await self._hand_out_key(ask)
             request = EnrolRequest.model_validate(ask)
             async with self._one_at_a_time:
                 return await self._enrol(request)
@@ -204,6 +219,21 @@ class Enrolment:
             )
         log.info("certificates of %s renewed", request.server)
         return {"certificates": {name: pem.decode() for name, pem in signed.items()}}
+
+    async def _hand_out_key(self, ask: Mapping[str, Any]) -> dict[str, Any]:
+        """The keys of the heartbeats, to a server that joined and signs with its agent's key."""
+        request = KeyRequest.model_validate(ask)
+        key = certificates.request_key(request.request.encode())
+        renewal.verify_request(key, ask, time.time())
+        found = await self._store.get(self._keys.token(f"server-{request.server}"))
+        known = ServerRecord.from_bytes(found.value) if found else None
+        digest = certificates.public_key_digest(key)
+        if known is None or not hmac.compare_digest(known.key_digest, digest):
+            raise BootstrapError(
+                f"no server {request.server} joined with this key: join it again with a token"
+            )
+        log.info("server %s fetched the cluster key", request.server)
+        return {"cluster_key": self._cluster_key.decode()}
 
     async def _admit(self, request: EnrolRequest, digest: str) -> tokens.StoredToken:
         """Check the token and bind it, and the server's name, to the joiner's key: atomically."""

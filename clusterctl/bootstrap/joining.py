@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from clusterctl.bootstrap import certificates, etcd_member, restoring
+from clusterctl.bootstrap import certificates, cluster_key, etcd_member, renewal, restoring
 from clusterctl.bootstrap.facts import Facts, require_local
 from clusterctl.bootstrap.first_server import Identity, context_text, open_admin, write_access
 from clusterctl.bootstrap.layout import ENROLMENT_PORT, BootstrapError, Layout, write_file
@@ -130,6 +130,27 @@ async def refresh(layout: Layout) -> tuple[tuple[str, ...], bool]:
         if layout.context.exists():
             write_file(layout.context, context_text(config.cluster, endpoints, Path("pki")))
     return endpoints or config.endpoints, changed
+
+
+async def fetch_cluster_key(layout: Layout) -> bool:
+    """Bring the keys of the heartbeats up to date with those of the first server; whether anything
+    changed. Raises `BootstrapError`."""
+    if layout.key("ca").exists():
+        return False
+    config = load_config(layout.agent_config)
+    key = certificates.stored_key(layout, "agent")
+    request = certificates.make_request(key).decode()
+    ask = renewal.make_ask(layout, config.server, "cluster-key", request=request)
+    answer = await ask_known(layout, config.endpoints, ask)
+    try:
+        keys = json.loads(answer["cluster_key"])["keys"]
+        cluster_key.names(keys)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BootstrapError("the enrolment service sent no cluster key") from error
+    if layout.cluster_key.exists() and keys == cluster_key.read_keys(layout):
+        return False
+    cluster_key.write_keys(layout, keys)
+    return True
 
 
 def _by_name(member: EtcdMember) -> str:

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from clusterctl.connection import CliContext, connected
 from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
 from clusterctl.global_options import SECONDS, ClusterCommand, output_option
@@ -246,18 +247,66 @@ def join(
 def refresh(output: str) -> None:
     """Write the store's present members into this server's agent.yaml and context.yaml.
 
-    Do this on every server after servers joined or left; restart the agent if it says so.
+    Do this on every server after servers joined or left; restart the agent if it says so. It also
+    fetches the keys of the heartbeats, which the agent takes without a restart.
     """
     from clusterctl.bootstrap import joining
-    from clusterctl.bootstrap.layout import Layout
+    from clusterctl.bootstrap.layout import BootstrapError, Layout
 
-    endpoints, changed = _run(joining.refresh(Layout()))
+    layout = Layout()
+    endpoints, changed = _run(joining.refresh(layout))
     text = "restart the agent to use them" if changed else "nothing has changed"
+    new_key = False
+    try:
+        new_key = _run(joining.fetch_cluster_key(layout))
+    except BootstrapError as error:
+        click.echo(f"the keys of the heartbeats could not be fetched: {error}", err=True)
+    text += "; the keys of the heartbeats are new" if new_key else ""
     _report(
         output,
-        {"endpoints": list(endpoints), "changed": changed},
+        {"endpoints": list(endpoints), "changed": changed, "newKey": new_key},
         f"{len(endpoints)} members of the store: {', '.join(endpoints)}; {text}",
     )
+
+
+@command.command("rotate-key", cls=ClusterCommand)
+@output_option("text", "json")
+@click.pass_obj
+@_explained
+def rotate_key(cli: CliContext, output: str) -> None:
+    """Exchange the key that signs heartbeats, a step at a time; heartbeats go on.
+
+    On the first server: run it, then `clusterctl cluster refresh` on each other server, and the
+    same once more. A step is refused until every server runs with the keys of the step before.
+    """
+    from clusterctl.bootstrap import cluster_key
+    from clusterctl.bootstrap.layout import Layout
+
+    layout = Layout()
+    done, others = cluster_key.step(layout, _run(_told_keys(cli)))
+    left = len(cluster_key.read_keys(layout)) - 1
+    again = f", then here {cluster_key.AGAIN}" if left else ""
+    _report(
+        output,
+        {"done": done, "fetchOn": others, "keys": 1 + left},
+        f"{done}\nnext: on each other server {cluster_key.FETCH}{again}",
+    )
+
+
+async def _told_keys(cli: CliContext) -> dict[str, tuple[str, ...]]:
+    """For each server of the specs the names of the keys that it says to run with."""
+    from clusterctl.picture import read_run
+
+    async with connected(cli) as connection:
+        objects = (await connection.repository.read()).objects
+        records = await read_run(connection)
+    specified = [name.split("/", 1)[1] for name in objects if name.startswith("Server/")]
+    told = {}
+    for name in specified:
+        status, session = records.server_status.get(name), records.sessions.get(name)
+        alive = status is not None and session is not None and session.boot_id == status.boot_id
+        told[name] = status.cluster_keys if status is not None and alive else ()
+    return told
 
 
 def _wait_for_vote(layout: Any, identity: Any, wait_s: float, *, installed: bool) -> None:

@@ -362,6 +362,7 @@ class ServerStatus(Record):
     store: str = "unknown"
     store_id: str = ""
     store_generation: int = 0
+    cluster_keys: tuple[str, ...] = ()
     at_wall: float = 0.0
 
 

@@ -60,6 +60,7 @@ class AgentState:
         self.store_loss: dict[str, str] = {}  # policy of each group that was started here
         self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
         self.known_store = local_state.known_store()
+        self.cluster_keys: tuple[str, ...] = ()  # public names of those that the pulse runs with
         self.local_groups: dict[str, LocalGroup] = {}
         self.monitors: dict[str, MonitorStatus] = {}
         self.monitors_known = False  # whether `monitors` has all that this server shall run

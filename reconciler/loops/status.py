@@ -150,6 +150,7 @@ class StatusLoop:
             fencing=tuple(self._fences.tests[key] for key in sorted(self._fences.tests)),
             warnings=tuple(warnings),
             store="quorum" if state.own_session is not None else "unknown",
+            cluster_keys=state.cluster_keys,
             store_id=state.mirror.store_id,
             store_generation=state.known_store.generation if state.known_store else 0,
         )

@@ -1,5 +1,6 @@
 """Certificates before and after their end: what is said, who gets new ones, and for which keys."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -147,3 +148,24 @@ async def test_only_what_the_own_ca_signed_for_the_own_keys_is_written(layout: L
     with pytest.raises(BootstrapError, match="unknown certificate"):
         renewal.write_renewed(layout, {"certificates": {"../x": "y"}})
     assert layout.certificate("agent").read_bytes() == before
+
+
+async def test_the_cluster_key_goes_to_servers_that_joined_only(layout: Layout) -> None:
+    cluster = Cluster()
+    await joined(layout, cluster)
+    request = renewal.requests(layout)["agent"]
+    ask = renewal.make_ask(layout, "n2", "cluster-key", request=request)
+    assert json.loads((await cluster.enrolment.answer(ask))["cluster_key"])["keys"]
+    stranger = certificates.new_key()
+    foreign = renewal.sign_request(
+        stranger,
+        {
+            "ask": "cluster-key",
+            "server": "n2",
+            "request": certificates.make_request(stranger).decode(),
+        },
+    )
+    for wrong in (foreign, {**ask, "server": "n9"}, {**ask, "request": foreign["request"]}):
+        answer = await cluster.enrolment.answer(wrong)
+        assert "cluster_key" not in answer
+        assert "error" in answer
