@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Iterator
 
+from reconciler.mirror.decide.lineage import Meeting, Verdict
+from reconciler.mirror.header import KEPT, Header
 from reconciler.mirror.side import Disk
 from reconciler.mirror.wire import Link
 
@@ -41,11 +43,25 @@ class Copying:
         self.in_order = not asynchronous or self._disk.metadata.dirty.count <= SMALL
         self._cursor, self.copied, self.started_at = 0, 0, None
 
+    def mark(self, verdict: Verdict, target: Header, dirty: bytes, blank: bool) -> None:
+        """Everything that the peer lacks is in the bitmap, durably, and so is from where."""
+        metadata, header = self._disk.metadata, self._disk.metadata.header
+        if verdict.meeting is Meeting.FULL:
+            if blank and target.fresh:
+                metadata.dirty.add(self._used_blocks())
+            else:
+                metadata.dirty.fill()
+        elif not target.fresh:
+            metadata.dirty.merge(dirty)
+        metadata.save_bitmap()
+        if target.current != header.current and target.current not in header.bases:
+            metadata.save(bases=(*header.bases, target.current)[-KEPT:])
+
     def end(self) -> None:
         self._flying.clear()
         self._flying_bytes = 0
 
-    def used_blocks(self) -> Iterator[int]:
+    def _used_blocks(self) -> Iterator[int]:
         """Blocks that may hold something else than zeros."""
         size, shift = self._disk.metadata.header.size, self._disk.metadata.geometry.block_shift
         found = self._disk.data.used(0)

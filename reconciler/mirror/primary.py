@@ -13,21 +13,19 @@ follows a younger epoch, ends this side's service for good (`over`): every reque
 """
 
 import errno
-from collections import deque
 from dataclasses import replace
 from enum import StrEnum
 
 from reconciler.mirror.copying import Copying
 from reconciler.mirror.decide.lineage import Meeting, Verdict, compare
-from reconciler.mirror.header import KEPT, Header
+from reconciler.mirror.header import Header
 from reconciler.mirror.periods import Periods
 from reconciler.mirror.side import Coordinator, Disk, Front, World
+from reconciler.mirror.unanswered import Unanswered
 from reconciler.mirror.wire import Link, Op, to_json
 
 UNFLUSHED_LIMIT = 1 << 14
 """Blocks (1 GiB) after which both sides are flushed although nobody asked."""
-
-_FLUSH = -1
 
 
 class Stage(StrEnum):
@@ -62,19 +60,10 @@ class Primary:
         self.verdict: Verdict | None = None
         self._periods = Periods()
         self._metadata.unflushed = lambda: self._periods
-        self._seq = self._end_seq = 0
-        self._pending: deque[tuple[int, int]] = deque()  # (seq, token), unanswered
-        self._held: deque[tuple[int, int, bytes | None]] = deque()  # while suspended
+        self._seq = self._end_seq = self.acked_seq = 0
+        self._unanswered = Unanswered(front.reply)
         self._question = 0
         self._stopping = 0
-
-    @staticmethod
-    def prepare(disk: Disk, named: str, generation: str) -> None:
-        """Before the record is asked to name `generation`: whichever of both it names after a
-        crash, this side knows it. `named` is what the record names now."""
-        header = disk.metadata.header
-        kept = tuple(one for one in header.pending if one == named)
-        disk.metadata.save(pending=(*kept, generation))
 
     def start(self, generation: str) -> None:
         """Serve as `generation`, which the record names already. Durable before it returns, and so
@@ -101,7 +90,7 @@ class Primary:
         if self.over:
             self._front.reply(token, errno.EIO)
         elif self.suspended:
-            self._held.append((token, offset, bytes(data)))
+            self._unanswered.hold(token, offset, bytes(data))
         else:
             self._write(token, offset, data)
 
@@ -126,7 +115,7 @@ class Primary:
         self._seq += 1
         link.send(Op.WRITE, data, offset, self._seq)
         if self._waits():
-            self._pending.append((self._seq, token))
+            self._unanswered.wait(self._seq, token)
         else:
             self._front.reply(token)
         if self.asynchronous and link.backlog > self.queue_limit:
@@ -139,11 +128,11 @@ class Primary:
             self._front.reply(token, errno.EIO)
             return
         if self.suspended:
-            self._held.append((token, _FLUSH, None))
+            self._unanswered.hold(token, 0, None)
             return
         waits = self._waits() and self.link is not None
         if self._flush_both() and waits:
-            self._pending.append((self._seq, token))
+            self._unanswered.wait(self._seq, token)
         else:
             self._front.reply(token, errno.EIO if self.over else 0)
 
@@ -184,7 +173,7 @@ class Primary:
         if not verdict.meeting.copies:
             return verdict
         try:
-            self._mark(verdict, target, dirty, blank)
+            self.copying.mark(verdict, target, dirty, blank)
         except OSError as error:
             self.fail(f"the metadata cannot be written: {error}")
             return verdict
@@ -204,20 +193,6 @@ class Primary:
         )
         self.pump()
         return verdict
-
-    def _mark(self, verdict: Verdict, target: Header, dirty: bytes, blank: bool) -> None:
-        """Everything that the peer lacks is in the bitmap, durably, and so is from where."""
-        metadata, header = self._metadata, self._metadata.header
-        if verdict.meeting is Meeting.FULL:
-            if blank and target.fresh:
-                metadata.dirty.add(self.copying.used_blocks())
-            else:
-                metadata.dirty.fill()
-        elif not target.fresh:
-            metadata.dirty.merge(dirty)
-        metadata.save_bitmap()
-        if target.current != header.current and target.current not in header.bases:
-            metadata.save(bases=(*header.bases, target.current)[-KEPT:])
 
     def pump(self) -> None:
         """Copy on, as far as the limits allow now. Call when an acknowledgement came, when the
@@ -251,9 +226,8 @@ class Primary:
 
     def acked(self, seq: int) -> None:
         """The peer applied everything up to `seq`."""
-        pending = self._pending
-        while pending and pending[0][0] <= seq:
-            self._front.reply(pending.popleft()[1])
+        self.acked_seq = seq
+        self._unanswered.acked(seq)
         self._periods.flushed(seq)
         self.copying.acked(seq)
         if self._end_seq and seq >= self._end_seq:
@@ -308,6 +282,24 @@ class Primary:
             return
         self._coordinator.ask_alone(generation, self._question)
 
+    def send(self, op: Op, payload: bytes, offset: int) -> int:
+        """Something that changes nothing there, in its place in the stream; returns its number."""
+        self._seq += 1
+        if self.link is not None:
+            self.link.send(op, payload, offset, self._seq)
+        return self._seq
+
+    def copy_all(self) -> None:
+        """Take nothing for granted: the peer becomes the target of a copy of everything."""
+        if self.over or self.suspended:
+            return
+        self._cut("a copy of everything was asked for")
+        self._metadata.dirty.fill()
+        try:
+            self._metadata.save_bitmap()
+        except OSError as error:
+            self.fail(f"the metadata cannot be written: {error}")
+
     def _cut(self, reason: str) -> None:
         if self.link is not None:
             self.link.close()
@@ -337,11 +329,8 @@ class Primary:
         self.stage, self.suspended = Stage.ALONE, False
         self._world.tell("mirror_alone", generation=self._metadata.header.current)
         # All of them are on the local disk, and in the bitmap.
-        pending, self._pending = self._pending, deque()
-        for _, token in pending:
-            self._front.reply(token)
-        held, self._held = self._held, deque()
-        for token, offset, data in held:
+        self._unanswered.answer_waiting(0)
+        for token, offset, data in self._unanswered.take_held():
             if data is None:
                 self.flush(token)
             else:
@@ -367,16 +356,10 @@ class Primary:
     def _end(self, reason: str) -> None:
         self.over = self.over or reason
         self.suspended = False
-        self._answer_all(errno.EIO)
+        self._unanswered.answer_all(errno.EIO)
         if self.link is not None:
             self.link.close()
             self.lost(reason)
-
-    def _answer_all(self, error: int) -> None:
-        pending, self._pending = self._pending, deque()
-        held, self._held = self._held, deque()
-        for token in (*(token for _, token in pending), *(one[0] for one in held)):
-            self._front.reply(token, error)
 
     def abort(self, reason: str) -> None:
         """Every request fails from now on, so that a hanging unmount ends."""
@@ -404,7 +387,7 @@ class Primary:
         if self.over or not self._stopping:
             return
         link, self.link = self.link, None
-        self._answer_all(errno.EIO)
+        self._unanswered.answer_all(errno.EIO)
         self._metadata.dirty.add(self._periods)
         self._periods.clear()
         try:

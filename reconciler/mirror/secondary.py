@@ -74,7 +74,6 @@ class Secondary:
             replace(
                 header,
                 floor=self.epoch,
-                pending=(),
                 primary=False,
                 clean=False,
                 boot=self.disk.boot,
@@ -106,6 +105,7 @@ class Secondary:
             replace(
                 header,
                 current=generation,
+                pending=(),
                 bases=(),
                 history=tuple(h for h in history if h != generation),
                 consistent=True,

@@ -14,6 +14,7 @@ class Disk:
     data: BlockFile
     metadata: Metadata
     boot: str
+    metadata_file: BlockFile
 
 
 class Front(Protocol):
@@ -46,3 +47,14 @@ class World(Protocol):
     def tell(self, name: str, **fields: object) -> None:
         """Something that people want to know happened."""
         ...
+
+
+def prepare(disk: Disk, named: str, generation: str) -> None:
+    """Before the record is asked to name `generation`: whichever of both it names after a
+    crash, this side knows it. `named` is what the record names now. Nobody sends to this side
+    any more, and what was sent becomes durable."""
+    disk.data.flush()
+    header = disk.metadata.header
+    kept = tuple(one for one in header.pending if one == named)
+    clean = header.clean or not header.primary
+    disk.metadata.save(pending=(*kept, generation), clean=clean)

@@ -127,15 +127,17 @@ class Node:
     def start(self) -> None:
         """The engine's process starts; raises `PowerLoss`."""
         self.up = True
-        self.disk = Disk(self.data, Metadata.open(self.meta, GEOMETRY), self.boot)
+        metadata = Metadata.open(self.meta, GEOMETRY)
+        self.disk = Disk(self.data, metadata, self.boot, self.meta)
 
     def die(self, power: bool) -> None:
         """The process is gone; with `power` the page cache too."""
         self.trace(f"{self.name}: {'power' if power else 'process'} lost")
         if power:
+            # a disk on which everything was durable loses nothing
+            self.lost_power = self.lost_power or bool(self.data.open_writes)
             self.data.lose_power()
             self.meta.lose_power()
-            self.lost_power = True
             self.boot = f"boot-{self.rng.getrandbits(32)}"
         self.data.fuse = self.meta.fuse = None
         self.up, self.disk, self.primary, self.activation = False, None, None, None

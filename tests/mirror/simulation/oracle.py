@@ -2,7 +2,8 @@
 
 `writes` is the order in which the serving side wrote. A promoted disk must hold a prefix of it that
 has everything acknowledged (synchronous) or any prefix (asynchronous). After a power loss of that
-very disk it may have lost, like any disk, some writes since the last acknowledged flush.
+very disk it may have lost, like any disk, some writes since the last acknowledged flush. A side
+that was replaced may only acknowledge what its successor has: an answer that was on its way.
 """
 
 import struct
@@ -51,20 +52,18 @@ class Oracle:
         self.issued[number] = len(self.writes)
 
     def write_acked(self, number: int, epoch: int) -> None:
-        self._may_ack(epoch)
-        self.acked = max(self.acked, self.issued.get(number, 0))
+        if epoch < self.newest_epoch and number not in self.issued:
+            raise Violation(f"epoch {epoch} acknowledges after {self.newest_epoch} began")
+        if epoch == self.newest_epoch:
+            self.acked = max(self.acked, self.issued.get(number, 0))
 
     def flush_acked(self, position: int, epoch: int) -> None:
-        self._may_ack(epoch)
-        self.flushed = max(self.flushed, position)
+        if epoch == self.newest_epoch:
+            self.flushed = max(self.flushed, position)
 
     def acked_position(self) -> int:
         """A flush that is asked for now covers at least this much."""
         return self.acked
-
-    def _may_ack(self, epoch: int) -> None:
-        if epoch < self.newest_epoch:
-            raise Violation(f"epoch {epoch} acknowledges after {self.newest_epoch} began")
 
     def promoted(self, content: bytes | bytearray, epoch: int, lost_power: bool) -> None:
         found = stamps(content)

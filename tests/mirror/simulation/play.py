@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reconciler.mirror import copying
 from reconciler.mirror.decide import promotion
 from reconciler.mirror.primary import Primary
+from reconciler.mirror.side import prepare
 from tests.mirror.recording import PowerLoss
 from tests.mirror.simulation.node import SIZE, Node, Wire
 from tests.mirror.simulation.oracle import SECTOR, Oracle, Violation
@@ -121,6 +122,7 @@ class Play:
     def _connect(self, node: Node) -> None:
         other = self._other(node)
         primary = node.primary
+        self._drop_closed()
         if primary is None or not primary.may_connect or node.wire is not None:
             return
         if self.split or not other.up:
@@ -210,7 +212,12 @@ class Play:
             generation = node.new_id()
             assert node.disk is not None
             named = self.record.generation if self.record else ""
-            Primary.prepare(node.disk, named, generation)
+            node.close_session()
+            try:
+                prepare(node.disk, named, generation)
+            except OSError:
+                node.die(power=False)
+                return
             node.activation = ("prepared", self.epoch, generation)
         elif stage[0] == "prepared" and self.store_up:
             node.activation = None
@@ -229,7 +236,6 @@ class Play:
             self._promote(node, stage[2])
 
     def _promote(self, node: Node, generation: str) -> None:
-        node.close_session()
         assert node.disk is not None
         primary = Primary(
             node.disk,

@@ -1,0 +1,41 @@
+"""`python -S -m reconciler.mirror SETTINGS.json`: the engine of one mirror, until told to quit.
+
+The agent starts it; it outlives the agent. Only one runs for each metadata file.
+"""
+
+import fcntl
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+
+from reconciler.mirror.commands import serve
+from reconciler.mirror.engine import Engine, EngineError
+from reconciler.mirror.settings import Settings
+
+
+def main() -> int:
+    try:
+        settings = Settings.load(Path(sys.argv[1]))
+        os.makedirs(settings.directory, mode=0o700, exist_ok=True)
+        lock = os.open(settings.metadata, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        engine = Engine(settings)
+    except BlockingIOError:
+        sys.stderr.write("another engine has this mirror\n")
+        return 3
+    except (EngineError, OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(engine, "quit", True))
+    gc.collect()
+    gc.freeze()
+    serve(engine)
+    engine.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

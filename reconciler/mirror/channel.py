@@ -1,0 +1,225 @@
+"""One TCP connection of a mirror: framing, a queue that never blocks, heartbeats.
+
+Used by both ends (`dialing`, `listening`); the engine's loop calls `readable`, `writable`, `tick`.
+"""
+
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from reconciler.mirror.outbox import Outbox
+from reconciler.mirror.wire import HEAD, Inbox, Message, Op, ProtocolError, pack
+
+_TCP_USER_TIMEOUT = 18
+_SMALL = 64 << 10
+"""Payloads up to here are gathered and sent together at the end of a turn of the loop."""
+
+_BUFFER = 4 << 20
+_VECTORS = 64
+
+
+class Channel:
+    """`on_message` is called for each message; `on_gone` once, with the reason, unless `close` was
+    called before."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        poll: "select.epoll",
+        on_message: Callable[[Message], None],
+        on_gone: Callable[[str], None],
+        *,
+        timeout_s: float,
+        spool: Outbox | None = None,
+    ) -> None:
+        self._socket, self._poll = connection, poll
+        self.on_message, self._on_gone = on_message, on_gone
+        self._timeout = timeout_s
+        self._inbox = Inbox(_BUFFER)
+        self._gathered: list[bytes] = []
+        self._out = spool or Outbox()
+        self.is_open = True
+        self.heard_at = time.monotonic()
+        self._pinged_at = 0.0
+        self._wants_out = False
+        self._failure = ""
+        self.ping: Callable[[], bytes] = bytes
+        self.before_write: Callable[[], None] = lambda: None
+        connection.setblocking(False)
+        with suppress(OSError):  # refused for the sockets that tests use
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            milliseconds = max(1, int(timeout_s * 1000))
+            connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, milliseconds)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        self.fd = connection.fileno()
+        poll.register(self.fd, select.EPOLLIN)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    @property
+    def backlog(self) -> int:
+        return self._out.size
+
+    def send(
+        self, op: Op, payload: bytes | memoryview = b"", offset: int = 0, seq: int = 0
+    ) -> None:
+        """See `wire.Link`."""
+        if not self.is_open or self._failure:
+            return
+        head = pack(op, len(payload), offset, seq)
+        if len(payload) <= _SMALL:
+            self._gathered.append(head + payload if payload else head)
+            return
+        self.push()
+        if self._out.size:
+            self._queue(head)
+            self._queue(bytes(payload))
+        else:
+            self._send_now([head, payload])
+        self._want_out()
+
+    def push(self) -> None:
+        """Give what was gathered to the network; the engine calls it once a turn."""
+        if not self._gathered or not self.is_open:
+            return
+        gathered, self._gathered = self._gathered, []
+        if self._out.size:
+            for part in gathered:
+                self._queue(part)
+        else:
+            for begin in range(0, len(gathered), _VECTORS):
+                part_list: list[bytes | memoryview] = list(gathered[begin : begin + _VECTORS])
+                if self._out.size:
+                    for part in part_list:
+                        self._queue(bytes(part))
+                else:
+                    self._send_now(part_list)
+        self._want_out()
+
+    def _send_now(self, parts: "list[bytes | memoryview]") -> None:
+        try:
+            sent = self._socket.sendmsg(parts)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._failure = str(error)  # told by the next tick, never in the middle of a request
+            return
+        for part in parts:
+            if sent >= len(part):
+                sent -= len(part)
+            else:
+                self._queue(bytes(part[sent:]))
+                sent = 0
+
+    def _queue(self, part: bytes) -> None:
+        try:
+            self._out.append(part)
+        except OSError as error:
+            self._failure = f"the history cannot be written: {error}"
+
+    def _want_out(self) -> None:
+        wants = self._out.size > 0
+        if wants != self._wants_out and self.is_open:
+            self._wants_out = wants
+            self._poll.modify(self.fd, select.EPOLLIN | (select.EPOLLOUT if wants else 0))
+
+    def writable(self) -> None:
+        while self._out.size and not self._failure:
+            part = self._out.first()
+            try:
+                sent = self._socket.send(part)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._failure = str(error)
+                break
+            self._out.consume(sent)
+            if sent < len(part):
+                break
+        self._want_out()
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    def readable(self) -> None:
+        try:
+            count = self._socket.recv_into(self._inbox.room())
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.gone(str(error))
+            return
+        if not count:
+            self.gone("the other side closed the connection")
+            return
+        self.heard_at = time.monotonic()
+        self._inbox.filled(count)
+        try:
+            for message in self._inbox.messages():
+                self.on_message(message)
+                if not self.is_open:
+                    return
+        except (ProtocolError, ValueError, KeyError) as error:
+            self.gone(f"unexpected data: {error}")
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Call several times a second, and after errors."""
+        if self._failure:
+            self.gone(self._failure)
+        elif now - self.heard_at > self._timeout:
+            self.gone(f"the other side is silent for {now - self.heard_at:.1f} s")
+        elif now - self._pinged_at > self._timeout / 4:
+            self._pinged_at = now
+            self.send(Op.PING, self.ping())
+            self.push()
+
+    def forgive(self) -> None:
+        """We were late ourselves: silence until now says nothing of the other side."""
+        self.heard_at = time.monotonic()
+
+    def sign_of_life(self) -> None:
+        """From another thread, while this one waits for its disk."""
+        if self.is_open and not self._out.size and not self._gathered:
+            with suppress(OSError):
+                self._socket.send(HEAD.pack(Op.PING, 0, 0, 0))
+
+    def gone(self, reason: str) -> None:
+        if self.is_open:
+            self.close()
+            self._on_gone(reason)
+
+    def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._poll.unregister(self.fd)
+            self._socket.close()
+            self._out.clear()
+
+
+class Pacemaker:
+    """A thread that sends signs of life on a channel while the engine waits for its disk."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every = every_s
+        self._busy: deque[tuple[float, Channel]] = deque(maxlen=1)
+        threading.Thread(target=self._run, daemon=True, name="pacemaker").start()
+
+    def begin(self, channel: Channel) -> None:
+        self._busy.append((time.monotonic(), channel))
+
+    def end(self) -> None:
+        self._busy.clear()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._every)
+            with suppress(IndexError):
+                since, channel = self._busy[0]
+                if time.monotonic() - since > self._every:
+                    channel.sign_of_life()

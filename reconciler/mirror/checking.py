@@ -1,0 +1,44 @@
+"""Compares both sides on demand while they are in use: the source sends digests in its stream, so
+each is compared with exactly the data that it was made of."""
+
+from dataclasses import dataclass, field
+
+from reconciler.mirror.primary import Primary, Stage
+from reconciler.mirror.secondary import digest
+from reconciler.mirror.wire import Op
+
+CHUNK = 1 << 20
+WINDOW = 4
+
+
+@dataclass
+class Checking:
+    """One run over the whole disk. `different` are offsets of chunks that differ."""
+
+    primary: Primary
+    done: int = 0
+    different: list[int] = field(default_factory=list)
+    ended: str = ""
+    _flying: list[int] = field(default_factory=list)
+
+    def pump(self, acked: int) -> None:
+        """Go on; `acked` is the highest number that the other side acknowledged."""
+        if self.ended:
+            return
+        primary = self.primary
+        link, size = primary.link, primary.disk.metadata.header.size
+        if link is None or primary.stage is Stage.ALONE:
+            self.ended = "the other side is not in sync"
+            return
+        self._flying = [seq for seq in self._flying if seq > acked]
+        while self.done < size and len(self._flying) < WINDOW:
+            length = min(CHUNK, size - self.done)
+            found = digest(primary.disk.data.read(self.done, length))
+            payload = length.to_bytes(8, "little") + found
+            self._flying.append(primary.send(Op.CHECK, payload, self.done))
+            self.done += length
+        if self.done >= size and not self._flying:
+            self.ended = "done"
+
+    def differs(self, offset: int) -> None:
+        self.different.append(offset)

@@ -1,0 +1,232 @@
+"""What the agent and `clusterctl` may ask of an engine: one function for each `do`.
+
+status                            everything, see `full_status`
+prepare {named}                   -> {generation, header, boot}
+promote {epoch, generation}       -> {path, size}
+stop                              -> {clean}, after both sides were flushed
+abort {reason}                    every request fails from now on
+answer {number, refusal}          see `control`
+cut {reason}                      the other side is known to be gone
+limit {bytes}                     of the background copy, a second; 0 is no limit
+resync                            copy everything again
+verify                            compare both sides; the result is in the status
+discard {confirm: RESOURCE}       give this side's data up (after a split brain)
+isolate {until} / rejoin          refuse the other side's stream for a while
+grow {size}                       of this side; the other one first
+quit
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.mirror.checking import Checking
+from reconciler.mirror.control import Answer
+from reconciler.mirror.engine import Engine, EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request; `answer` is for commands that return None and answer later."""
+
+    engine: Engine
+    request: dict[str, Any]
+    answer: Answer
+
+
+def serve(engine: Engine) -> None:
+    """Let the engine answer its control socket."""
+
+    def do(request: dict[str, Any], answer: Answer) -> None:
+        found = _COMMANDS.get(str(request.get("do")))
+        if found is None:
+            answer({"ok": False, "error": f"unknown request {request.get('do')!r}"})
+            return
+        try:
+            result = found(Asked(engine, request, answer))
+        except (EngineError, OSError) as error:
+            answer({"ok": False, "error": str(error)})
+            return
+        if result is not None:
+            answer({"ok": True, **result})
+
+    engine.do = do
+
+
+def full_status(engine: Engine) -> dict[str, Any]:
+    """For people and for the driver. Sizes in bytes, rates in bytes a second; `data_as_of` is a
+    wall-clock second: what this side surely has. None means now, or unknown on a side that
+    follows nobody."""
+    header, primary = engine.disk.metadata.header, engine.primary
+    block = 1 << engine.disk.metadata.geometry.block_shift
+    status: dict[str, Any] = {
+        **engine.brief(),
+        "resource": header.resource,
+        "server": engine.settings.server,
+        "peer": engine.settings.peer,
+        "header": header.to_json(),
+        "boot": engine.disk.boot,
+        "size": header.size,
+        "asynchronous": engine.settings.asynchronous,
+        "bytes_to_copy": engine.disk.metadata.dirty.count * block,
+        "limit": engine.limit,
+        "connected": False,
+        "address": "",
+        "problem": engine.listening.failure,
+        "data_as_of": None,
+    }
+    if primary is not None:
+        status |= _serving(engine)
+    elif engine.listening.current is not None:
+        visitor = engine.listening.current
+        status["connected"] = visitor.session is not None
+        status["data_as_of"] = visitor.data_as_of or None
+        if visitor.session is not None:
+            status["bytes_to_copy"] = visitor.session.to_copy * block
+    elif not header.fresh:
+        status["data_as_of"] = header.as_of or None
+    return status
+
+
+def _serving(engine: Engine) -> dict[str, Any]:
+    primary, dialing = engine.primary, engine.dialing
+    assert primary is not None  # noqa: S101 - the caller looked
+    status: dict[str, Any] = {"connected": primary.link is not None}
+    if dialing is not None:
+        status |= {"address": dialing.address, "problem": dialing.problem}
+        status["backlog"] = dialing.channel.backlog if dialing.channel is not None else 0
+    if primary.verdict is not None:
+        status["verdict"] = primary.verdict.meeting.value
+        status["verdict_reason"] = primary.verdict.reason
+    copying = primary.copying
+    if primary.link is not None and copying.started_at is not None:
+        took = max(0.001, engine.now() - copying.started_at)
+        rate = copying.copied / took
+        left = status.get("bytes_to_copy", engine.disk.metadata.dirty.count << 16)
+        status |= {"copied": copying.copied, "rate": round(rate)}
+        status["seconds_left"] = round(left / rate, 1) if rate else None
+    if engine.checking is not None:
+        checking = engine.checking
+        status["verify"] = {
+            "done": checking.done,
+            "different": checking.different[:1000],
+            "ended": checking.ended,
+        }
+    return status
+
+
+def _status(asked: Asked) -> dict[str, Any]:
+    return {"status": full_status(asked.engine)}
+
+
+def _prepare(asked: Asked) -> dict[str, Any]:
+    generation = asked.engine.prepare(str(asked.request["named"]))
+    header = asked.engine.disk.metadata.header
+    return {"generation": generation, "header": header.to_json(), "boot": asked.engine.disk.boot}
+
+
+def _promote(asked: Asked) -> dict[str, Any]:
+    asked.engine.promote(int(asked.request["epoch"]), str(asked.request["generation"]))
+    return {"path": asked.engine.settings.served, "size": asked.engine.disk.metadata.header.size}
+
+
+def _stop(asked: Asked) -> None:
+    asked.engine.stop(asked.answer)
+
+
+def _abort(asked: Asked) -> dict[str, Any]:
+    if asked.engine.primary is not None:
+        asked.engine.primary.abort(str(asked.request.get("reason", "told to")))
+    return {}
+
+
+def _answer(asked: Asked) -> dict[str, Any]:
+    refusal = asked.request["refusal"]
+    if asked.engine.primary is not None:
+        number = int(asked.request["number"])
+        asked.engine.primary.answered(number, None if refusal is None else str(refusal))
+    return {}
+
+
+def _cut(asked: Asked) -> dict[str, Any]:
+    if asked.engine.dialing is not None:
+        asked.engine.dialing.cut(str(asked.request.get("reason", "told to")))
+    return {}
+
+
+def _limit(asked: Asked) -> dict[str, Any]:
+    asked.engine.limit = max(0, int(asked.request["bytes"]))
+    if asked.engine.primary is not None:
+        asked.engine.primary.copying.limit = asked.engine.limit
+    return {}
+
+
+def _resync(asked: Asked) -> dict[str, Any]:
+    if asked.engine.primary is None or asked.engine.primary.over:
+        raise EngineError("this side does not serve: ask the other one")
+    asked.engine.primary.copy_all()
+    return {}
+
+
+def _verify(asked: Asked) -> dict[str, Any]:
+    if asked.engine.primary is None or asked.engine.primary.over:
+        raise EngineError("this side does not serve: ask the other one")
+    asked.engine.checking = Checking(asked.engine.primary)
+    asked.engine.checking.pump(asked.engine.primary.acked_seq)
+    return {}
+
+
+def _discard(asked: Asked) -> dict[str, Any]:
+    if asked.engine.primary is not None:
+        raise EngineError("this side serves: its data cannot be given up")
+    if asked.request.get("confirm") != asked.engine.settings.resource:
+        raise EngineError("the resource's name must be repeated in 'confirm'")
+    asked.engine.disk.metadata.save(discard=True)
+    asked.engine.tell("mirror_discarded", who=str(asked.request.get("who", "")))
+    return {}
+
+
+def _isolate(asked: Asked) -> dict[str, Any]:
+    if asked.engine.primary is not None:
+        raise EngineError("this side serves: isolate the other one")
+    asked.engine.listening.dismiss("this side is isolated")
+    asked.engine.disk.data.flush()
+    asked.engine.disk.metadata.save(isolated=True)
+    asked.engine.isolated_until = time.time() + float(asked.request["seconds"])
+    return {}
+
+
+def _rejoin(asked: Asked) -> dict[str, Any]:
+    asked.engine.rejoin()
+    return {}
+
+
+def _grow(asked: Asked) -> dict[str, Any]:
+    asked.engine.grow(int(asked.request["size"]))
+    return {"size": asked.engine.disk.metadata.header.size}
+
+
+def _quit(asked: Asked) -> dict[str, Any]:
+    if asked.engine.primary is not None and not asked.engine.primary.over:
+        raise EngineError("this side serves")
+    asked.engine.quit = True
+    return {}
+
+
+_COMMANDS = {
+    "status": _status,
+    "prepare": _prepare,
+    "promote": _promote,
+    "stop": _stop,
+    "abort": _abort,
+    "answer": _answer,
+    "cut": _cut,
+    "limit": _limit,
+    "resync": _resync,
+    "verify": _verify,
+    "discard": _discard,
+    "isolate": _isolate,
+    "rejoin": _rejoin,
+    "grow": _grow,
+    "quit": _quit,
+}

@@ -1,0 +1,393 @@
+"""The process of one mirror: one thread, one poll, no blocking but in the local disk.
+
+Builds the roles, the served file and both ends of the network, and turns their events into calls.
+The commands of the control socket are in `commands`.
+"""
+
+import os
+import secrets
+import select
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from reconciler.mirror.blockfile import OsBlockFile
+from reconciler.mirror.channel import Pacemaker
+from reconciler.mirror.checking import Checking
+from reconciler.mirror.control import Answer, Control
+from reconciler.mirror.dialing import Dialing
+from reconciler.mirror.fuse import FuseFile
+from reconciler.mirror.header import Header
+from reconciler.mirror.listening import Listening
+from reconciler.mirror.metadata import Geometry, Metadata, MetadataDamaged
+from reconciler.mirror.primary import Primary
+from reconciler.mirror.secondary import Refused
+from reconciler.mirror.settings import Settings
+from reconciler.mirror.side import Disk, prepare
+
+TICK_S = 0.1
+LISTEN_EVERY_S = 1.0
+BACKLOG_LIMIT = 16 << 20
+STOP_LIMIT_S = 5.0
+"""For a peer to flush and answer at a stop in order; without it the difference is remembered."""
+
+
+class EngineError(Exception):
+    """The engine cannot start; one sentence."""
+
+
+class Engine:
+    """`run` serves until `quit` is set."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.poll = select.epoll()
+        self._key = settings.key()
+        os.makedirs(settings.directory, mode=0o700, exist_ok=True)
+        self.disk = open_disk(settings)
+        self._pacemaker = Pacemaker(settings.timeout_s / 6)
+        self.front: FuseFile | None = None
+        self.primary: Primary | None = None
+        self.dialing: Dialing | None = None
+        self.checking: Checking | None = None
+        self.limit = settings.limit
+        self.failure = ""
+        self.quit = False
+        self._held_back = False
+        self._stop: tuple[float, Answer] | None = None
+        self._told: dict[str, Any] = {}
+        self.isolated_until = 0.0
+        self.listening = self._listen()
+        self.do: Callable[[dict[str, Any], Answer], None] = lambda *_: None
+        self.control = Control(settings.control, self.poll, self._do)
+
+    def _do(self, request: dict[str, Any], answer: Answer) -> None:
+        self.do(request, answer)
+
+    def _listen(self) -> Listening:
+        return Listening(
+            self.settings,
+            self._key,
+            self.disk,
+            self.poll,
+            self._pacemaker,
+            self._why_not_follow,
+            self.tell,
+            self._disk_failed,
+        )
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        self.listening.open()
+        next_tick, next_listen = 0.0, time.monotonic() + LISTEN_EVERY_S
+        while not self.quit:
+            before = time.monotonic()
+            events = self.poll.poll(max(0.0, min(TICK_S, next_tick - before)))
+            began = time.monotonic()
+            for fd, event in events:
+                self._event(fd, event)
+            self._push()
+            now = time.monotonic()
+            if now - began > self.settings.timeout_s / 4:
+                self._forgive()
+            elif now >= next_tick:
+                next_tick = now + (0.02 if self.limit else TICK_S)
+                self._tick(now)
+            if now >= next_listen:
+                next_listen = now + LISTEN_EVERY_S
+                self.listening.open()
+        self._close()
+
+    def _event(self, fd: int, event: int) -> None:
+        if self.front is not None and fd == self.front.fd:
+            self.front.serve()
+            if not self.front.is_open:
+                self.tell("mirror_front_closed")
+                self.front = None
+        elif self.dialing is not None and self._dialing_event(self.dialing, fd, event):
+            pass
+        elif fd in self.listening.visitors:
+            channel = self.listening.visitors[fd].channel
+            if event & select.EPOLLOUT:
+                channel.writable()
+            if event & ~select.EPOLLOUT and channel.is_open:
+                channel.readable()
+        elif fd in self.listening.sockets:
+            self.listening.accept(fd)
+        elif fd == self.control.fd:
+            self.control.accept()
+        elif fd in self.control.clients:
+            self.control.readable(fd)
+
+    def _dialing_event(self, dialing: Dialing, fd: int, event: int) -> bool:
+        if dialing.connecting_fd == fd:
+            dialing.connected()
+            return True
+        channel = dialing.channel
+        if channel is None or channel.fd != fd:
+            return False
+        if event & select.EPOLLOUT:
+            channel.writable()
+        if event & ~select.EPOLLOUT and channel.is_open:
+            channel.readable()
+        return True
+
+    def _push(self) -> None:
+        self.listening.push()
+        dialing, primary = self.dialing, self.primary
+        if dialing is not None and primary is not None:
+            if primary.link is not None:
+                primary.pump()
+            dialing.forget_closed()
+            if dialing.channel is not None:
+                dialing.channel.push()
+            self._hold_back(dialing)
+        if self._stop is not None and primary is not None and primary.over:
+            self._stopped()
+
+    def _hold_back(self, dialing: Dialing) -> None:
+        """A network that is slower than the disk slows the writers of a synchronous mirror down,
+        instead of filling the memory."""
+        if self.front is None or not self.front.is_open or self.settings.asynchronous:
+            return
+        backlog = dialing.channel.backlog if dialing.channel is not None else 0
+        hold = backlog > (BACKLOG_LIMIT // 4 if self._held_back else BACKLOG_LIMIT)
+        if hold != self._held_back:
+            self._held_back = hold
+            self.poll.modify(self.front.fd, 0 if hold else select.EPOLLIN)
+
+    def _tick(self, now: float) -> None:
+        for visitor in tuple(self.listening.visitors.values()):
+            visitor.channel.tick(now)
+        if self.dialing is not None:
+            self.dialing.tick(now)
+        if self.checking is not None and self.primary is not None:
+            self.checking.pump(self.primary.acked_seq)
+        if self._stop is not None and self.primary is not None and now > self._stop[0]:
+            self.primary.finish()
+        if self._stop is not None and (self.primary is None or self.primary.over):
+            self._stopped()
+        if self.disk.metadata.header.isolated and time.time() > self.isolated_until:
+            self.rejoin()
+        self._tell_changes()
+
+    def _forgive(self) -> None:
+        for visitor in self.listening.visitors.values():
+            visitor.channel.forgive()
+        if self.dialing is not None and self.dialing.channel is not None:
+            self.dialing.channel.forgive()
+
+    def _close(self) -> None:
+        if self.front is not None:
+            self.front.close()
+        if self.dialing is not None:
+            self.dialing.close()
+        self.listening.close()
+        self.control.close()
+
+    # -- what the roles need: World, Front, Coordinator --------------------------------------------
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def new_id(self) -> str:
+        return secrets.token_hex(8)
+
+    def tell(self, name: str, **fields: object) -> None:
+        words = " ".join(f"{key}={value!r}" for key, value in fields.items())
+        sys.stderr.write(f"{time.time():.3f} {name} {words}\n")
+        sys.stderr.flush()
+
+    def reply(self, token: int, error: int = 0) -> None:
+        if self.front is not None:
+            self.front.reply(token, error)
+
+    def ask_alone(self, generation: str, number: int) -> None:
+        self._ask("alone", generation, number)
+
+    def ask_both(self, generation: str, number: int) -> None:
+        self._ask("both", generation, number)
+
+    def _ask(self, kind: str, generation: str, number: int) -> None:
+        epoch = self.primary.epoch if self.primary is not None else 0
+        self.control.ask({"ask": kind, "number": number, "generation": generation, "epoch": epoch})
+
+    # -- requests of the kernel ------------------------------------------------------------------
+
+    def read(self, token: int, offset: int, length: int) -> None:
+        front, primary = self.front, self.primary
+        if front is None:
+            return
+        if primary is None or primary.over:
+            front.reply(token, 5)
+            return
+        try:
+            front.reply_data(token, self.disk.data.read(offset, length))
+        except OSError as error:
+            front.reply(token, 5)
+            primary.fail(f"the disk cannot be read: {error}")
+
+    def write(self, token: int, offset: int, data: memoryview) -> None:
+        if self.primary is None:
+            self.reply(token, 5)
+        else:
+            self.primary.write(token, offset, data)
+
+    def flush(self, token: int) -> None:
+        if self.primary is None:
+            self.reply(token, 5)
+        else:
+            self.primary.flush(token)
+
+    # -- roles -----------------------------------------------------------------------------------
+
+    def _why_not_follow(self) -> Refused | None:
+        if self.primary is not None:
+            return Refused("it serves itself", self.disk.metadata.header.floor)
+        if self.failure:
+            return Refused(self.failure, 0)
+        return None
+
+    def _disk_failed(self, reason: str) -> None:
+        self.failure = f"its disk failed: {reason}"
+        self.tell("mirror_failed", reason=reason)
+
+    def prepare(self, named: str) -> str:
+        """Follow nobody any more, and know a new generation. Raises `OSError`, `EngineError`."""
+        if self.primary is not None:
+            raise EngineError("it serves already")
+        if self.failure:
+            raise EngineError(self.failure)
+        self.listening.dismiss("this side is about to serve")
+        generation = self.new_id()
+        prepare(self.disk, named, generation)
+        return generation
+
+    def promote(self, epoch: int, generation: str) -> None:
+        """Serve; the record names `generation`. Raises `OSError`, `EngineError`."""
+        header = self.disk.metadata.header
+        if self.primary is not None:
+            if self.primary.epoch == epoch and not self.primary.over:
+                return
+            raise EngineError(f"it serves at epoch {self.primary.epoch} already")
+        if epoch < header.floor:
+            raise EngineError(f"epoch {epoch} is over: this side follows {header.floor}")
+        if generation not in header.pending:
+            raise EngineError("this generation was not prepared here")
+        self.listening.dismiss("this side serves")
+        primary = Primary(
+            self.disk,
+            epoch,
+            self,
+            self,
+            self,
+            asynchronous=self.settings.asynchronous,
+            queue_limit=self.settings.queue_limit,
+        )
+        primary.copying.limit = self.limit
+        primary.start(generation)
+        self.front = FuseFile(self.settings.served, header.size, self)
+        self.poll.register(self.front.fd, select.EPOLLIN)
+        self._held_back = False
+        self.primary = primary
+        self.dialing = Dialing(self.settings, self._key, self.poll, primary, self._differs)
+        self.tell("mirror_promoted", epoch=epoch, generation=generation)
+
+    def stop(self, answer: Answer) -> None:
+        """Nobody uses the served file any more: end the service in order."""
+        if self.primary is None:
+            answer({"ok": True, "clean": self.disk.metadata.header.clean})
+            return
+        if self.front is not None:
+            self.poll.unregister(self.front.fd)
+            self.front.close()
+            self.front = None
+        self._stop = (time.monotonic() + STOP_LIMIT_S, answer)
+        self.control.withdraw()
+        self.primary.stop()
+
+    def _stopped(self) -> None:
+        assert self._stop is not None  # noqa: S101 - the callers look
+        _, answer = self._stop
+        self._stop = None
+        primary, self.primary = self.primary, None
+        if self.dialing is not None:
+            self.dialing.close()
+            self.dialing = None
+        self.checking = None
+        clean = primary is not None and primary.over == "stopped"
+        if not clean:
+            # It ended in disorder: what this side knows is what it wrote down.
+            with suppress(MetadataDamaged, OSError):
+                self.disk.metadata = Metadata.open(self.disk.metadata_file)
+        self.tell("mirror_stopped", clean=clean)
+        answer({"ok": True, "clean": clean})
+
+    def rejoin(self) -> None:
+        """The snapshot is not needed any more; the difference is copied when the peer connects."""
+        if self.disk.metadata.header.isolated:
+            self.disk.metadata.save(isolated=False)
+            self.tell("mirror_rejoined")
+
+    def grow(self, size: int) -> None:
+        """Make this side larger. On the serving side the connection begins anew: sizes are compared
+        there. Raises `OSError`, `EngineError`."""
+        header = self.disk.metadata.header
+        if size < header.size:
+            raise EngineError(f"the mirror has {header.size} bytes and cannot shrink")
+        if size == header.size:
+            return
+        self.disk.data.resize(size)
+        self.disk.metadata.grow(size)
+        if self.front is not None:
+            self.front.resize(size)
+        if self.dialing is not None:
+            self.dialing.cut("the size has changed")
+
+    def _differs(self, offset: int) -> None:
+        if self.checking is not None:
+            self.checking.differs(offset)
+
+    def _tell_changes(self) -> None:
+        status = self.brief()
+        if status != self._told:
+            self._told = status
+            self.control.changed(status)
+
+    def brief(self) -> dict[str, Any]:
+        """What the agent is told whenever it changes."""
+        primary = self.primary
+        return {
+            "role": "primary" if primary is not None else "secondary",
+            "stage": primary.stage.value if primary is not None else "",
+            "suspended": primary is not None and primary.suspended,
+            "over": primary.over if primary is not None else "",
+            "failure": self.failure,
+            "epoch": primary.epoch if primary is not None else 0,
+        }
+
+
+def open_disk(settings: Settings) -> Disk:
+    """Data and metadata of this side, made when they are not there. Raises `EngineError`."""
+    try:
+        data = OsBlockFile(settings.data, settings.size)
+        file = OsBlockFile(settings.metadata, Geometry().file_size(settings.size))
+    except OSError as error:
+        raise EngineError(f"{error.filename}: {error.strerror}") from None
+    try:
+        metadata = Metadata.open(file)
+    except MetadataDamaged as error:
+        if not file.is_blank():
+            raise EngineError(f"{settings.metadata}: {error}") from None
+        header = Header(settings.resource, settings.size, secrets.token_hex(8))
+        metadata = Metadata.format(file, header)
+    if metadata.header.resource != settings.resource:
+        raise EngineError(f"{settings.metadata} belongs to mirror {metadata.header.resource}")
+    if data.size < metadata.header.size:
+        raise EngineError(
+            f"{settings.data} has {data.size} bytes, its mirror {metadata.header.size}"
+        )
+    return Disk(data, metadata, settings.boot, file)

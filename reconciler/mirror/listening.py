@@ -1,0 +1,222 @@
+"""The following side's end of the network: accepts one serving side at a time.
+
+Called by `engine`. A stranger is refused before anything is changed; an older epoch is told which
+one this side follows; a proven connection of the same or a younger epoch replaces the one before.
+"""
+
+import hmac
+import json
+import secrets
+import select
+import socket
+import zlib
+from collections.abc import Callable
+
+from reconciler.mirror.channel import Channel, Pacemaker
+from reconciler.mirror.secondary import Refused, Secondary
+from reconciler.mirror.settings import Settings, proof
+from reconciler.mirror.side import Disk
+from reconciler.mirror.wire import VERSION, Message, Op, ProtocolError, to_json
+
+HANDSHAKE_S = 5.0
+SLOW_FACTOR = 3.0
+"""This side waits longer for its source than the other way round: nobody waits for it here."""
+
+STRANGERS = 4
+"""Connections that may be in their handshake at once."""
+
+
+class Visitor:
+    """One accepted connection until it is gone."""
+
+    def __init__(self, owner: "Listening", connection: socket.socket) -> None:
+        self._owner = owner
+        timeout = max(HANDSHAKE_S, owner.settings.timeout_s * SLOW_FACTOR)
+        self.channel = Channel(connection, owner.poll, self._message, self._gone, timeout_s=timeout)
+        self.channel.ping = bytes
+        self.session: Secondary | None = None
+        self.data_as_of = 0.0
+        self._nonce = secrets.token_hex(16)
+        self._their_nonce, self._server, self._epoch = "", "", 0
+
+    def _message(self, message: Message) -> None:
+        if self.session is not None:
+            self._apply(self.session, message)
+        elif message.op is Op.HELLO:
+            self._hello(message)
+        elif message.op is Op.PROVE:
+            self._prove(message)
+        elif message.op is not Op.PING:
+            raise ProtocolError(f"{message.op.name} before the handshake")
+
+    def _hello(self, message: Message) -> None:
+        found = message.json()
+        if found.get("version") != VERSION:
+            raise ProtocolError(f"version {found.get('version')}, this side speaks {VERSION}")
+        if found.get("resource") != self._owner.settings.resource:
+            raise ProtocolError(f"it mirrors {found.get('resource')}")
+        self._server, self._epoch = str(found["server"]), int(found["epoch"])
+        self._their_nonce = str(found["nonce"])
+        self.channel.send(Op.CHALLENGE, to_json({"nonce": self._nonce}))
+
+    def _prove(self, message: Message) -> None:
+        settings = self._owner.settings
+        wanted = self._proof("source")
+        if not self._their_nonce or not hmac.compare_digest(
+            wanted, str(message.json().get("proof", ""))
+        ):
+            raise ProtocolError("it does not know the mirror's key")
+        session = self._owner.admit(self, self._epoch, self._server)
+        if isinstance(session, Refused):
+            refusal = {"reason": str(session), "floor": session.floor}
+            self.channel.send(Op.REFUSED, to_json(refusal))
+            self.channel.push()
+            return
+        header, dirty, blank = session.state()
+        state = {
+            "header": header.to_json(),
+            "blank": blank,
+            "proof": self._proof("target"),
+            "server": settings.server,
+        }
+        text = json.dumps(state).encode()
+        payload = len(text).to_bytes(4, "little") + text + zlib.compress(dirty, 1)
+        self.session = session
+        self.channel.send(Op.STATE, payload)
+
+    def _proof(self, who: str) -> str:
+        key, resource = self._owner.key, self._owner.settings.resource
+        return proof(key, who, resource, self._epoch, self._nonce, self._their_nonce)
+
+    def _apply(self, session: Secondary, message: Message) -> None:
+        op = message.op
+        if op is Op.PING:
+            if message.payload:
+                self.data_as_of = float(message.json().get("wall", 0.0))
+            return
+        if op is Op.CHECK:
+            if session.differs(message):
+                self.channel.send(Op.DIFFERS, offset=message.offset, seq=message.seq)
+            self.channel.send(Op.ACK, seq=message.seq)
+            return
+        slow = op is not Op.WRITE and op is not Op.COPY
+        if slow:
+            self._owner.pacemaker.begin(self.channel)
+        try:
+            session.apply(message)
+        except OSError as error:
+            self._owner.disk_failed(str(error))
+            self.channel.gone(f"the disk failed: {error}")
+            return
+        finally:
+            if slow:
+                self._owner.pacemaker.end()
+        self._owner.acknowledge(self.channel, message.seq)
+
+    def _gone(self, reason: str) -> None:
+        self._owner.left(self, reason)
+
+
+class Listening:
+    """All accepted connections. `may_follow` says why this side follows nobody now, or None."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        key: bytes,
+        disk: Disk,
+        poll: "select.epoll",
+        pacemaker: Pacemaker,
+        why_not: Callable[[], Refused | None],
+        tell: Callable[..., None],
+        disk_failed: Callable[[str], None],
+    ) -> None:
+        self.settings, self.key, self.disk, self.poll = settings, key, disk, poll
+        self.pacemaker, self._why_not, self._tell = pacemaker, why_not, tell
+        self.disk_failed = disk_failed
+        self.visitors: dict[int, Visitor] = {}
+        self.current: Visitor | None = None
+        self._ack: tuple[Channel, int] | None = None
+        self.sockets: dict[int, socket.socket] = {}
+        self.failure = ""
+
+    def open(self) -> None:
+        """Listen on every address that is there; those that are not yet are tried again."""
+        self.failure = ""
+        bound = {found.getsockname()[0] for found in self.sockets.values()}
+        for address in self.settings.listen:
+            if address in bound:
+                continue
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            try:
+                listener = socket.create_server((address, self.settings.port), family=family)
+            except OSError as error:
+                self.failure = f"{address}: {error.strerror}"
+                continue
+            listener.setblocking(False)
+            self.sockets[listener.fileno()] = listener
+            self.poll.register(listener.fileno(), select.EPOLLIN)
+
+    def accept(self, fd: int) -> None:
+        try:
+            connection, _ = self.sockets[fd].accept()
+        except OSError:
+            return
+        if len(self.visitors) > STRANGERS:
+            connection.close()
+            return
+        visitor = Visitor(self, connection)
+        self.visitors[visitor.channel.fd] = visitor
+
+    def admit(self, visitor: Visitor, epoch: int, server: str) -> Secondary | Refused:
+        """It has proven itself: from now on it is the one, or it is told why not."""
+        refusal = self._why_not()
+        if refusal is not None:
+            return refusal
+        try:
+            session = Secondary(self.disk, epoch, server)
+        except Refused as error:
+            return error
+        if self.current is not None:
+            if self.current.session is not None and epoch < self.current.session.epoch:
+                return Refused("a younger epoch is connected", self.current.session.epoch)
+            self.dismiss("replaced by a newer connection")
+        self.current = visitor
+        return session
+
+    def dismiss(self, reason: str) -> None:
+        """Follow nobody any more; nothing that is still on its way is applied."""
+        visitor, self.current = self.current, None
+        if visitor is not None:
+            self.visitors.pop(visitor.channel.fd, None)
+            visitor.channel.close()
+            self._tell("mirror_source_left", reason=reason)
+
+    def left(self, visitor: Visitor, reason: str) -> None:
+        self.visitors.pop(visitor.channel.fd, None)
+        if self.current is visitor:
+            self.current = None
+            self._tell("mirror_source_left", reason=reason)
+        else:
+            self._tell("mirror_stranger_left", reason=reason)
+
+    def acknowledge(self, channel: Channel, seq: int) -> None:
+        """Sent once a turn: the highest number stands for all before it."""
+        self._ack = (channel, seq)
+
+    def push(self) -> None:
+        if self._ack is not None:
+            channel, seq = self._ack
+            self._ack = None
+            channel.send(Op.ACK, seq=seq)
+        for visitor in tuple(self.visitors.values()):
+            visitor.channel.push()
+
+    def close(self) -> None:
+        for visitor in tuple(self.visitors.values()):
+            visitor.channel.close()
+        self.visitors.clear()
+        for fd, listener in self.sockets.items():
+            self.poll.unregister(fd)
+            listener.close()
+        self.sockets.clear()

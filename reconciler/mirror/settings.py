@@ -1,0 +1,68 @@
+"""What the engine of one mirror is told at its start: one JSON file, written by the agent."""
+
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`data` and `metadata` are files or devices; `directory` holds the served file and the control
+    socket. `listen` are addresses of this server, `peers` those of the other one, best first.
+    `size` is in bytes, `limit` in bytes a second (0: none). `boot` is the id of this power-on.
+    `peer_port` 0 is the same `port`."""
+
+    resource: str
+    server: str
+    peer: str
+    data: str
+    metadata: str
+    size: int
+    directory: str
+    boot: str
+    port: int
+    listen: tuple[str, ...]
+    peers: tuple[str, ...]
+    key_file: str
+    asynchronous: bool = False
+    timeout_s: float = 2.0
+    connect_timeout_s: float = 2.0
+    limit: int = 0
+    queue_limit: int = 256 << 20
+    history: str = ""
+    peer_port: int = 0
+
+    @property
+    def control(self) -> str:
+        return f"{self.directory}/control.sock"
+
+    @property
+    def served(self) -> str:
+        return f"{self.directory}/disk"
+
+    def to_json(self) -> str:
+        return json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, indent=1)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises `OSError` and `ValueError`."""
+        found = json.loads(path.read_text())
+        for name in ("listen", "peers"):
+            found[name] = tuple(found[name])
+        try:
+            return cls(**found)
+        except TypeError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def key(self) -> bytes:
+        """The secret that both sides prove to have. Raises `OSError`."""
+        return Path(self.key_file).read_bytes().strip()
+
+
+def proof(key: bytes, who: str, resource: str, epoch: int, mine: str, theirs: str) -> str:
+    """What `who` ("source" or "target") answers to a challenge; binds both nonces and the epoch."""
+    text = "\0".join((who, resource, str(epoch), mine, theirs))
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
