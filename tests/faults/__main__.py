@@ -2,7 +2,7 @@
 
     python -m tests.faults --minutes 10 --seed 1 --servers 3 [--fault NAME]… [--evidence]
     python -m tests.faults --list
-    python -m tests.faults --check HISTORY
+    python -m tests.faults --check HISTORY [--servers 3 --seed 1 --evidence]
 
 Ends with 1 after a violation. Report, picture and history are left in the directory that it names;
 with --evidence a copy of the report, its picture and a condensed history go to docs/evidence/.
@@ -45,18 +45,24 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(f"{kind.name:24} {kind.text}" for kind in kinds.values()))
         return 2 if unknown else 0
     if options.check:
-        return _told(checks.violations(parse(options.check.read_text())))
+        return _conclude(options.dir, parse(options.check.read_text()), options)
     if missing():
         print(f"no lab can be made: {missing()}", file=sys.stderr)
         return 2
     chosen = [kinds[name] for name in options.fault] or list(kinds.values())
     directory = options.dir or Path(tempfile.mkdtemp(prefix="clusterctl-faults-"))
     history = run(directory, options.servers, options.seed, options.minutes * 60, chosen)
-    _leave(directory, history, options)
+    return _conclude(directory, history, options)
+
+
+def _conclude(directory: Path | None, history: Sequence[Line], options: argparse.Namespace) -> int:
+    """Reports where they are wanted, and the exit status."""
+    if directory is not None:
+        _leave(directory, history, options)
+        say(f"report: {directory}/{_name(options)}.md")
     if options.evidence:
         EVIDENCE.mkdir(exist_ok=True)
         _leave(EVIDENCE, condensed(history), options, full=history)
-    say(f"report: {directory}/{_name(options)}.md")
     return _told(checks.violations(history))
 
 
