@@ -27,7 +27,6 @@ def check(specs: SpecSet, types: TypeCatalogue) -> list[SpecProblem]:
     found = [
         *_cluster(specs),
         *_fencing(specs),
-        *_unavailable(specs),
         *check_proofs(specs),
         *check_references(specs),
         *check_cycles(specs),
@@ -100,8 +99,3 @@ def _fencing(specs: SpecSet) -> Iterator[SpecProblem]:
                 "stay blocked after a crash until a person confirms it"
             )
             yield item.problem(("spec", "fencing"), message, "W0602")
-
-
-def _unavailable(specs: SpecSet) -> Iterator[SpecProblem]:
-    for name, group in specs.groups.items():
-        item, spec = specs.objects[ObjectRef("Group", name)], group.spec

@@ -117,8 +117,10 @@ class GroupSpec(Model):
     )
     final_action: Literal["none", "stop-group", "power-off-server", "reboot-server"] = Field(
         default="none",
-        description="What to do after `failover.maxFailures`. Only none and stop-group are "
-        "available in this release.",
+        description="What to do after `failover.maxFailures`. power-off-server and reboot-server "
+        "concern the server where it failed last: its other groups move away first, for at most "
+        "20 s. It is done within the Cluster's `rebootLimit`, and only while the other servers are "
+        "a majority.",
         json_schema_extra=impact("none", example="none"),
     )
     activation_retries: int = Field(

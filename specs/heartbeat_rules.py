@@ -36,7 +36,7 @@ def check_heartbeat_paths(specs: SpecSet, item: LoadedObject) -> Iterator[SpecPr
 def _speed(
     item: LoadedObject, path: Path, heartbeat: HeartbeatPathSpec, interval: float
 ) -> Iterator[SpecProblem]:
-    every = max(interval, heartbeat.interval or interval)
+    every = heartbeat.every(interval)
     need = BITS_PER_HEARTBEAT / every
     if heartbeat.type == "serial" and need > heartbeat.speed:
         least = BITS_PER_HEARTBEAT / heartbeat.speed

@@ -83,9 +83,11 @@ class RecoverySpec(Model):
     )
     final_action: FinalAction = Field(
         default="none",
-        description="What is done when restarts and failovers are used up. reboot: this server "
-        "resets itself, at most once an hour, and not when the others would be no majority. Only "
-        "none, stop-group and reboot are available in this release.",
+        description="What is done when restarts and failovers are used up. What concerns the "
+        "server (all but none and stop-group) is done at most once an hour by one monitor, within "
+        "the Cluster's `rebootLimit`, and only while the other servers are a majority. stop-agent, "
+        "shutdown and reboot let the groups move away first, for at most 20 s; crash, power-off "
+        "and power-cycle (by the server's own fence device) do not wait.",
         json_schema_extra=impact("monitor", example="none"),
     )
 

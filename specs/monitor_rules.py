@@ -8,18 +8,16 @@ from specs.scalars import format_duration
 from specs.spec_set import LoadedObject, ObjectRef, SpecSet
 from specs.yaml_text import Path
 
-AVAILABLE_FINAL_ACTIONS = ("none", "stop-group", "reboot")
 LONG_TIMEOUT = 3
 """A hanging probe may delay the next one, but not by more intervals than this."""
 
 
 def check_monitors(specs: SpecSet) -> Iterator[SpecProblem]:
-    """Dangling names, actions that are not there yet, probes that could never run."""
+    """Dangling names, probes that could never run."""
     for name, monitor in specs.monitors.items():
         item, spec = specs.objects[ObjectRef("Monitor", name)], monitor.spec
         yield from _objects(item, spec, specs)
         yield from _servers(item, spec, specs)
-        yield from _recovery(item, spec)
         if spec.timeout > spec.interval * LONG_TIMEOUT:
             message = (
                 f"is more than {LONG_TIMEOUT} intervals of {format_duration(spec.interval)}: a "
@@ -54,14 +52,6 @@ def _group_of(text: str, specs: SpecSet) -> str:
         resource = specs.resources.get(name)
         return resource.spec.group if resource else ""
     return name
-
-
-def _recovery(item: LoadedObject, spec: MonitorSpec) -> Iterator[SpecProblem]:
-    action = spec.recovery.final_action
-    if action not in AVAILABLE_FINAL_ACTIONS:
-        known = ", ".join(AVAILABLE_FINAL_ACTIONS)
-        message = f"{action!r} is not available in this release: only {known}"
-        yield item.problem(("spec", "recovery", "finalAction"), message, "E0501")
 
 
 def _exists(

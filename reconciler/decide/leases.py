@@ -34,8 +34,9 @@ class LocalPlan:
 def is_isolated(snapshot: Snapshot) -> bool:
     """No lease proof for the dead-man time, and too few servers heard to believe that the store
     is away for all: under `keep` this is the case that stops."""
+    dead_man = snapshot.specs.timing.dead_man
     stale_for = snapshot.now - snapshot.proof_at
-    return stale_for > snapshot.specs.timing.dead_man and not hears_majority(snapshot)
+    return stale_for > dead_man and not hears_majority(snapshot, within_s=dead_man / 2)
 
 
 def is_unproven(snapshot: Snapshot) -> bool:

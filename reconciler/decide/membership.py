@@ -172,8 +172,14 @@ def _first_online(snapshot: Snapshot, other_than: str) -> str | None:
     return None
 
 
-def hears_majority(snapshot: Snapshot) -> bool:
-    """This server and those it hears are more than half of the cluster's servers."""
-    total = len(snapshot.specs.servers)
-    here = 1 + sum(name in snapshot.specs.servers for name in reachable_peers(snapshot))
-    return here * 2 > total
+def hears_majority(snapshot: Snapshot, within_s: float = 0.0) -> bool:
+    """This server and those it hears are more than half of the cluster's servers. `within_s` also
+    counts those that were heard so lately: for what must not hang on one late heartbeat."""
+    heard = {
+        name
+        for name, peer in snapshot.peers.peers.items()
+        if not (peer.suspect or peer.silent)
+        or (peer.heard_at is not None and snapshot.now - peer.heard_at <= within_s)
+    }
+    here = 1 + len(heard & set(snapshot.specs.servers))
+    return here * 2 > len(snapshot.specs.servers)

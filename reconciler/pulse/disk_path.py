@@ -21,6 +21,7 @@ from reconciler.pulse.settings import DiskSettings
 
 _QUEUE = 4096
 _AGAIN_S = 5.0
+_ROUNDS = 3
 
 
 class DiskPath:
@@ -113,7 +114,8 @@ class DiskPath:
     def _beat(self, descriptor: int) -> None:
         """Write and read in turns until closed. Raises `OSError` when the device fails."""
         buffer, known = mmap.mmap(-1, SLOT), dict[int, bytes]()
-        while not self._closed.wait(self.settings.interval):
+        # More often than the interval: what is written just after a round must not wait for two.
+        while not self._closed.wait(self.settings.interval / _ROUNDS):
             if self._outgoing:
                 newest = sorted(self._outgoing.copy().items())
                 buffer[:] = pack([datagram for _, datagram in newest])

@@ -175,15 +175,19 @@ def test_under_keep_a_store_that_is_away_for_all_stops_nothing() -> None:
 
 
 def test_a_server_without_proof_that_hears_too_few_stops() -> None:
-    scene = owner().silence("n2").silence("n3")
+    scene = owner().silence("n2", since=3.1).silence("n3", since=3.1)
     scene.proof_at = scene.now - 5.9
     assert want(scene) == (Want.RUN, 7, "")
     scene.proof_at = scene.now - 6.1
     assert want(scene) == (Want.STOP, 7, "this server is isolated")
+    scene.silence("n2", since=2.9)  # a few late heartbeats end nothing
+    assert want(scene) == (Want.RUN, 7, "")
 
 
 def test_an_isolated_server_starts_again_what_it_still_owns_when_it_is_back() -> None:
-    scene = owner().silence("n2").silence("n3").local("web", Phase.OFFLINE, epoch=7)
+    scene = (
+        owner().silence("n2", since=9).silence("n3", since=9).local("web", Phase.OFFLINE, epoch=7)
+    )
     scene.proof_at = scene.now - 60
     assert want(scene) == (Want.STOP, 7, "this server is isolated")
     scene.hear("n2").proof_at = scene.now - 0.1

@@ -162,3 +162,10 @@ def test_a_majority_is_more_than_half_with_oneself() -> None:
     assert not hears_majority(Scene().silence("n3").silence("n2").snapshot())
     four = ("n1", "n2", "n3", "n4")
     assert not hears_majority(Scene(servers=four).silence("n3").silence("n4").snapshot())
+
+
+def test_who_was_heard_lately_counts_where_one_late_heartbeat_must_not() -> None:
+    scene = Scene().silence("n2", since=2.0).silence("n3", since=4.0)
+    assert not hears_majority(scene.snapshot())
+    assert hears_majority(scene.snapshot(), within_s=3.0)
+    assert not hears_majority(scene.snapshot(), within_s=1.0)

@@ -74,7 +74,7 @@ def device_paths(
     """Disks and serial lines of server `own`; `interval` is that of the networks."""
     paths: dict[str, AnyPath] = {}
     for path in wanted:
-        device, every = path.devices.get(own), max(interval, path.interval or interval)
+        device, every = path.devices.get(own), path.every(interval)
         if device is None:
             continue
         if path.type == "disk":
