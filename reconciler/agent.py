@@ -1,7 +1,8 @@
 """`reconciler`: the agent of one server. The composition root: builds the ports, runs the loops.
 
 `reconciler [--config FILE] [--check]`. Ends with 0 on SIGTERM (what it runs goes on running), with
-2 for a bad configuration, with 70 for anything that its supervisor should restart it for.
+2 for a bad configuration, with 70 for anything that its supervisor should restart it for, and with
+75 when a final action ended it: then it shall not be started again by itself.
 """
 
 import argparse
@@ -65,6 +66,7 @@ from specs.script import Script
 VERSION = "0.1.0"
 EXIT_BAD_CONFIG = 2
 EXIT_RESTART = 70
+EXIT_STAY_AWAY = 75
 KILL_LIST_EVERY_S = 1.0
 LOG_BYTES = 2**20
 REPLACED_AFTER_S = 3.0
@@ -400,17 +402,19 @@ async def _main(config: AgentConfig) -> int:
     if unheard:
         structlog.get_logger("reconciler").warning("service_manager_not_told", reason=unheard)
     waiter = asyncio.create_task(stop.wait())
-    await asyncio.wait({run, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    ended = asyncio.create_task(agent.state.ended.wait())
+    await asyncio.wait({run, waiter, ended}, return_when=asyncio.FIRST_COMPLETED)
     notify(STOPPING)
-    for task in (run, waiter):
+    for task in (run, waiter, ended):
         task.cancel()
-    results = await asyncio.gather(run, waiter, return_exceptions=True)
-    if stop.is_set():
+    results = await asyncio.gather(run, waiter, ended, return_exceptions=True)
+    orderly = stop.is_set() or agent.state.ended.is_set()
+    if orderly:
         await agent.leave()
     await agent.store.close()
-    if stop.is_set():
+    if orderly:
         agent.events.emit("agent_stopped")
-        return 0
+        return 0 if stop.is_set() else EXIT_STAY_AWAY
     structlog.get_logger("reconciler").error("agent_failed", exc_info=results[0])
     return EXIT_RESTART
 

@@ -1,4 +1,5 @@
-"""`clear`: forget a group's failures, so that it may start again where it failed."""
+"""`clear`: forget a group's failures, so that it may start again where it failed, or how often a
+server took final actions on itself."""
 
 import click
 
@@ -11,16 +12,17 @@ from reconciler.decide.records import OperationKind
 
 
 @click.command(cls=ClusterCommand)
-@click.argument("group")
+@click.argument("target")
 @wish_options
 @click.pass_obj
 def command(
-    cli: CliContext, group: str, wait: bool, timeout_s: float, why: str, output: str
+    cli: CliContext, target: str, wait: bool, timeout_s: float, why: str, output: str
 ) -> ExitCode:
-    """Forget the failures of GROUP (group/NAME)."""
-    ref = parse_ref(group) if "/" in group else Ref("Group", group)
-    if ref.kind != "Group":
-        raise click.UsageError(f"only groups have failures to clear, not {group}")
+    """Forget the failures of a group (group/NAME), or the final actions of a server (server/NAME),
+    which count towards the reboot limit."""
+    ref = parse_ref(target) if "/" in target else Ref("Group", target)
+    if ref.kind not in ("Group", "Server"):
+        raise click.UsageError(f"only groups and servers have something to clear, not {target}")
     return operate(
         cli,
         OperationKind.CLEAR,

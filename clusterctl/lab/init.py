@@ -24,6 +24,7 @@ POLL_S = 0.05
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
 STABLE_S = 10.0
+STAY_AWAY = 75  # as RestartPreventExitStatus= of the agent's unit
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYSRQ = Path("/proc/sysrq-trigger")
 # PID 1 acts on the first and must not end by the others
@@ -254,7 +255,7 @@ def _become(service: Service, log: int, environ: dict[str, str]) -> NoReturn:
 def _reap(services: list[Service]) -> None:
     while True:
         try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
+            pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
@@ -264,5 +265,7 @@ def _reap(services: list[Service]) -> None:
             if service.pid == pid:
                 if now - service.started > STABLE_S:
                     service.backoff = BACKOFF_FIRST_S
-                service.pid, service.not_before = 0, now + service.backoff
+                stay_away = os.waitstatus_to_exitcode(status) == STAY_AWAY
+                service.pid = 0
+                service.not_before = float("inf") if stay_away else now + service.backoff
                 service.backoff = min(service.backoff * 2, BACKOFF_LAST_S)

@@ -94,6 +94,23 @@ class ResetSelf:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ActOnMachine:
+    """A final action on this server, once for each `key`; not while there is an `obstacle`."""
+
+    action: str
+    reason: str
+    key: str
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetMachineActions:
+    """An operator cleared this server's count; those up to then count no more."""
+
+    through_wall: float
+
+
 Effect = (
     ExecuteFence
     | PrepareFence
@@ -103,6 +120,8 @@ Effect = (
     | MoveStoreLeader
     | StretchDeadline
     | ResetSelf
+    | ActOnMachine
+    | ForgetMachineActions
 )
 
 

@@ -68,12 +68,15 @@ def operation_for(snapshot: Snapshot, group: str, ended: Set[str]) -> Operation 
 
 
 def plan_operations(
-    snapshot: Snapshot, keys: Keys, just_fenced: Set[str] = frozenset()
+    snapshot: Snapshot,
+    keys: Keys,
+    just_fenced: Set[str] = frozenset(),
+    cancelled: Set[str] = frozenset(),
 ) -> OperationsPlan:
     """Everything about operations but the ownership changes themselves.
 
     `just_fenced`: servers whose fence record this decision writes already; no confirmation may
-    write it too.
+    write it too. `cancelled`: ids that this decision ends already.
     """
     writes: list[Write] = []
     effects: list[Effect] = []
@@ -84,6 +87,8 @@ def plan_operations(
     ended: set[str] = set()
     for stored in open_operations(snapshot):
         operation = stored.record
+        if operation.id in cancelled:
+            continue
         if recovery_before(snapshot, operation):
             step = _waiting(keys, stored, recovery_before(snapshot, operation))
         elif operation.kind in GROUP_KINDS:
@@ -111,6 +116,8 @@ def plan_operations(
             writes.extend([hold] if hold else [])
         elif operation.kind is OperationKind.BYPASS_BARRIER:
             bypass, step = operation.id, finish(snapshot, keys, stored, True, "barrier bypassed")
+        elif operation.target.startswith("server/"):
+            step = _clear_server(snapshot, keys, stored)
         else:
             name = operation.target.removeprefix("group/")
             known = name in snapshot.specs.groups
@@ -123,8 +130,16 @@ def plan_operations(
                 ended.add(operation.id)
     writes.extend(_forget_old(snapshot, keys))
     return OperationsPlan(
-        tuple(writes), tuple(effects), bypass, frozenset(cleared), frozenset(ended)
+        tuple(writes), tuple(effects), bypass, frozenset(cleared), frozenset(ended | cancelled)
     )
+
+
+def _clear_server(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write:
+    """The count is the server's own: it forgets it when it sees this wish done."""
+    server = stored.record.target.removeprefix("server/")
+    known = server in snapshot.specs.servers
+    text = f"{server} counts its final actions from zero"
+    return finish(snapshot, keys, stored, known, text if known else f"there is no server {server}")
 
 
 def finish(

@@ -363,6 +363,8 @@ class ServerStatus(Record):
     store_id: str = ""
     store_generation: int = 0
     cluster_keys: tuple[str, ...] = ()
+    watchdog_s: float = 0.0
+    final_actions: tuple["FinalActionTaken", ...] = ()
     at_wall: float = 0.0
 
 
@@ -385,6 +387,14 @@ class ServerFacts(Record):
     clock_offsets: dict[str, float] = Field(default_factory=dict)
     realtime: bool | None = None
     certificates: dict[str, float] = Field(default_factory=dict)
+
+
+class FinalActionTaken(Record):
+    """One that counts towards the reboot limit."""
+
+    action: str
+    reason: str = ""
+    at_wall: float = 0.0
 
 
 class MonitorState(StrEnum):

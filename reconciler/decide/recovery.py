@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from reconciler.decide.leases import may_activate
-from reconciler.decide.membership import Standing, standing
+from reconciler.decide.machine_actions import MachineAction, machine_obstacle
 from reconciler.decide.operations import open_operations
 from reconciler.decide.placement import Placing, candidates, choose, recent_failures
 from reconciler.decide.records import MonitorState, MonitorStatus, Phase
@@ -17,7 +17,7 @@ from reconciler.decide.snapshot import Snapshot
 from specs.monitor import MonitorSpec
 
 NO_DESTINATION = "no other server can run the group"
-REBOOT_AGAIN_S = 3600.0
+FINAL_AGAIN_S = 3600.0
 RESTARTS_USED_UP = "the group's restarts are used up"
 
 
@@ -158,7 +158,9 @@ def obstacles_to(
         found.setdefault(Step.RESTART, RESTARTS_USED_UP)
     if spec.recovery.final_action == "none":
         found.pop(Step.FINAL, None)
-    elif spec.recovery.final_action == "reboot" and (reason := _stays_on(snapshot, final_wall)):
+    elif spec.recovery.final_action in set(MachineAction) and (
+        reason := _stays_on(snapshot, final_wall)
+    ):
         found.setdefault(Step.FINAL, reason)
     return found
 
@@ -179,14 +181,10 @@ def _busy(snapshot: Snapshot, group: str) -> str:
 
 
 def _stays_on(snapshot: Snapshot, final_wall: float | None) -> str:
-    """Why this server must not reset itself for a monitor's sake."""
-    if final_wall is not None and snapshot.wall - final_wall < REBOOT_AGAIN_S:
-        return "this monitor rebooted the server less than an hour ago"
-    others = [name for name in snapshot.specs.servers if name != snapshot.me]
-    online = sum(standing(snapshot, name) is Standing.ONLINE for name in others)
-    if online * 2 <= len(others) + 1:
-        return "without this server the others would be no majority"
-    return ""
+    """Why this server must not act on itself for a monitor's sake."""
+    if final_wall is not None and snapshot.wall - final_wall < FINAL_AGAIN_S:
+        return "this monitor took its final action here less than an hour ago"
+    return machine_obstacle(snapshot)
 
 
 def _stays(snapshot: Snapshot, group: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.decide.doubt import doubt, ears, is_proven_off
-from reconciler.decide.records import FenceRecord, FencingTest, Hold, Session
+from reconciler.decide.records import FenceRecord, FencingTest, FinalActionTaken, Hold, Session
 from reconciler.decide.status import iso
 from reconciler.decide.stored import StoredRecords
 
@@ -58,6 +58,8 @@ class ServerView:
     fencing_levels: tuple[str, ...] = ()
     reported_wall: float = 0.0
     hold: Hold | None = None
+    watchdog_s: float = 0.0
+    final_actions: tuple[FinalActionTaken, ...] = ()
 
     def hold_json(self) -> dict[str, Any] | None:
         """Until when its agent may be away; None when it is not held."""
@@ -91,6 +93,11 @@ class ServerView:
             "warnings": list(self.warnings),
             "reported": iso(self.reported_wall),
             "hold": self.hold_json(),
+            "watchdogSeconds": self.watchdog_s or None,
+            "finalActions": [
+                {"action": a.action, "reason": a.reason, "at": iso(a.at_wall)}
+                for a in self.final_actions
+            ],
             "fencing": {
                 "levels": list(self.fencing_levels),
                 "ok": self.fencing_ok,
@@ -150,6 +157,8 @@ def server_view(
         fencing_levels=fencing_levels,
         reported_wall=status.at_wall if status else 0.0,
         hold=records.holds.get(server),
+        watchdog_s=session.watchdog_s if session else 0.0,
+        final_actions=fresh.final_actions if fresh else (),
     )
 
 

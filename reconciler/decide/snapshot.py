@@ -135,6 +135,17 @@ class KnownStore:
 
 
 @dataclass(frozen=True, slots=True)
+class PastAction:
+    """A final action that this server took on itself; durable. `key` is the group's epoch that it
+    was for, "" for a monitor's."""
+
+    action: str
+    reason: str
+    wall: float
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a decision may look at. `fresh_at` is when the mirror last heard the store.
 
@@ -180,3 +191,4 @@ class Snapshot:
     store_life: Stored[StoreLife] | None = None
     cordons: Mapping[str, Stored[Cordon]] = field(default_factory=dict)
     holds: Mapping[str, Stored[Hold]] = field(default_factory=dict)
+    machine_actions: tuple[PastAction, ...] = ()

@@ -4,11 +4,13 @@ Two tasks call `decide`: one for what must never wait for the store (local group
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from reconciler.decide.actions import (
+    ActOnMachine,
     Decision,
     Effect,
+    ForgetMachineActions,
     LocalWant,
     Reason,
     ResetSelf,
@@ -32,6 +34,9 @@ from reconciler.ports.store import (
     Unchanged,
 )
 
+ObeyMachine = Callable[[ActOnMachine | ForgetMachineActions], Awaitable[None]]
+"""See `loops.machine.MachineHand.obey`."""
+
 LOOK_AGAIN_S = 1.0
 RESET_AGAIN_S = 5.0
 COMMIT_TIMEOUT_S = 2.0
@@ -41,9 +46,13 @@ class LocalLoop:
     """Tells the group runners what they should do; resets the machine when that must be."""
 
     def __init__(
-        self, state: AgentState, set_wants: Callable[[Mapping[str, LocalWant]], None]
+        self,
+        state: AgentState,
+        set_wants: Callable[[Mapping[str, LocalWant]], None],
+        act_on_machine: ObeyMachine | None = None,
     ) -> None:
-        self._state, self._set_wants = state, set_wants
+        self._state, self._set_wants, self._act = state, set_wants, act_on_machine
+        self._acting: asyncio.Task[None] | None = None
         self._wake = state.new_wake()
         self._refused_at = float("-inf")
         self.prepare: Callable[[Mapping[str, str]], None] = lambda _: None
@@ -62,7 +71,21 @@ class LocalLoop:
                         await self._reset(effect.reason)
                     elif isinstance(effect, StretchDeadline):
                         self._state.peers.stretch(effect.hold, effect.until)
+                    elif isinstance(effect, ActOnMachine | ForgetMachineActions):
+                        self._begin(effect)
             await wait_for(self._state, self._wake, LOOK_AGAIN_S / 4)
+
+    def _begin(self, effect: ActOnMachine | ForgetMachineActions) -> None:
+        """One at a time, beside this loop: giving groups away needs it."""
+        if self._acting is None or self._acting.done():
+            self._acting = asyncio.create_task(self._obeyed(effect))
+
+    async def _obeyed(self, effect: ActOnMachine | ForgetMachineActions) -> None:
+        try:
+            if self._act is not None:
+                await self._act(effect)
+        except Exception as error:  # noqa: BLE001 - the other groups still need this agent
+            self._state.events.emit("effect_failed", effect="machine", error=repr(error))
 
     def _hold(self, wanted: bool, held: bool) -> None:
         if wanted != held:

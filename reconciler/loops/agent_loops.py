@@ -8,6 +8,7 @@ from reconciler.decide.snapshot import Specs
 from reconciler.loops.act import CoordinationLoop, LocalLoop
 from reconciler.loops.fence import FenceLoop, Prober
 from reconciler.loops.group_runner import GroupRunner, MakeDriver
+from reconciler.loops.machine import MachineHand
 from reconciler.loops.monitors import MonitorLoop, TakeSample
 from reconciler.loops.preparation import Preparation
 from reconciler.loops.recovery_script import RunScript, no_scripts
@@ -47,7 +48,8 @@ class AgentLoops:
         self.adopted = asyncio.Event()
         self._runner_tasks: asyncio.TaskGroup | None = None
         self.fences = FenceLoop(state, power, prober)
-        self._local = LocalLoop(state, self._set_wants)
+        self._hand = MachineHand(state, power)
+        self._local = LocalLoop(state, self._set_wants, self._hand.obey)
         self._coordination = CoordinationLoop(state, self.fences.start)
         self._session = SessionLoop(state, version)
         self._answer = AnswerLoop(state)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 
+from reconciler.decide.machine_actions import MachineAction
 from reconciler.decide.ownership import MONITOR_PREFIX
 from reconciler.decide.records import (
     MonitorState,
@@ -28,9 +29,6 @@ GRACE_S = 15.0
 """Beyond a probe's own time: it is bounded where it runs, this is the second line."""
 
 STORE_WAIT_S = 5.0
-EVENTS_LEAVE_S = 0.5
-"""Before a reboot: others shall read why."""
-
 RETELL_S = 60.0
 """A status that differs only in its times is stored this often."""
 
@@ -257,8 +255,8 @@ class MonitorRun:
         if step is Step.FINAL:
             action = self._spec.recovery.final_action
             self._emit("monitor_parked", action=action)
-            if action == "reboot":
-                await self._reboot(why)
+            if action in set(MachineAction):
+                await self._state.act_on_machine(action, f"monitor {self.name}: {why}", "")
 
     async def _repair(self, counted: MonitorStatus) -> None:
         said = await run_script(self._state, self._run_script, counted, self._spec)
@@ -280,13 +278,6 @@ class MonitorRun:
             runner.restart(name if kind == "resource" else None, why)
         else:
             runner.fail(why)
-
-    async def _reboot(self, why: str) -> None:
-        """It was counted in the store: after the reboot the monitor is parked here."""
-        reason = f"monitor {self.name}: {why}"
-        self._state.events.emit("machine_reset", reason=reason)
-        await self._state.clock.sleep(EVENTS_LEAVE_S)
-        await self._state.machine.reset(reason)
 
     async def _stop_group(self, group: str, why: str) -> None:
         """The same wish that an operator would store: visible, and undone by `start`."""

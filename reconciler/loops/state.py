@@ -5,7 +5,7 @@ Loops write their own part and call `wake`; nothing here decides.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +17,7 @@ from reconciler.decide.snapshot import (
     LocalGroup,
     LocalProbe,
     OwnSession,
+    PastAction,
     Snapshot,
     Specs,
     Stored,
@@ -29,6 +30,13 @@ from reconciler.ports.local_state import LocalState
 from reconciler.ports.machine import Machine
 from reconciler.ports.peers import Peers
 from reconciler.ports.store import Store
+
+ActOnMachine = Callable[[str, str, str], Awaitable[None]]
+"""(action, reason, key of what it is for): see `loops.machine.MachineHand.take`."""
+
+
+async def _nobody_acts(action: str, reason: str, key: str) -> None:
+    del action, reason, key
 
 
 class AgentState:
@@ -61,6 +69,9 @@ class AgentState:
         self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
         self.known_store = local_state.known_store()
         self.cluster_keys: tuple[str, ...] = ()  # public names of those that the pulse runs with
+        self.machine_actions = local_state.machine_actions()
+        self.act_on_machine: ActOnMachine = _nobody_acts
+        self.ended = asyncio.Event()  # the agent shall end, and not be started again
         self.local_groups: dict[str, LocalGroup] = {}
         self.monitors: dict[str, MonitorStatus] = {}
         self.monitors_known = False  # whether `monitors` has all that this server shall run
@@ -91,6 +102,11 @@ class AgentState:
     def _on_record(self, kind: str, name: str, stored: Stored[Any] | None) -> None:
         if kind == "challenges" and name == self.me and stored is not None:
             self.on_challenge()
+
+    def remember_actions(self, actions: tuple[PastAction, ...]) -> None:
+        """These final actions count from now on: durable first. Raises `OSError`."""
+        self.local_state.remember_machine_actions(actions)
+        self.machine_actions = actions
 
     def remember_store(self, known: KnownStore) -> None:
         """Work with this store from now on: durable first. Raises `OSError`."""
@@ -153,6 +169,7 @@ class AgentState:
             unreadable=frozenset(self.mirror.unreadable),
             store_id=self.mirror.store_id,
             known_store=self.known_store,
+            machine_actions=self.machine_actions,
             store_life=singles["store"],
             cordons=MappingProxyType(maps["cordons"]),
             holds=MappingProxyType(maps["holds"]),

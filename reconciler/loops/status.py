@@ -6,7 +6,14 @@ Only changes are written, all of one round in one transaction; status is never a
 import json
 from collections.abc import Callable, Mapping
 
-from reconciler.decide.records import GroupStatus, MonitorStatus, Phase, ServerStatus
+from reconciler.decide.machine_actions import limit_reached
+from reconciler.decide.records import (
+    FinalActionTaken,
+    GroupStatus,
+    MonitorStatus,
+    Phase,
+    ServerStatus,
+)
 from reconciler.decide.store_life import doubt
 from reconciler.loops.act import wait_for
 from reconciler.loops.fence import FenceLoop
@@ -139,6 +146,13 @@ class StatusLoop:
             warnings.append(doubted)
         if not view.pulse_alive:
             warnings.append("the pulse is not running")
+        snapshot = state.snapshot()
+        if snapshot is not None and (reached := limit_reached(snapshot)):
+            warnings.append(reached)
+        server = snapshot.specs.servers.get(state.me) if snapshot else None
+        wanted = server.spec.watchdog if server else None
+        if wanted is not None and not view.watchdog_s:
+            warnings.append(f"the watchdog {wanted.device} is not armed")
         warnings += [f"unreadable record {key}" for key in sorted(state.mirror.unreadable)]
         return ServerStatus(
             server=state.me,
@@ -149,6 +163,11 @@ class StatusLoop:
             heartbeats=heartbeats,
             fencing=tuple(self._fences.tests[key] for key in sorted(self._fences.tests)),
             warnings=tuple(warnings),
+            watchdog_s=view.watchdog_s,
+            final_actions=tuple(
+                FinalActionTaken(action=a.action, reason=a.reason, at_wall=a.wall)
+                for a in state.machine_actions
+            ),
             store="quorum" if state.own_session is not None else "unknown",
             cluster_keys=state.cluster_keys,
             store_id=state.mirror.store_id,

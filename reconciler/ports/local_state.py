@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from reconciler.decide.snapshot import KnownStore
+from reconciler.decide.snapshot import KnownStore, PastAction
 
 
 class LocalState(Protocol):
@@ -23,6 +23,14 @@ class LocalState(Protocol):
 
     def remember_store(self, known: KnownStore) -> None:
         """Remember it durably."""
+        ...
+
+    def machine_actions(self) -> tuple[PastAction, ...]:
+        """The newest final actions that this server took on itself; durable over reboots."""
+        ...
+
+    def remember_machine_actions(self, actions: tuple[PastAction, ...]) -> None:
+        """Replace them, durably."""
         ...
 
     def started_groups(self) -> Mapping[str, Mapping[str, Any]]:

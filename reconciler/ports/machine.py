@@ -4,18 +4,25 @@ from typing import Protocol
 
 
 class ResetRefused(Exception):
-    """This process was not given the right to reset the machine, or the kernel refused."""
+    """This process was not given the right to end the machine, or the kernel refused."""
 
 
 class Machine(Protocol):
+    """None of the ways to end it stops anything in order, and none returns when it worked. Inside a
+    PID namespace each ends exactly that namespace. All raise `ResetRefused`."""
+
     def boot_id(self) -> str:
         """Random id made once per power-on."""
         ...
 
     async def reset(self, reason: str) -> None:
-        """Stop this server at once without stopping anything in order (self-fencing).
+        """Restart the kernel at once (self-fencing)."""
+        ...
 
-        Restarts the kernel, or inside a PID namespace ends exactly that namespace. Raises
-        `ResetRefused`.
-        """
+    async def power_off(self, reason: str) -> None:
+        """Switch off at once."""
+        ...
+
+    async def crash(self, reason: str) -> None:
+        """Make the kernel panic, which leaves a dump where one is configured."""
         ...

@@ -227,7 +227,7 @@ def test_a_reboot_leaves_a_majority_and_is_not_repeated_for_an_hour() -> None:
     snapshot = scene().snapshot()
     assert obstacles_to(snapshot, made) == {}
     soon = obstacles_to(snapshot, made, final_wall=snapshot.wall - 60)
-    assert soon == {Step.FINAL: "this monitor rebooted the server less than an hour ago"}
+    assert soon == {Step.FINAL: "this monitor took its final action here less than an hour ago"}
     assert obstacles_to(snapshot, made, final_wall=snapshot.wall - 4000) == {}
     two = scene().no_session("n3").snapshot()
     assert "no majority" in obstacles_to(two, made)[Step.FINAL]

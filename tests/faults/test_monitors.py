@@ -149,8 +149,7 @@ def test_a_reboot_as_final_action_happens_once(watched: ClusterUnderTest) -> Non
     watched.break_("exec", owner, "--", "touch", "/srv/sick")
     watched.wait_event("machine_reset", began)
     watched.wait_group(not_on=owner)
-    watched.wait_servers(owner)
-    assert watched.status(f"server/{owner}")["bootId"] != boot
+    watched.wait_new_boot(owner, boot)
     wait_state(watched, "sick", "parked")
     watched.break_("exec", owner, "--", "rm", "/srv/sick")
     wait_state(watched, "sick", "healthy")

@@ -49,6 +49,13 @@ class SimMachine:
         self._cluster.set_power(self._server, False, "itself")
         self._cluster.set_power(self._server, True, "itself")
 
+    async def power_off(self, reason: str) -> None:
+        self._cluster.world.note("power_off", server=self._server, reason=reason)
+        self._cluster.set_power(self._server, False, "itself")
+
+    async def crash(self, reason: str) -> None:
+        await self.power_off(reason)
+
 
 class SimCluster:
     """The world plus the agents in it. `set_power` is the BMC's hand and the power cord."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler.decide.snapshot import KnownStore, Specs
+from reconciler.decide.snapshot import KnownStore, PastAction, Specs
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from reconciler.ports.probes import Sample
 from specs.monitor import Monitor
@@ -117,6 +117,13 @@ class SimLocalState:
     def remember_store(self, known: KnownStore) -> None:
         self._need_space()
         self._disk["store"] = known
+
+    def machine_actions(self) -> tuple[PastAction, ...]:
+        return tuple(self._disk.get("actions", ()))
+
+    def remember_machine_actions(self, actions: tuple[PastAction, ...]) -> None:
+        self._need_space()
+        self._disk["actions"] = actions
 
     def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
         return dict(self._started)

@@ -142,19 +142,6 @@ def test_there_is_exactly_one_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "path"),
-    [
-        ("finalAction: power-off-server", "spec.finalAction"),
-        ("finalAction: reboot-server", "spec.finalAction"),
-    ],
-)
-def test_what_is_not_there_yet_is_refused_in_words(field: str, path: str) -> None:
-    problem = only(checked(*replaced("[n1, n2, n3]\n", f"[n1]\n  {field}\n")))
-    assert (problem.code, problem.path, problem.severity) == ("E0501", path, Severity.ERROR)
-    assert "not available in this release" in problem.message
-
-
-@pytest.mark.parametrize(
     ("servers", "message"),
     [(1, "one server"), (2, "add a third voting server"), (4, "no more failures than 3")],
 )

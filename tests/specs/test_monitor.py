@@ -58,13 +58,6 @@ def test_a_sound_monitor_has_no_problem() -> None:
         ),
         ("resource: web-app", "resource: web-p", "spec.resource", "no Resource 'web-p'", "E0201"),
         ("group/web", "group/web\n  servers: [n9]", "spec.servers[0]", "no Server 'n9'", "E0201"),
-        (
-            "group/web",
-            "group/web\n  recovery: {finalAction: power-off}",
-            "spec.recovery.finalAction",
-            "'power-off' is not available in this release: only none, stop-group, reboot",
-            "E0501",
-        ),
     ],
 )
 def test_a_fault_is_one_error_at_its_field(

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.adapters.linux.atomic_file import read_json, write_json
-from reconciler.decide.snapshot import KnownStore
+from reconciler.decide.snapshot import KnownStore, PastAction
 
 
 class FileLocalState:
     def __init__(self, state_directory: Path, run_directory: Path) -> None:
         self._dropped_path = state_directory / "dropped-epochs.json"
         self._store_path = state_directory / "store.json"
+        self._actions_path = state_directory / "machine-actions.json"
         self._groups = run_directory / "groups"
 
     def dropped_epochs(self) -> Mapping[str, int]:
@@ -52,6 +53,22 @@ class FileLocalState:
 
     def remember_store(self, known: KnownStore) -> None:
         _write_durably(self._store_path, asdict(known))
+
+    def machine_actions(self) -> tuple[PastAction, ...]:
+        """Raises `ValueError` for an unreadable file: a lost count must not look like zero."""
+        if not self._actions_path.exists():
+            return ()
+        content = read_json(self._actions_path)
+        try:
+            return tuple(PastAction(**action) for action in (content or {})["actions"])
+        except (KeyError, TypeError):
+            raise ValueError(
+                f"{self._actions_path} is damaged; remove it, and this server counts its final "
+                "actions from zero"
+            ) from None
+
+    def remember_machine_actions(self, actions: tuple[PastAction, ...]) -> None:
+        _write_durably(self._actions_path, {"actions": [asdict(action) for action in actions]})
 
     def started_groups(self) -> Mapping[str, Mapping[str, Any]]:
         found = {}

@@ -1,5 +1,6 @@
-"""This server as a machine: its boot id and the way to end it. The agent makes one."""
+"""This server as a machine: its boot id and the ways to end it. The agent makes one."""
 
+import asyncio
 import ctypes
 import os
 import uuid
@@ -8,6 +9,9 @@ from pathlib import Path
 from reconciler.ports.machine import ResetRefused
 
 _RB_AUTOBOOT = 0x01234567
+_RB_POWER_OFF = 0x4321FEDC
+_SYSTEM_REQUEST = Path("/proc/sysrq-trigger")
+_CRASH_S = 5.0
 
 
 class LinuxMachine:
@@ -27,12 +31,38 @@ class LinuxMachine:
 
         Inside a PID namespace it ends exactly that namespace. Raises `ResetRefused`.
         """
+        self._end(_RB_AUTOBOOT, reason)
+
+    async def power_off(self, reason: str) -> None:
+        """Switch off at once; as `reset` otherwise."""
+        self._end(_RB_POWER_OFF, reason)
+
+    async def crash(self, reason: str) -> None:
+        """Panic; raises `ResetRefused` when this kernel does not obey its system request key."""
+        self._check(reason)
+        try:
+            descriptor = os.open(_SYSTEM_REQUEST, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ResetRefused(f"{_SYSTEM_REQUEST}: {error.strerror}") from None
+        try:
+            os.write(descriptor, b"c")
+        except OSError as error:
+            raise ResetRefused(f"{_SYSTEM_REQUEST}: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
+        await asyncio.sleep(_CRASH_S)
+        raise ResetRefused(f"{_SYSTEM_REQUEST} was told to crash the kernel, and it did not")
+
+    def _check(self, reason: str) -> None:
         if not self._allow_reset:
             raise ResetRefused(f"reset is not allowed to this process (wanted because: {reason})")
+
+    def _end(self, command: int, reason: str) -> None:
+        self._check(reason)
         library = ctypes.CDLL(None, use_errno=True)
-        library.reboot(_RB_AUTOBOOT)
-        error = ctypes.get_errno()  # a reset that works does not return
-        raise ResetRefused(f"the kernel refused the reset: {os.strerror(error)}")
+        library.reboot(ctypes.c_int(command - (1 << 32) if command >> 31 else command))
+        error = ctypes.get_errno()  # what works does not return
+        raise ResetRefused(f"the kernel refused: {os.strerror(error)}")
 
 
 def _read_or_create(path: Path) -> str:

@@ -71,6 +71,25 @@ EVENTS: tuple[EventType, ...] = (
         retried=True,
     ),
     error(
+        "machine_action_taken",
+        "action reason",
+        "A final action of a monitor or a group on this server begins.",
+        "Repair what failed; after some of them in a while `clusterctl clear server/NAME`.",
+    ),
+    warning(
+        "machine_action_suppressed",
+        "action reason",
+        "A final action on this server is due and not taken.",
+        "Read the reason; what failed runs badly, or not at all, until a person acts.",
+        retried=True,
+    ),
+    warning(
+        "power_cycle_failed",
+        "error",
+        "This server could not switch itself off and on by its own fence device.",
+        "It resets itself instead. `clusterctl fence test SERVER`.",
+    ),
+    error(
         "machine_reset",
         "reason",
         "This machine resets itself: it could not stop what it must not run, or the final "
