@@ -10,6 +10,7 @@ from reconciler.ports.driver import Observation, Permit, ResourceError, Resource
 from reconciler.ports.host import Host, HostError, StopPlan
 from specs.resource import Resource
 
+GIVE_UP_TIMEOUT_S = 6.0
 PREPARED_FOR_S = 1.0
 """A preparation older than this is repeated: another machine may use the address by now."""
 
@@ -73,8 +74,18 @@ class BoundDriver:
         except HostError as error:
             raise ResourceError(str(error)) from error
         except TimeoutError:
-            raise ResourceError(f"start took longer than {self._start_limit}") from None
+            text = f"start took longer than {self._start_limit}{await self._given_up(permit)}"
+            raise ResourceError(text) from None
         await self._begin_upkeep(permit)
+
+    async def _given_up(self, permit: Permit) -> str:
+        try:
+            async with asyncio.timeout(GIVE_UP_TIMEOUT_S):
+                return await self.spec.give_up(self.place, permit.epoch)
+        except HostError as error:
+            return f"; {error}"
+        except TimeoutError:
+            return "; what it started could not be ended in time"
 
     async def deactivate(self, epoch: int) -> None:
         """Stop what was started at an epoch <= `epoch`; returns when it is gone. Raises

@@ -138,6 +138,11 @@ class ResourceType(_Typed, ResourceSpec):
         """Start; returns when the resource serves. `permit.check()` right before each irreversible
         step. Idempotent; `prepare` ran before it, unless the resource was active already."""
 
+    async def give_up(self, place: Place, epoch: int) -> str:  # noqa: ARG002 - most need not
+        """`activate` was cancelled at its time-out: end what still works on the start. What it says
+        is added to the reason. Bounded; raises `HostError`."""
+        return ""
+
     @abstractmethod
     async def deactivate(self, place: Place, epoch: int) -> None:
         """Stop what was started at an epoch <= `epoch`; returns when it is gone. Idempotent."""

@@ -1,6 +1,6 @@
 """Scripts that start and stop something where its group runs."""
 
-import asyncio
+from contextlib import suppress
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -9,7 +9,7 @@ from reconciler.decide.circumstances import script_variables
 from reconciler.decide.standby import STANDBY_START
 from reconciler.plugin import Place, ResourceType, StandbyScript, StartLevel
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
-from reconciler.ports.host import RunnerState, RunnerView, StopPlan, Workload
+from reconciler.ports.host import HostError, RunnerState, RunnerView, StopPlan, Workload
 from reconciler.ports.probes import ProbeUnavailable, Sample
 from reconciler.resources._program import ended, last_line, last_words
 from specs.program import DEFAULT_PATH, Argument, Directory, ExitCodes, VariableName
@@ -19,7 +19,7 @@ from specs.script import Script as ScriptText
 
 STATUS_EVERY_S = 0.5
 OWN_SHARE = 0.9
-"""Part of a time-out that a script has; the rest is for killing it and for what follows."""
+"""Part of `stopTimeout` that the stop script has; the rest is for killing it, and what it left."""
 
 GRACE_SHARE = 0.6
 """Part of what is left then that processes have to end by themselves."""
@@ -249,6 +249,9 @@ class Script(ResourceType):
     async def prepare(self, place: Place) -> None:
         """What cannot be stopped for want of its script is not started either."""
         await place.host.runners.prepare()
+        await self._place_all(place)
+
+    async def _place_all(self, place: Place) -> None:
         for script in (self.start, self.stop, self.status):
             if script is not None:
                 await place.host.scripts.place(script.text)
@@ -257,20 +260,21 @@ class Script(ResourceType):
         view = await place.host.runners.observe(place.name)
         if view.epoch is not None and view.epoch > permit.epoch:
             raise ResourceError(f"it runs at the newer epoch {view.epoch} already", retry=False)
-        if view.epoch != permit.epoch or not await self._goes_on(place, view):
+        if view.epoch == permit.epoch and await self._goes_on(place, view):
+            with suppress(HostError):  # a changed spec may have brought another stop script
+                await self._place_all(place)
+        else:
             if view.state is not RunnerState.ABSENT:
                 permit.check()
                 await self._end(place, permit.epoch, view)
             await place.host.runners.start(
                 place.name, await self._workload(place, permit.epoch), permit
             )
-        try:
-            async with asyncio.timeout(self.start_timeout * OWN_SHARE):
-                await self._wait_until_started(place, permit.epoch)
-        except TimeoutError:
-            await place.host.runners.kill(place.name, permit.epoch)
-            text = f"not started within {self.start_timeout * OWN_SHARE:g} s: its start script and"
-            raise ResourceError(f"{text} all it started were killed{last_words(place)}") from None
+        await self._wait_until_started(place, permit.epoch)
+
+    async def give_up(self, place: Place, epoch: int) -> str:
+        await place.host.runners.kill(place.name, epoch)
+        return f"; its script and all that it started were killed{last_words(place)}"
 
     async def _goes_on(self, place: Place, view: RunnerView) -> bool:
         """Whether a start at this epoch, an earlier agent's maybe, is done or under way."""

@@ -177,7 +177,7 @@ class MemoryRunners:
         self.changes.tell()
 
     async def kill(self, name: str, epoch: int) -> None:
-        await asyncio.sleep(3600 if self.hangs else 0)
+        await asyncio.sleep(0)
         view = self.views.get(name)
         if view is not None and (view.epoch or 0) <= epoch and view.state is RunnerState.RUNNING:
             self.end(name, -9)
