@@ -14,7 +14,7 @@ from typing import Any
 from tests.faults.history import Line, Run, beats_at, groups, runs, told, witnessed
 
 FENCES = ("fence_confirmed", "fence_confirmed_by_person")
-PROOFS = (*FENCES, "group_released")
+PROOFS = (*FENCES, "group_released", "group_granted")
 FRESH_S = 2.0
 
 
@@ -142,8 +142,9 @@ def _proves(event: Mapping[str, Any], run: Run) -> bool:
     """This event says that what ran then can not run any more."""
     if event["event"] in FENCES:
         return bool(event["server"] == run.server)
-    if event["event"] != "group_released":
-        return False
+    if event["event"] == "group_granted":  # time alone: no other event says so
+        expired = event["proof"] == "expired" and event["previous_owner"] == run.server
+        return expired and bool(event["group"] == run.group)
     what = (event["by"], event["group"], event["epoch"])
     return what == (run.server, run.group, run.epoch)
 
@@ -181,7 +182,7 @@ def lost_specs(history: Iterable[Line]) -> list[str]:
     acknowledged: dict[str, int] = {}
     seen: dict[str, int] = {}
     revisions: dict[int, str] = {}
-    for line in told(history, "applied", "read"):
+    for line in sorted(told(history, "applied", "read"), key=lambda line: line.t):
         client = line.more["client"]
         if line.event == "applied":
             acknowledged[client] = line.more["number"]

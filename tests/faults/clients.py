@@ -4,6 +4,7 @@
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tests.faults.collecting import note
@@ -67,8 +68,9 @@ class SpecClient:
 
 
 def read_back(clients: list[SpecClient], shell: Callable[..., str]) -> list[Line]:
-    """What is there now, one `read` line for each client; `shell` runs a command and returns its
-    output."""
+    """What is there now, one `read` line for each client, of the time before the look: what was
+    acknowledged until then must be there. `shell` runs a command and returns its output."""
+    now = note("read")
     objects = json.loads(shell("get", "servergroup", "-o", "json"))
     numbers = {
         each["metadata"]["name"]: int(each["metadata"]["annotations"].get("number", 0))
@@ -77,11 +79,13 @@ def read_back(clients: list[SpecClient], shell: Callable[..., str]) -> list[Line
     history = json.loads(shell("history", "-o", "json"))
     revisions = {each["revision"]: each["message"] for each in history}
     return [
-        note(
-            "read",
-            client=client.name,
-            numbers=[numbers.get(f"{client.name}-{part}", 0) for part in "ab"],
-            revisions=revisions,
+        replace(
+            now,
+            more={
+                "client": client.name,
+                "numbers": [numbers.get(f"{client.name}-{part}", 0) for part in "ab"],
+                "revisions": revisions,
+            },
         )
         for client in clients
     ]
