@@ -145,6 +145,8 @@ def _proves(event: Mapping[str, Any], run: Run) -> bool:
     if event["event"] == "group_granted":  # time alone: no other event says so
         expired = event["proof"] == "expired" and event["previous_owner"] == run.server
         return expired and bool(event["group"] == run.group)
+    if event["event"] != "group_released":
+        return False
     what = (event["by"], event["group"], event["epoch"])
     return what == (run.server, run.group, run.epoch)
 
