@@ -20,7 +20,7 @@ from clusterctl.lab import inside, plan, up
 
 SOURCE = Path(__file__).parents[2]
 TOOLS = (str(SOURCE / ".tools/usr/bin"),)
-COMMAND_TIMEOUT_S = 170.0
+COMMAND_TIMEOUT_S = float(os.environ.get("LAB_TIMEOUT_S", "170"))
 WAIT_S = 30.0
 
 
