@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "move": "Move a group to another server.",
         "start": "Start a group or a resource.",
         "stop": "Stop a group or a resource, and keep it stopped.",
+        "operation": "List operations that have not ended; cancel one.",
         "clear": "Forget the failures of a group, so that it may start again.",
         "barrier": "Start without waiting for servers that are missing.",
         "fence": "Power off a server, test or confirm it.",

@@ -15,6 +15,7 @@ from reconciler.decide.actions import (
     Reason,
     Write,
 )
+from reconciler.decide.cancelling import plan_cancels
 from reconciler.decide.draining import end_of_cordons
 from reconciler.decide.fencing import FencingPlan, plan_fencing
 from reconciler.decide.holding import end_of_holds
@@ -97,7 +98,8 @@ def _as_coordinator(
     if (life := plan_store(known, keys)) is not None:
         writes.append(life)
     fenced = {w.record.server for w in fencing.results if isinstance(w.record, FenceRecord)}
-    operations = plan_operations(known, keys, fenced)
+    cancels = plan_cancels(known, keys)
+    operations = plan_operations(known, keys, fenced, cancels.ended)
     barrier = None if operations.bypass else barrier_reason(known)
     wake = list(fencing.wake_at)
     if barrier is not None:
@@ -120,7 +122,7 @@ def _as_coordinator(
         gone = forget_owner(known, keys, name) if known_case else None
         gone = gone or (plan_deleted(known, keys, name) if known_case else None)
         writes.extend([gone] if gone else [])
-    writes.extend(operations.writes)
+    writes.extend((*cancels.writes, *operations.writes))
     told = {write.key for write in operations.writes}
     ended = (*end_of_cordons(known, keys), *end_of_holds(known, keys))
     writes.extend(w for w in ended if w.key not in told)

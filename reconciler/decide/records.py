@@ -244,6 +244,7 @@ class OperationKind(StrEnum):
     UNDRAIN = "undrain"
     HOLD = "hold"
     RELEASE_HOLD = "release-hold"
+    CANCEL = "cancel"
     CLEAR = "clear"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults import marks
 from tests.faults.cluster_under_test import SERVERS, ClusterUnderTest, now_wall
+from tests.faults.history import Run
 from tests.faults.marks import TIMEOUT_S
 from tests.integration.lab_under_test import SOURCE
 
@@ -40,6 +41,12 @@ def _start_agent(cluster: ClusterUnderTest, server: str) -> None:
     _switch(cluster, server).unlink(missing_ok=True)
 
 
+def _life(cluster: ClusterUnderTest) -> Run:
+    """The life of the witness that runs now."""
+    cluster.beats_on(cluster.owner())
+    return cluster.last_run()
+
+
 def _cut_off(cluster: ClusterUnderTest, server: str) -> None:
     for network in ("private", "public"):
         cluster.break_("cut", server, "--network", network)
@@ -55,7 +62,7 @@ def whole(cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
 
 def test_a_crash_loop_of_the_owners_agent_disturbs_nothing(whole: ClusterUnderTest) -> None:
     owner, epoch, began = whole.owner(), whole.group()["epoch"], now_wall()
-    life, end, kills = whole.last_run(), time.monotonic() + CRASH_LOOP_S, 0
+    life, end, kills = _life(whole), time.monotonic() + CRASH_LOOP_S, 0
     while time.monotonic() < end:
         kills += whole.break_("kill", f"{owner}/agent", check=False).status == 0
         time.sleep(0.2)
@@ -63,14 +70,14 @@ def test_a_crash_loop_of_the_owners_agent_disturbs_nothing(whole: ClusterUnderTe
     whole.wait_servers()
     whole.wait_group(on=owner)
     assert whole.group()["epoch"] == epoch
-    assert whole.last_run().pid == life.pid
+    assert _life(whole).pid == life.pid
     assert whole.events("fence_requested", "dead_man_fired", since=began) == []
 
 
 def test_under_a_hold_a_server_without_agent_may_even_be_cut_off(whole: ClusterUnderTest) -> None:
     """Its BMC is dead, so nobody can be proven off; without the hold its pulse would end the
     service after the deadline."""
-    owner, life, began = whole.owner(), whole.last_run(), now_wall()
+    owner, life, began = whole.owner(), _life(whole), now_wall()
     whole.break_("bmc", owner, "dead")
     held = whole.ctl("agent", "hold", "--server", owner, "--until", "10m", "--why", "new kernel")
     assert f"{owner} may be without its agent until" in held.out
@@ -89,7 +96,7 @@ def test_under_a_hold_a_server_without_agent_may_even_be_cut_off(whole: ClusterU
     whole.wait_group(on=owner)
     whole.ctl("agent", "release", "--server", owner)
     assert "is on hold" not in whole.ctl("status").out
-    assert whole.last_run().pid == life.pid
+    assert _life(whole).pid == life.pid
 
 
 def test_a_held_server_that_falls_silent_is_fenced_all_the_same(whole: ClusterUnderTest) -> None:
@@ -142,20 +149,24 @@ def test_agents_are_replaced_one_by_one_and_no_service_notices(whole: ClusterUnd
         _stop_agent(whole, server)
     for server in SERVERS:  # nobody is left who could take it for a crash
         whole.break_("kill", f"{server}/pulse", check=False)
+    began = now_wall()
     for server in SERVERS:
         _start_previous(whole, server)
-    whole.wait_servers()
-    whole.ctl("start", "group/web")
+    for server in SERVERS:
+        whole.wait_event("session_created", began, by=server)
+    # until they hear each other nothing can be started
+    whole.eventually(lambda: whole.ctl("start", "group/web", check=False).status == 0, "a start")
     whole.wait_group()
-    life, epoch, began = whole.last_run(), whole.group()["epoch"], now_wall()
+    life, epoch, began = _life(whole), whole.group()["epoch"], now_wall()
 
     for server in SERVERS:
+        replaced = now_wall()
         whole.break_("kill", f"{server}/agent")
         _start_agent(whole, server)
-        whole.wait_event("session_created", now_wall() - 5, by=server)
+        whole.wait_event("session_created", replaced, by=server)
         whole.wait_servers()
         whole.wait_group(on=life.server)
-        assert whole.last_run().pid == life.pid
+        assert _life(whole).pid == life.pid
         assert whole.group()["epoch"] == epoch
     assert whole.events("fence_requested", "dead_man_fired", "group_failed", since=began) == []
 
