@@ -142,6 +142,9 @@ def _of_group(view: GroupView, in_specs: bool) -> list[Attention]:
         found.append(Attention(Severity.WARNING, subject, text, view.next_command))
     elif view.phase is Phase.ONLINE and view.reasons:
         found.append(Attention(Severity.WARNING, subject, text, look))
+    if view.proof == "none":
+        text = "was taken over without a proof that its old owner stopped: it may run twice"
+        found.append(Attention(Severity.CRITICAL, subject, text, f"clusterctl why {subject}"))
     if not in_specs:
         gone = f"is still owned by {view.owner}, but is in no spec any more"
         found.append(Attention(Severity.WARNING, subject, gone))

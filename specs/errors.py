@@ -115,5 +115,6 @@ CODES: dict[str, str] = {
     "W0604": "heartbeats travel on one network only",
     "W0605": "a proof that will not come from every server",
     "W0606": "a probe may take much longer than its interval",
+    "W0607": "a group that may run twice",
 }
 """What each code means; a code never changes its meaning. `W` codes are warnings."""

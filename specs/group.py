@@ -8,7 +8,7 @@ from specs.document import Document, Model
 from specs.scalars import Duration, impact
 from specs.server_group import NameList, listed_once
 
-ProofName = Literal["released", "fenced", "expired", "confirmed"]
+ProofName = Literal["released", "fenced", "expired", "confirmed", "none"]
 
 
 class FailoverSpec(Model):
@@ -111,8 +111,10 @@ class GroupSpec(Model):
     proofs: Annotated[tuple[ProofName, ...], AfterValidator(listed_once)] = Field(
         default=("released", "fenced", "confirmed"),
         min_length=1,
-        description="Proofs that the old owner has stopped which allow a takeover. `expired` (time "
-        "alone) needs `onStoreLoss: stop` and a watchdog on the servers.",
+        description="Proofs that the old owner has stopped which allow a takeover. `expired` "
+        "(time alone) needs `onStoreLoss: stop` and a watchdog on the servers. `none` gives the "
+        "promise up: an owner that fell silent, lost its session and cannot be fenced is replaced "
+        "unproven, and the group may run twice.",
         json_schema_extra=impact("none", example=["released", "fenced", "confirmed"]),
     )
     final_action: Literal["none", "stop-group", "power-off-server", "reboot-server"] = Field(

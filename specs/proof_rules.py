@@ -1,4 +1,4 @@
-"""When a group may be taken over by time alone (proof `expired`), and what it needs for that."""
+"""What the proofs that a group lists rest on: `expired` (time alone), and `none` at all."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,24 @@ from specs.yaml_text import Path
 
 
 def check_proofs(specs: SpecSet) -> Iterator[SpecProblem]:
-    """Groups that list the proof `expired` without what it rests on."""
+    """Groups that list `expired` without what it rests on, or that give the promise up."""
     for name, group in specs.groups.items():
+        item = specs.objects[ObjectRef("Group", name)]
         if "expired" in group.spec.proofs:
-            item = specs.objects[ObjectRef("Group", name)]
             yield from _expired(specs, name, item, group.spec)
+        if "none" in group.spec.proofs:
+            yield from _none(specs, name, item, group.spec)
+
+
+def _none(specs: SpecSet, name: str, item: LoadedObject, spec: GroupSpec) -> Iterator[SpecProblem]:
+    path: Path = ("spec", "proofs", spec.proofs.index("none"))
+    exposed = [r.metadata.name for r in specs.resources_of(name) if r.spec.one_writer]
+    if exposed:
+        message = f"'none' would let two servers write to {', '.join(exposed)} and damage the data"
+        yield item.problem(path, message, "E0502")
+    else:
+        message = "'none': this group may run on two servers at once when the network is parted"
+        yield item.problem(path, message, "W0607")
 
 
 def _expired(

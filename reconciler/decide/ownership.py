@@ -179,7 +179,7 @@ def _write(snapshot: Snapshot, keys: Keys, name: str, record: Ownership, reason:
     ):
         fence = snapshot.fences.get(former)
         depends.append((keys.fence(former), fence.mod_revision if fence else 0))
-        if record.proof is Proof.EXPIRED:
+        if record.proof in (Proof.EXPIRED, Proof.NONE):
             depends.append((keys.session(former), 0))
     return Write(
         key=keys.group(name),
@@ -328,6 +328,8 @@ def _takeover_cause(case: GroupCase, record: Ownership, proof: Proof) -> str:
         return f"{record.owner} was fenced"
     if proof is Proof.CONFIRMED:
         return f"a person confirmed that {record.owner} is off"
+    if proof is Proof.NONE:
+        return f"{record.owner} is gone without a proof, and the group asks for none"
     if proof is Proof.EXPIRED:
         return f"the time has passed by which {record.owner} stopped itself"
     release = case.snapshot.releases.get(case.name)
@@ -450,6 +452,8 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
         reason = f"{owner} has no spec any more, so nobody can fence it"
     if reason is None:
         return GroupPlan(keep_verdict=True)
+    if Proof.NONE.value in case.spec.proofs and where is Standing.OFFLINE:
+        return _take_over(case, record, Proof.NONE)
     text = f"{owner} owns it and is not proven stopped"
     confirm = f"clusterctl fence confirm {owner}"
     return GroupPlan(verdict=_verdict(case, Phase.BLOCKED, (text, reason), (), confirm))

@@ -88,6 +88,7 @@ class Proof(StrEnum):
     FENCED = "fenced"
     EXPIRED = "expired"
     CONFIRMED = "confirmed"
+    NONE = "none"
 
 
 class Candidate(Record):
@@ -168,12 +169,26 @@ class Release(Record):
     cause: str = ""
 
 
+class MirrorRecord(Record):
+    """run/mirrors/<resource>: the servers that have all acknowledged data of a mirrored disk, and
+    the id of that data's generation. No other server may serve it. Written by the group's owner,
+    compared with its ownership."""
+
+    resource: str
+    servers: tuple[str, ...]
+    generation: str
+    epoch: int
+    at_wall: float = 0.0
+
+
 class FenceIntent(Record):
     """run/fence-slot: the one fence in progress.
 
     `covers` are the victim's boot ids that a confirmed power-off ends. Only the named incarnation
     of the executor may act on it: a restarted agent does not know when it was stored. All count
-    `valid_for_s` on the own monotonic clock, from seeing the intent.
+    `valid_for_s` on the own monotonic clock, from seeing the intent; the executor from
+    `counts_from`, which it read on its own clock before it wrote or claimed the intent (None: not
+    claimed yet).
     """
 
     victim: str
@@ -185,6 +200,7 @@ class FenceIntent(Record):
     valid_for_s: float
     requested_by: str
     reason: str
+    counts_from: float | None = None
     created_wall: float = 0.0
     # The slot is closed, never deleted: a late attempt to write an old intent must find a changed
     # key, not an absent one.

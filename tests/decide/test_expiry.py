@@ -179,3 +179,15 @@ def test_the_pulse_is_told_while_something_may_run_that_time_alone_ends() -> Non
     made.local("web", Phase.STOPPING)
     assert must_hold(made.snapshot())
     assert not must_hold(Scene(me="n2").own("n2").local("web", Phase.ONLINE).snapshot())
+
+
+def test_a_group_that_asks_for_no_proof_is_taken_over_only_when_nothing_else_can_be_had() -> None:
+    made = Scene().server("n2", levels=0).group("web", proofs=["released", "fenced", "none"])
+    made.own("n2", epoch=4).silence("n2")
+    assert takeover(made) is None  # its session lives
+    made.no_session("n2").at(1.0)
+    new = takeover(made.silence("n2").challenge("n2"))
+    assert new is not None
+    assert (new.proof, new.owner != "n2") == (Proof.NONE, True)
+    heard = Scene().server("n2", levels=0).group("web", proofs=["released", "fenced", "none"])
+    assert takeover(heard.own("n2", epoch=4).no_session("n2")) is None

@@ -37,3 +37,9 @@ def test_expired_needs_a_watchdog_somewhere_and_wants_it_everywhere() -> None:
     assert (problem.code, problem.severity) == ("W0605", Severity.WARNING)
     assert problem.message.startswith("n3 without a watchdog")
     assert len(SOUND) == len(guarded())
+
+
+def test_no_proof_at_all_is_said_aloud() -> None:
+    problem = only(checked(*replaced("[n1, n2, n3]\n", "[n1]\n  proofs: [released, none]\n")))
+    assert (problem.code, problem.severity) == ("W0607", Severity.WARNING)
+    assert "on two servers at once" in problem.message
