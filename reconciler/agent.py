@@ -62,6 +62,7 @@ from specs.monitor import Monitor
 from specs.program import DEFAULT_PATH
 from specs.resource import Resource
 from specs.script import Script
+from specs.server import WatchdogSpec
 
 VERSION = "0.1.0"
 EXIT_BAD_CONFIG = 2
@@ -103,7 +104,8 @@ class Agent:
         self.host = LinuxHost(config.run_directory, config.state_directory)
         self.probes = LinuxProbes()
         self.watchdog = WatchdogKeeper()
-        self._armed = self._deadline = 0.0
+        self._armed: WatchdogSpec | None = None
+        self._deadline = 0.0
         self.state = AgentState(
             me=config.server,
             keys=self.keys,
@@ -339,8 +341,8 @@ class Agent:
         promise = self._promise()
         if pulse.watchdog_error:
             self.watchdog.forget()
-            self._armed = 0.0
-        if wanted is None or wanted.timeout == self._armed:
+            self._armed = None
+        if wanted is None or wanted == self._armed:
             return
         if promise is not None and 0 < promise.watchdog_s < wanted.timeout:
             return  # a longer one only once the others can read it
@@ -349,11 +351,12 @@ class Agent:
         if pulse.watchdog_s and not self.watchdog.is_open:
             return  # the pulse of the agent before us holds it: fed, and opened by nobody else
         try:
-            self.peers.arm(self.watchdog.descriptor(Path(wanted.device)), wanted.timeout)
+            descriptor = self.watchdog.descriptor(Path(wanted.device))
+            self.peers.arm(descriptor, wanted.timeout, wanted.stall or 0.0)
         except OSError as error:
             self.events.emit("watchdog_failed", error=f"{wanted.device}: {error.strerror}")
             return
-        self._armed = wanted.timeout
+        self._armed = wanted
 
     def _policy_of(self, resource: str) -> str:
         return self.state.policy_of(self.loops.group_of(resource))

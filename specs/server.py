@@ -62,6 +62,12 @@ class WatchdogSpec(Model):
         "must fit with `deadMan` into `sessionTTL`; the sum is checked.",
         json_schema_extra=impact("none", example="1s"),
     )
+    stall: Annotated[Duration, Field(ge=5, le=3600)] | None = Field(
+        default=None,
+        description="Reset the server also when no ordinary process got to run for so long: the "
+        "pulse has real-time priority and would go on feeding a machine that serves nobody.",
+        json_schema_extra=impact("none", example="60s", default_text="not watched"),
+    )
 
 
 class ServerSpec(Model):

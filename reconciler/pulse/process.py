@@ -240,7 +240,8 @@ class Pulse:
         try:
             if op == "watchdog":
                 self._refuse_unpromised(float(message["timeout"]))
-                self._watchdog.take(descriptors.pop(), float(message["timeout"]))
+                stall = float(message.get("stall", 0.0))
+                self._watchdog.take(descriptors.pop(), float(message["timeout"]), now, stall)
                 _log("watchdog_armed", timeout=self._watchdog.timeout)
                 return {"op": "watchdog-armed", "timeout": self._watchdog.timeout}
             if op == "configure":

@@ -15,6 +15,8 @@ import struct
 from contextlib import suppress
 from typing import Any, Protocol
 
+from reconciler.pulse.canary import Canary
+
 _KEEPALIVE = 0x80045705
 _SET_TIMEOUT = 0xC0045706
 _GET_TIMEOUT = 0x80045707
@@ -90,16 +92,18 @@ def device(descriptor: int) -> WatchdogDevice:
 
 
 class Watchdog:
-    """None is held until `take`. `timeout`: seconds in force, 0 while nothing is armed."""
+    """None is held until `take`. `timeout`: seconds in force, 0 while nothing is armed. With
+    `stall` it is fed only while an ordinary process was seen to run within so many seconds."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
         self._device: WatchdogDevice | None = None
         self._fed_at = float("-inf")
+        self._canary = Canary()
         self.timeout = 0
         self.error = ""
 
-    def take(self, descriptor: int, seconds: float) -> None:
+    def take(self, descriptor: int, seconds: float, now: float = 0.0, stall: float = 0.0) -> None:
         """Arm it and go on with it; the descriptor is ours from here on. Raises `OSError` or
         `ValueError`; then what was held before is held still."""
         try:
@@ -113,9 +117,15 @@ class Watchdog:
             os.close(self._descriptor)
         self._descriptor, self._device = descriptor, made
         self.timeout, self.error, self._fed_at = timeout, "", float("-inf")
+        self._canary.watch(stall, now)
 
     def feed(self, now: float) -> None:
-        """Call at each tick at which nothing runs that must not. Never raises."""
+        """Call at each tick at which nothing runs that must not. Does not feed while ordinary
+        processes get no time. Never raises."""
+        if self._canary.start():
+            self._canary.hear(now)
+        if self._canary.is_stalled(now):
+            return
         if self._device is None or now - self._fed_at < self.timeout / _FEEDS_PER_TIMEOUT:
             return
         try:
@@ -136,9 +146,16 @@ class Watchdog:
         with suppress(OSError):
             os.close(self._descriptor)
         self._descriptor, self._device, self.timeout = None, None, 0
+        self._canary.close()
         return ""
 
     def summary(self, now: float) -> dict[str, Any]:
         """For the view. `timeout` 0: none is armed."""
         fed = round(now - self._fed_at, 3) if math.isfinite(self._fed_at) else None
-        return {"timeout": self.timeout, "fed_ago": fed, "error": self.error}
+        silent = round(self._canary.silent_for(now), 3)
+        return {
+            "timeout": self.timeout,
+            "fed_ago": fed,
+            "error": self.error,
+            "ordinary_silent_for": silent,
+        }

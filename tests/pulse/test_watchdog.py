@@ -1,7 +1,9 @@
 """What the watchdog's device is told, over a socket as a stand-in for it."""
 
 import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -73,3 +75,19 @@ def test_what_is_no_watchdog_is_refused(tmp_path: object) -> None:
         watchdog.take(write, 2.0)
     os.close(read)
     assert watchdog.timeout == 0
+
+
+def test_it_is_not_fed_while_ordinary_processes_do_not_run(
+    pair: tuple[socket.socket, int],
+) -> None:
+    device, descriptor = pair
+    watchdog = Watchdog()
+    now = time.monotonic()
+    watchdog.take(descriptor, 2.0, now, 30.0)
+    watchdog.feed(now)
+    assert told(device) == ["timeout 2", "feed"]
+    os.kill(watchdog._canary._pid, signal.SIGSTOP)
+    watchdog.feed(now + 29.0)
+    watchdog.feed(now + 31.0 + 30.0)  # whatever it said before it stopped is not that young
+    assert told(device) == ["feed"]
+    assert watchdog.disarm() == ""

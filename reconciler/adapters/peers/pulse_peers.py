@@ -64,7 +64,7 @@ class PulsePeers:
         self._configuration: PulseConfiguration | None = None
         self._kill_list: list[KillEntry] | None = None
         self._report: dict[str, Any] | None = None
-        self._watchdog: tuple[int, float] | None = None
+        self._watchdog: tuple[int, float, float] | None = None
         self._hold: bool | None = None
         self._view = PeersView(taken_at=clock.now())
         self._status = PulseStatus()
@@ -116,10 +116,10 @@ class PulsePeers:
         self._kill_list = list(entries)
         self._send({"op": "register-kill", "entries": self._kill_list})
 
-    def arm(self, descriptor: int, timeout_s: float) -> None:
+    def arm(self, descriptor: int, timeout_s: float, stall_s: float = 0.0) -> None:
         """Let the pulse feed this watchdog; repeated after each reconnect. The descriptor stays
         ours: while we hold it, the end of a pulse does not close the device."""
-        self._watchdog = descriptor, timeout_s
+        self._watchdog = descriptor, timeout_s, stall_s
         self._send_watchdog()
 
     def hold(self, wanted: bool) -> None:
@@ -258,8 +258,8 @@ class PulsePeers:
     def _send_watchdog(self) -> None:
         if self._socket is None or self._watchdog is None:
             return
-        descriptor, timeout = self._watchdog
-        message = json.dumps({"op": "watchdog", "timeout": timeout}).encode()
+        descriptor, timeout, stall = self._watchdog
+        message = json.dumps({"op": "watchdog", "timeout": timeout, "stall": stall}).encode()
         try:
             socket.send_fds(self._socket, [message], [descriptor])
         except OSError:
