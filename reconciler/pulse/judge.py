@@ -219,6 +219,19 @@ class Judge:
         """When somebody may become suspect or silent if nothing is heard until then."""
         return self._due
 
+    @property
+    def is_calm(self) -> bool:
+        """Everybody is known and heard, and nobody reports a doubt."""
+        return not any(
+            peer.suspect
+            or peer.silent
+            or peer.suspect_there
+            or peer.silent_there
+            or peer.start is None
+            or peer.start != peer.claimed_start
+            for peer in self.peers.values()
+        )
+
     def missed(self, name: str, path: str, now: float) -> int:
         """Heartbeats missed from this peer on this path at `now`."""
         return self._missed(self.peers[name], path, now)

@@ -21,6 +21,7 @@ class Paths:
         self._selector = selector
         self._open: dict[str, AnyHeartbeatPath] = {}
         self._slow_at: dict[str, float] = {}
+        self._listening = True
 
     def __iter__(self) -> Iterator[AnyHeartbeatPath]:
         return iter(tuple(self._open.values()))
@@ -30,7 +31,8 @@ class Paths:
         which path; call it again now and then."""
         for name, path in tuple(self._open.items()):
             if wanted.get(name) != path.settings:
-                self._selector.unregister(path)
+                if self._wakes(path):
+                    self._selector.unregister(path)
                 path.close()
                 del self._open[name]
         problems: dict[str, str] = {}
@@ -42,10 +44,27 @@ class Paths:
                     problems[name] = str(error)
                     continue
                 self._open[name] = path
-                self._selector.register(path, selectors.EVENT_READ)
+                if self._wakes(path):
+                    self._selector.register(path, selectors.EVENT_READ)
             if problem := self._open[name].problem:
                 problems[name] = problem
         return problems
+
+    def listen(self, *, wanted: bool) -> None:
+        """Whether a datagram wakes the process, which costs more than it brings while all is well.
+        A serial line always does: the kernel keeps little of it."""
+        if wanted is self._listening:
+            return
+        network = [path for path in self._open.values() if isinstance(path, HeartbeatPath)]
+        for path in network:
+            if wanted:
+                self._selector.register(path, selectors.EVENT_READ)
+            else:
+                self._selector.unregister(path)
+        self._listening = wanted
+
+    def _wakes(self, path: AnyHeartbeatPath) -> bool:
+        return self._listening or not isinstance(path, HeartbeatPath)
 
     def due(self, now: float) -> Iterator[AnyHeartbeatPath]:
         """Those that take a heartbeat now. A serial line is slow: one in its own interval. A disk

@@ -26,6 +26,7 @@ from reconciler.pulse.watch import DeadMan
 from reconciler.pulse.watchdog import Watchdog
 
 SCHEMA = 1
+_BATCHED_UP_TO_S = 0.1
 VIEW_EVERY_S = 0.2
 _UPKEEP_EVERY_S = 1.0
 _COLLECT_EVERY = 60  # upkeeps
@@ -96,11 +97,18 @@ class Pulse:
             self._publish(now)
         if now >= self._upkeep_at:
             self._upkeep(now)
+        self._paths.listen(wanted=self._judge is None or not self._is_calm(self._judge))
 
     def _wake_at(self) -> float:
         if self._judge is None:
             return min(self._upkeep_at, self._view_at)
-        return min(self._tick_at, self._judge.next_due(), self._view_at, self._upkeep_at)
+        due = min(self._tick_at, self._judge.next_due())
+        # While all is calm, what has time waits for a tick.
+        return due if self._is_calm(self._judge) else min(due, self._view_at, self._upkeep_at)
+
+    def _is_calm(self, judge: Judge) -> bool:
+        """Heartbeats may wait for the next tick: the kernel notes when they came."""
+        return judge.settings.interval <= _BATCHED_UP_TO_S and judge.is_calm
 
     # -- heartbeats -----------------------------------------------------------------------------
 

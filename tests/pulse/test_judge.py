@@ -63,6 +63,19 @@ def test_two_missed_make_suspect_and_all_missed_make_silent() -> None:
     assert bench.silent() == {"n2"}
 
 
+def test_it_is_calm_only_while_everybody_is_heard_and_nobody_reports_a_doubt() -> None:
+    bench = Bench()
+    assert not bench.judge.is_calm
+    bench.run(1, "n2", "n3")
+    assert bench.judge.is_calm
+    bench.hear(bench.beat("n3", suspect=frozenset({"n2"})))
+    assert not bench.judge.is_calm
+    bench.run(H, "n2", "n3")
+    assert bench.judge.is_calm
+    bench.run(2 * H, "n3")
+    assert not bench.judge.is_calm
+
+
 def test_one_path_alive_is_alive_and_the_other_shows_its_misses() -> None:
     bench = Bench()
     bench.run(1, "n2", "n3")
