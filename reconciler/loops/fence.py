@@ -199,14 +199,16 @@ class FenceLoop:
             self._state.events.emit("fence_prepare_failed", server=server, error=str(error))
 
     async def _power_on(self, server: str) -> None:
+        """Each level in turn: the device that switched it off may not have been the first."""
         for attempt in range(1, POWER_ON_TRIES + 1):
-            try:
-                await self._device(server, 0).power_on()
-                return
-            except FenceError as error:
-                self._state.events.emit(
-                    "server_power_on_failed", server=server, attempt=attempt, error=str(error)
-                )
+            for level in range(max(1, len(self._levels(server)))):
+                try:
+                    await self._device(server, level).power_on()
+                    return
+                except FenceError as error:
+                    self._state.events.emit(
+                        "server_power_on_failed", server=server, attempt=attempt, error=str(error)
+                    )
             await self._state.clock.sleep(self._state.jitter(2.0))
 
     async def _ask_members(self) -> None:

@@ -1,7 +1,5 @@
 """What a server does to itself when nobody else can: the watchdog, final actions, limits."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.faults import marks
@@ -14,7 +12,7 @@ TIMING = "    deadMan: 3s\n"
 
 
 @pytest.fixture
-def guarded(cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
+def guarded(cluster: ClusterUnderTest) -> ClusterUnderTest:
     """Every server feeds a watchdog; they go on doing so until their next boot."""
     specs = cluster.lab.directory / "specs"
     began = now_wall()
@@ -28,7 +26,7 @@ def guarded(cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
         cluster.ctl("apply", str(specs))
         for name in cluster.servers:
             cluster.wait_event("watchdog_armed", began, by=name)
-    yield cluster
+    return cluster
 
 
 def test_a_server_whose_pulse_and_agent_hang_is_reset_by_its_watchdog(
@@ -53,3 +51,122 @@ def test_a_killed_pulse_is_replaced_before_the_watchdog_bites(guarded: ClusterUn
     assert guarded.lab_server(owner)["state"] == "running"
     assert guarded.status(f"server/{owner}")["bootId"] == boot
     assert guarded.last_run().pid == life.pid
+
+
+SICK = """\
+apiVersion: clusterctl/v1
+kind: Monitor
+metadata: {{name: sick}}
+spec:
+  type: custom
+  target: server
+  timing: always
+  servers: [{server}]
+  command: [sh, -c, "test ! -e /tmp/sick"]
+  interval: 1s
+  timeout: 1s
+  retry: 0
+  recovery: {{finalAction: {action}}}
+"""
+
+
+def make_sick(cluster: ClusterUnderTest, server: str, action: str) -> float:
+    """A monitor of the server that fails at once, with this final action."""
+    path = cluster.lab.directory / "sick.yaml"
+    path.write_text(SICK.format(server=server, action=action))
+    cluster.break_("exec", server, "--", "touch", "/tmp/sick")
+    began = now_wall()
+    cluster.ctl("apply", str(path))
+    cluster.wait_event("machine_action_taken", began, by=server, action=action)
+    return began
+
+
+@pytest.mark.parametrize("action", ["shutdown", "power-off", "crash", "power-cycle"])
+def test_a_final_action_ends_the_server_and_its_group_runs_on(
+    cluster: ClusterUnderTest, action: str
+) -> None:
+    owner = cluster.owner()
+    boot = cluster.status(f"server/{owner}")["bootId"]
+    began = make_sick(cluster, owner, action)
+    cluster.wait_group(not_on=owner, timeout_s=2 * WAIT_S)
+    cluster.beats_on(cluster.owner())
+    if action == "shutdown":
+        cluster.eventually(lambda: cluster.lab_server(owner)["state"] == "off", "it is off")
+        assert cluster.events("fence_requested", since=began) == [], "the group moved in order"
+        cluster.break_("power", owner, "on")
+    cluster.wait_new_boot(owner, boot)
+    taken = cluster.status(f"server/{owner}")["finalActions"]
+    assert taken[-1]["action"] == action, "counted over the boot"
+    cluster.ctl("delete", "monitor/sick")
+    cluster.ctl("clear", f"server/{owner}")
+    cluster.eventually(
+        lambda: cluster.status(f"server/{owner}")["finalActions"] == [], "the count is cleared"
+    )
+
+
+def test_an_agent_that_a_final_action_ends_stays_away(cluster: ClusterUnderTest) -> None:
+    owner = cluster.owner()
+    began = make_sick(cluster, owner, "stop-agent")
+    cluster.wait_group(not_on=owner)
+    cluster.wait_event("agent_stopped", began, by=owner)
+    cluster.wait_session_end(owner)
+    cluster.beats_for(5.0)
+    assert cluster.events("agent_started", since=began) == []
+    assert cluster.lab_server(owner)["state"] == "running"
+    cluster.ctl("delete", "monitor/sick")
+    cluster.break_("power", owner, "reset")
+
+
+LEVELS = """\
+  fencing:
+    levels:
+      - type: ipmi
+        address: {bmc}
+        port: 624 # nobody listens there
+        user: admin
+        passwordFrom: {{file: /etc/clusterctl/secrets/bmc-{name}}}
+        cipherSuite: 3
+        timeout: 1s
+      - type: agent
+        program: fence_lab
+        options: {{ip: "{bmc}"}}
+        secrets: {{passwd: {{file: /etc/clusterctl/secrets/bmc-{name}}}}}
+"""
+FENCE_LAB = """\
+#!/bin/sh
+# A fence agent that drives a BMC with ipmitool.
+while IFS='=' read -r key value; do
+  case $key in ip) ip=$value ;; passwd) IPMI_PASSWORD=$value ;; action) action=$value ;; esac
+done
+export IPMI_PASSWORD
+power() { ipmitool -I lanplus -C 3 -N 1 -R 2 -H "$ip" -U admin -E chassis power "$1"; }
+case $action in
+  status | monitor)
+    said=$(power status) || exit 1
+    case $action:$said in status:*off) exit 2 ;; *) exit 0 ;; esac ;;
+  *) power "$action" ;;
+esac
+"""
+
+
+def test_the_second_level_fences_when_the_first_is_dead(cluster: ClusterUnderTest) -> None:
+    lab = cluster.lab.plan
+    for name in cluster.servers:
+        program = lab.node_directory(name) / "clusterctl" / "fence-agents" / "fence_lab"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(FENCE_LAB)
+        program.chmod(0o755)
+        spec = lab.directory / "specs" / f"{name}.yaml"
+        before = spec.read_text().partition("  fencing:")[0]
+        levels = LEVELS.format(bmc=lab.node(name).bmc_address, name=name)
+        spec.write_text(f"{before}{levels}    afterFence: on\n")
+    cluster.ctl("apply", str(lab.directory / "specs"))
+    owner = cluster.owner()
+    boot, began = cluster.status(f"server/{owner}")["bootId"], now_wall()
+    cluster.break_("crash", owner)
+    cluster.wait_group(not_on=owner, timeout_s=2 * WAIT_S)
+    cluster.beats_on(cluster.owner())
+    levels = [e["level"] for e in cluster.events("fence_requested", since=began)]
+    assert levels[0] == 0
+    assert 1 in levels
+    cluster.wait_new_boot(owner, boot)

@@ -11,7 +11,7 @@ from reconciler.decide.records import FenceIntent, FenceOutcome
 from reconciler.loops.fence import FenceLoop
 from reconciler.loops.state import AgentState
 from reconciler.ports.host import HostError
-from reconciler.ports.power import PowerOffReport, PowerState
+from reconciler.ports.power import FenceError, PowerOffReport, PowerState
 from tests.decide.build import KEYS, Scene
 from tests.resources.places import Recorder
 from tests.simulation.ports import SimLocalState
@@ -102,3 +102,30 @@ async def test_members_that_are_away_are_not_asked_without_a_pause() -> None:
     store = CountingStore()
     await run(AskMembers(), store)
     assert store.asked == 1
+
+
+class SecondOnly:
+    """The first level is dead, the second one switches on."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def device(self, level: Mapping[str, Any]) -> "SecondOnly":
+        self.asked.append(len(self.asked))
+        return self
+
+    async def power_on(self) -> None:
+        if len(self.asked) == 1:
+            raise FenceError("it did not answer")
+
+
+async def test_a_server_is_switched_on_by_any_level_that_works() -> None:
+    """A lab with a dead first level found it: fenced by the second one, it stayed off for ever."""
+    state, _ = await run(AskMembers(), CountingStore())
+    state.specs = Scene().server("n3", levels=2).snapshot().specs
+    power = SecondOnly()
+    async with asyncio.timeout(DEADLINE_S):
+        await FenceLoop(state, power, DeafProber())._power_on("n3")  # type: ignore[arg-type]
+    assert len(power.asked) == 2
+    told = [name for name, _ in state.events.events]  # type: ignore[attr-defined]
+    assert told == ["server_power_on_failed"]
