@@ -17,6 +17,7 @@ from reconciler.decide.actions import (
 )
 from reconciler.decide.cancelling import plan_cancels
 from reconciler.decide.draining import end_of_cordons
+from reconciler.decide.fence_execution import claims
 from reconciler.decide.fencing import FencingPlan, plan_fencing
 from reconciler.decide.holding import end_of_holds
 from reconciler.decide.keys import Keys
@@ -59,7 +60,7 @@ def decide(snapshot: Snapshot) -> Decision:
     fencing = plan_fencing(snapshot, keys, mine, cold=barrier_reason(snapshot) is not None)
     local = plan_local(snapshot, keys)
     base = Decision(
-        own_writes=local.releases,
+        own_writes=local.releases + claims(snapshot, keys),
         effects=fencing.effects + local.effects,
         local=local.wants,
         prepare=groups_to_prepare(snapshot),

@@ -7,32 +7,67 @@ comes of it never takes away a proof; a report that anything contradicts is none
 from reconciler.decide.actions import Effect, ExecuteFence, Reason, Write
 from reconciler.decide.hearing import PeersView
 from reconciler.decide.keys import Keys
-from reconciler.decide.membership import named_in_slot, session_proven, slot_open
+from reconciler.decide.membership import can_judge, named_in_slot, session_proven, slot_open
 from reconciler.decide.records import FenceIntent, FenceOutcome, FenceRecord
-from reconciler.decide.snapshot import LocalFence, Snapshot
+from reconciler.decide.snapshot import LocalFence, Snapshot, Stored
+
+ASKED = "asked by an operator"
+SILENT = "silent and unanswered"
+"""Reasons of an intent; one that rests on silence is over when the victim is heard again."""
 
 
 def execution(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Write, ...], tuple[Effect, ...]]:
     """The executor's side: run the intent that names me, then record what came of it."""
-    slot = snapshot.fence_slot
-    if slot is None or slot.record.closed or slot.record.executor != snapshot.me:
+    slot = _own_intent(snapshot)
+    if slot is None:
         return (), ()
     intent = slot.record
-    own = snapshot.own_session
-    if own is None or intent.executor_incarnation != own.incarnation:
-        return (), ()
-    if not session_proven(snapshot):
-        # It may have stood still, and the intent may be older than it looks.
-        return (), ()
     done = snapshot.local_fences.get(intent.nonce)
+    valid = snapshot.now < slot.seen_at + intent.valid_for_s
+    if done is None and valid and _is_well_again(snapshot, intent):
+        text = f"{intent.victim} is heard again; nothing was sent to its device"
+        done = LocalFence(FenceOutcome.FAILED, text)
     if done is not None:
         return (_result(snapshot, keys, intent, done)), ()
-    share = 1.0 if intent.requested_by == snapshot.me else 0.5
-    valid_until = slot.seen_at + intent.valid_for_s * share
-    if snapshot.now >= valid_until or named_in_slot(snapshot, snapshot.me):
+    if intent.counts_from is None or named_in_slot(snapshot, snapshot.me):
+        return (), ()
+    valid_until = intent.counts_from + intent.valid_for_s
+    if snapshot.now >= valid_until:
         return (), ()
     addresses = victim_addresses(snapshot, intent.victim)
     return (), (ExecuteFence(intent, slot.mod_revision, valid_until, addresses),)
+
+
+def claims(snapshot: Snapshot, keys: Keys) -> tuple[Write, ...]:
+    """An intent that another server wrote may have been long on its way: its executor writes it
+    again before it acts. Everybody counts from that, and it itself from before it was sent."""
+    slot = _own_intent(snapshot)
+    if slot is None or slot.record.counts_from is not None or named_in_slot(snapshot, snapshot.me):
+        return ()
+    intent = slot.record
+    late = snapshot.now >= slot.seen_at + intent.valid_for_s / 2
+    if late or intent.nonce in snapshot.local_fences or _is_well_again(snapshot, intent):
+        return ()
+    claimed = intent.model_copy(update={"counts_from": snapshot.now})
+    return (Write(keys.fence_slot, claimed, slot.mod_revision),)
+
+
+def _own_intent(snapshot: Snapshot) -> Stored[FenceIntent] | None:
+    """The open intent that names this incarnation of this agent."""
+    slot, own = snapshot.fence_slot, snapshot.own_session
+    if slot is None or slot.record.closed or slot.record.executor != snapshot.me:
+        return None
+    if own is None or slot.record.executor_incarnation != own.incarnation:
+        return None
+    # Else it may have stood still, and the intent may be older than it looks.
+    return slot if session_proven(snapshot) else None
+
+
+def _is_well_again(snapshot: Snapshot, intent: FenceIntent) -> bool:
+    """Heard here without a doubt: then it is not fenced late for having been silent."""
+    peer = snapshot.peers.peers.get(intent.victim)
+    heard = peer is not None and not peer.suspect and not peer.silent and can_judge(snapshot)
+    return heard and intent.reason == SILENT
 
 
 def victim_addresses(snapshot: Snapshot, victim: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from reconciler.decide.actions import (
     Write,
 )
 from reconciler.decide.draining import is_leaving
-from reconciler.decide.fence_execution import abandoned, execution
+from reconciler.decide.fence_execution import ASKED, SILENT, abandoned, execution
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
     Role,
@@ -361,6 +361,7 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
         level=level,
         attempt=failed + 1,
         valid_for_s=INTENT_VALID_S,
+        counts_from=snapshot.now if executor == snapshot.me else None,
         requested_by=snapshot.me,
         reason=why,
         created_wall=snapshot.wall,
@@ -383,10 +384,10 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
 
 def _why(snapshot: Snapshot, victim: str) -> str:
     if victim in wished(snapshot):
-        return "asked by an operator"
+        return ASKED
     if victim in deserters(snapshot):
         return "heard, but its session has ended, and it owns a group that must not run without"
-    return "silent and unanswered"
+    return SILENT
 
 
 def _incarnation(snapshot: Snapshot, server: str) -> str:

@@ -148,6 +148,7 @@ class PastAction:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a decision may look at. `fresh_at` is when the mirror last heard the store.
+    `stood_still_at`: when this server, its agent or its pulse was last found to have stood still.
 
     `absent_since` tells when the end of a server's session was seen, `complete_since` from when on
     no change can have escaped this server (None: it cannot say).
@@ -165,6 +166,7 @@ class Snapshot:
     own_session: OwnSession | None = None
     fresh_at: float = float("-inf")
     proof_at: float = float("-inf")
+    stood_still_at: float = float("-inf")
     revision: int = 0
     sessions: Mapping[str, Stored[Session]] = field(default_factory=dict)
     absent_since: Mapping[str, float] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any
 
+from reconciler.decide.hearing import PeersView
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import MonitorStatus
 from reconciler.decide.snapshot import (
@@ -39,6 +40,10 @@ async def _nobody_acts(action: str, reason: str, key: str) -> None:
     del action, reason, key
 
 
+# An agent looks at least each quarter of a second.
+STANDSTILL_S = 1.0
+
+
 class AgentState:
     """One server's knowledge. `specs` is None until the first revision with a Cluster was read."""
 
@@ -64,6 +69,8 @@ class AgentState:
         self.own_session: OwnSession | None = None
         self.started_at = clock.now()
         self.proof_at = clock.now()
+        self._looked_at = clock.now()
+        self.stood_still_at = float("-inf")
         self.proven = False  # until then `proof_at` is a guess, and the pulse may know better
         self.store_loss: dict[str, str] = {}  # policy of each group that was started here
         self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
@@ -131,21 +138,31 @@ class AgentState:
         known = self.peers.view().proven_at
         return self.proof_at if self.proven or known is None else known
 
+    def _note_pause(self, view: PeersView, now: float) -> None:
+        """What was proven before a pause proves nothing after it."""
+        gap = now - self._looked_at
+        if view.paused or not view.pulse_alive or gap > STANDSTILL_S:
+            self.stood_still_at = now
+        self._looked_at = now
+
     def snapshot(self) -> Snapshot | None:
         """Frozen view of now; None while there is no spec to decide by."""
+        view, now = self.peers.view(), self.clock.now()
+        self._note_pause(view, now)
         if self.specs is None or not self.mirror.synced.is_set():
             return None
         maps, singles = self.mirror.maps, self.mirror.singles
         return Snapshot(
-            now=self.clock.now(),
+            now=now,
             wall=self.clock.wall(),
             me=self.me,
             boot_id=self.boot_id,
             specs=self.specs,
-            peers=self.peers.view(),
+            peers=view,
             own_session=self.own_session,
             fresh_at=self.mirror.fresh_at,
             proof_at=self._newest_proof(),
+            stood_still_at=self.stood_still_at,
             revision=self.mirror.revision,
             sessions=MappingProxyType(maps["sessions"]),
             absent_since=MappingProxyType(self.mirror.absent_since),

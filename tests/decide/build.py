@@ -293,7 +293,8 @@ class Scene:
             "attempt": 1,
             "valid_for_s": 10.0,
             "requested_by": "n1",
-            "reason": "silent",
+            "reason": "silent and unanswered",
+            "counts_from": self.now - age,
         }
         self.revision += 1
         record = FenceIntent(**(values | more))

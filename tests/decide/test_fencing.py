@@ -236,15 +236,34 @@ def test_a_restarted_executor_does_not_execute() -> None:
     assert not scene.decide().effects
 
 
-def test_another_executor_has_half_of_the_time() -> None:
-    """It saw the intent later than its requester; the requester's clock rules."""
-    near = Scene(me="n2").slot("n3", executor="n2", age=4.9)
-    late = Scene(me="n2").slot("n3", executor="n2", age=5.1)
-    assert near.decide().effects
-    assert not late.decide().effects
-    assert [e for e in Scene().slot("n3", age=9.9).decide().effects if isinstance(e, ExecuteFence)]
-    late = Scene().slot("n3", age=10.1)
-    assert not [e for e in late.decide().effects if isinstance(e, ExecuteFence)]
+def executes(scene: Scene) -> bool:
+    return any(isinstance(effect, ExecuteFence) for effect in scene.decide().effects)
+
+
+def test_an_intent_is_executed_while_it_is_valid() -> None:
+    assert executes(Scene().silence("n3").slot("n3", age=9.9))
+    assert not executes(Scene().silence("n3").slot("n3", age=10.1))
+
+
+def test_an_intent_of_another_server_is_claimed_before_anything_is_sent() -> None:
+    """It may have been on its way for longer than it is valid: the claim proves that it stands."""
+    scene = Scene(me="n2").silence("n3").slot("n3", executor="n2", counts_from=None)
+    decision = scene.decide()
+    assert not executes(scene)
+    claim = next(w for w in decision.own_writes if w.key == KEYS.fence_slot)
+    assert claim.record.counts_from == NOW  # type: ignore[union-attr]
+    assert scene.fence_slot is not None
+    assert claim.expected == scene.fence_slot.mod_revision
+    late = Scene(me="n2").silence("n3").slot("n3", executor="n2", counts_from=None, age=5.1)
+    assert not late.decide().own_writes
+
+
+def test_a_victim_that_is_heard_again_is_not_fenced_late() -> None:
+    scene = Scene(me="n2").slot("n3", executor="n2")
+    assert not executes(scene)
+    record = written(scene.decide(), KEYS.fence("n3"))
+    assert (record.outcome, record.detail[:17]) == ("failed", "n3 is heard again")
+    assert executes(Scene().slot("n3", reason="asked by an operator"))
 
 
 def test_a_closed_slot_is_not_executed() -> None:
@@ -426,7 +445,7 @@ def test_a_deputy_deposes_the_coordinator_although_another_server_is_dead_too() 
 
 
 def test_an_executor_whose_session_is_not_proven_powers_nobody_off() -> None:
-    scene = Scene().own("n3").slot("n3")
+    scene = Scene().own("n3").silence("n3").slot("n3")
     assert any(isinstance(e, ExecuteFence) for e in scene.decide().effects)
     own = scene.own_session
     assert own is not None
