@@ -11,6 +11,8 @@ from reconciler.decide.records import EventRecord, Ownership
 
 BEFORE_S = 60.0
 """How long before a decision its causes are looked for."""
+QUIET_S = 20.0
+"""A pause in the events of a server after which a new story begins."""
 MOST_STEPS = 24
 
 _TEXTS: Mapping[str, str] = {
@@ -131,7 +133,11 @@ def chain_of_server(server: str, events: Sequence[EventRecord]) -> tuple[Step, .
     own = [e for e in _in_order(events) if _is_of_server(e, server, _OF_SERVER | _HELD)]
     if not own:
         return ()
-    began = own[-1].at_wall - BEFORE_S
+    began = own[-1].at_wall
+    for event in reversed(own):
+        if began - event.at_wall > QUIET_S:
+            break  # what was before belongs to another story
+        began = event.at_wall
     return _steps(
         event
         for event in _in_order(events)
