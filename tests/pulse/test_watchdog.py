@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import struct
 import time
 from collections.abc import Iterator
 
@@ -91,3 +92,41 @@ def test_it_is_not_fed_while_ordinary_processes_do_not_run(
     watchdog.feed(now + 31.0 + 30.0)  # whatever it said before it stopped is not that young
     assert told(device) == ["feed"]
     assert watchdog.disarm() == ""
+
+
+class Kernel:
+    """The driver's ioctls: what it is asked, with its time-out."""
+
+    def __init__(self, timeout: int) -> None:
+        self.timeout, self.asked = timeout, []
+
+    def ioctl(self, _descriptor: int, request: int, value: bytes) -> bytes:
+        (number,) = struct.unpack("i", value)
+        names = {0x80045707: "get", 0xC0045706: "set", 0x80045705: "feed", 0x80045704: "options"}
+        self.asked.append((names[request], number))
+        if names[request] == "set":
+            self.timeout = max(number, 2)  # a driver may not know shorter ones
+        return struct.pack("i", self.timeout)
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted", "asked"),
+    [
+        (60, 10.0, [("get", 0), ("set", 10)]),
+        (10, 10.0, [("get", 0)]),  # setting it again would feed: a new pulse inherits the deadline
+        (60, 1.0, [("get", 0), ("set", 1)]),
+    ],
+)
+def test_a_kernel_device_is_told_by_ioctls(
+    monkeypatch: pytest.MonkeyPatch, has: int, wanted: float, asked: list[tuple[str, int]]
+) -> None:
+    kernel = Kernel(has)
+    monkeypatch.setattr("fcntl.ioctl", kernel.ioctl)
+    watchdog = Watchdog()
+    watchdog.take(os.open("/dev/null", os.O_WRONLY), wanted)
+    assert kernel.asked == asked
+    assert watchdog.timeout == max(wanted, 2), "what is in force, not what was wanted"
+    watchdog.feed(100.0)
+    assert kernel.asked[-1] == ("feed", 0)
+    assert watchdog.disarm() == ""
+    assert kernel.asked[-1] == ("options", 1)
