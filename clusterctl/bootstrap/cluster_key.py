@@ -2,9 +2,9 @@
 
 Two keys are valid meanwhile, newest first; each server signs for each other one with the newest
 that both hold. The server that holds the CA's key makes the new one; the others fetch the file
-from its enrolment service over TLS, with a request that only they can sign. The store never sees a key:
-servers tell the public names of those that their pulse runs with, and no step is taken before all
-have told.
+from its enrolment service over TLS, with a request that only they can sign. The store never sees a
+key: servers tell the public names of those that their pulse runs with, and no step is taken before
+all have told.
 """
 
 import json

@@ -25,6 +25,7 @@ from reconciler.ports.store import StoreError
 
 ASK_TIMEOUT_S = 30.0
 BUSY_WAIT_S = 60.0
+ASK_TRIES = 5
 
 
 async def join(
@@ -220,10 +221,20 @@ async def ask_known(
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     hosts = [urlsplit(endpoint).hostname or "" for endpoint in endpoints]
     services = [f"https://{etcd_member.host(host)}:{ENROLMENT_PORT}" for host in hosts]
-    answer = await _ask_any(services, context, ask)
-    if "error" in answer:
-        raise BootstrapError(str(answer["error"]))
-    return answer
+    for left in reversed(range(ASK_TRIES)):
+        try:
+            answer = await _ask_any(services, context, ask)
+        except BootstrapError:
+            if not left:
+                raise
+        else:
+            if "error" not in answer:
+                return answer
+            if not left or not answer.get("retry"):
+                raise BootstrapError(str(answer["error"]))
+        # it begins anew when its own certificates were renewed
+        await asyncio.sleep(1.0 + random.random())  # noqa: S311 (jitter, not a secret)
+    raise BootstrapError("no enrolment service answers")
 
 
 async def _ask(

@@ -115,6 +115,7 @@ def test_the_page_is_walked(servers: InstalledServers, package: Path) -> None:
         agent_restart_and_upgrade(walk)
         crash(walk)
         reboot(walk)
+        grow_older(walk)
         uninstall(walk)
     except BaseException:
         servers.tell_journals()
@@ -233,18 +234,63 @@ def reboot(walk: Walk) -> None:
     if answer(servers) != "n1":
         walk.on("n2", "clusterctl move group/web --to n1")
     eventually(lambda: answer(servers) == "n1", "n1 answers the client")
-    walk("n1", "clusterctl move group/web --to n2")
+    walk("n1", "clusterctl drain n1")
     before = servers.run("n1", "cat", "/run/clusterctl/boot-id").stdout
     walk("n1", "systemctl reboot")
     eventually(lambda: boot_id(servers, "n1") not in ("", before), "n1 has booted again", 120)
+    walk("n2", "clusterctl undrain n1")
     eventually(lambda: healthy(walk, "n2") == "ok", "n1 is a member again", 120)
-    assert answer(servers) == "n2"
-    # and without a move first: proven off or back, never two
-    before = boot_id(servers, "n2")
-    servers.run("n2", "systemctl", "reboot")
-    eventually(lambda: boot_id(servers, "n2") not in ("", before), "n2 has booted again", 120)
-    eventually(lambda: healthy(walk, "n1") == "ok", "n2 is a member again", 120)
-    eventually(lambda: answer(servers) in NAMES, "the group runs")
+    owner = answer(servers)
+    assert owner != "n1"
+    # and without a drain by hand: the unit does it, so nobody is fenced
+    fences = told(servers, "n1", "fence_requested")
+    before = boot_id(servers, owner)
+    servers.run(owner, "systemctl", "reboot")
+    eventually(lambda: answer(servers) in set(NAMES) - {owner}, "the group has moved", 120)
+    eventually(lambda: boot_id(servers, owner) not in ("", before), f"{owner} is back", 120)
+    eventually(lambda: healthy(walk, "n1") == "ok", f"{owner} is a member again", 120)
+    assert told(servers, "n1", "fence_requested") == fences
+
+
+def told(servers: InstalledServers, name: str, event: str) -> int:
+    """How often this event was told in the cluster, as that server reads it."""
+    found = json.loads(servers.run(name, "clusterctl", "events", "-o", "json").stdout)
+    return sum(each["name"] == event for each in found)
+
+
+def grow_older(walk: Walk) -> None:
+    """Certificates, the key of the heartbeats, a backup: nothing stops for any of them."""
+    servers, owner = walk.servers, answer(walk.servers)
+    service = pid_of(servers, owner, "ThreadingHTTPServer")
+    walk("each", "clusterctl cert renew")
+    walk("n1", "clusterctl cert status")
+    before = servers.run("n1", "cat", "/etc/clusterctl/cluster.key").stdout
+    walk("n1", "clusterctl cluster rotate-key")
+    fetch_keys(walk)
+    eventually(lambda: rotate(servers), "the second step")
+    fetch_keys(walk)
+    keys = {servers.run(name, "cat", "/etc/clusterctl/cluster.key").stdout for name in NAMES}
+    assert len(keys) == 1
+    assert keys != {before}
+    for command in (line for _, line in commands() if "clusterctl backup" in line):
+        walk("n1", command)
+    assert pid_of(servers, owner, "ThreadingHTTPServer") == service
+    eventually(lambda: healthy(walk) == "ok", "all is well")
+
+
+def rotate(servers: InstalledServers) -> bool:
+    return servers.run("n1", "clusterctl", "cluster", "rotate-key", check=False).returncode == 0
+
+
+def fetch_keys(walk: Walk) -> None:
+    wanted = walk.servers.run("n1", "cat", "/etc/clusterctl/cluster.key").stdout
+    for name in ("n2", "n3"):
+
+        def fetched(name: str = name) -> bool:
+            walk(name, "clusterctl cluster refresh")
+            return walk.servers.run(name, "cat", "/etc/clusterctl/cluster.key").stdout == wanted
+
+        eventually(fetched, f"{name} has the keys of n1")
 
 
 def boot_id(servers: InstalledServers, name: str) -> str:
