@@ -39,7 +39,7 @@ from reconciler.adapters.peers.pulse_peers import PulseError, PulsePeers
 from reconciler.adapters.power import RegisteredPower
 from reconciler.binding import LeftoverDriver, bind
 from reconciler.config import DEFAULT_CONFIG, AgentConfig, load_config
-from reconciler.decide.circumstances import circumstances
+from reconciler.decide.circumstances import circumstances, listed_servers
 from reconciler.decide.expiry import longest_deadlines
 from reconciler.decide.keys import Keys
 from reconciler.decide.records import Phase, Session
@@ -47,6 +47,8 @@ from reconciler.decide.snapshot import Specs
 from reconciler.loops.act import wait_for
 from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.facts import FactsLoop
+from reconciler.loops.followers import Follow
+from reconciler.loops.mirror_records import StoreMirrorRecords
 from reconciler.loops.specs import RepositorySpecs
 from reconciler.loops.state import AgentState
 from reconciler.plugin import MonitorType, Place, Registry, ResourceType, Site
@@ -101,7 +103,13 @@ class Agent:
             state_path=config.run_directory / "pulse.json",
             events=self.events,
         )
-        self.host = LinuxHost(config.run_directory, config.state_directory)
+        machine = LinuxMachine(config.boot_id_file, allow_reset=True)
+        self.host = LinuxHost(
+            config.run_directory,
+            config.state_directory,
+            config.cluster_key_file,
+            machine.boot_id(),
+        )
         self.probes = LinuxProbes()
         self.watchdog = WatchdogKeeper()
         self._armed: WatchdogSpec | None = None
@@ -112,7 +120,7 @@ class Agent:
             clock=self.clock,
             store=self.store,
             peers=self.peers,
-            machine=LinuxMachine(config.boot_id_file, allow_reset=True),
+            machine=machine,
             events=self.events,
             local_state=FileLocalState(config.state_directory, config.run_directory),
             rng=random.SystemRandom(),
@@ -128,6 +136,7 @@ class Agent:
             on_specs=self._configure_pulse,
             take_sample=self._sample,
             run_script=self._run_script,
+            follow=Follow(self._follow, self._unfollow),
         )
 
     async def run(self) -> None:
@@ -215,7 +224,27 @@ class Agent:
     def _driver(self, resource: Resource) -> Driver:
         if not isinstance(resource.spec, ResourceType):
             return LeftoverDriver(self.host, resource.metadata.name)
-        place = Place(
+        return bind(resource, self._place(resource))
+
+    async def _follow(self, resource: Resource) -> None:
+        if isinstance(resource.spec, ResourceType):
+            await resource.spec.follow(self._place(resource))
+
+    async def _unfollow(self, resource: Resource) -> None:
+        if isinstance(resource.spec, ResourceType):
+            await resource.spec.unfollow(self._place(resource))
+
+    def _addresses(self, group: str) -> Mapping[str, Mapping[str, str]]:
+        """Servers that may run the group, each with its addresses by network."""
+        snapshot = self.state.snapshot()
+        if snapshot is None:
+            return {}
+        servers = snapshot.specs.servers
+        listed = listed_servers(snapshot, group)
+        return {name: servers[name].spec.addresses for name in listed if name in servers}
+
+    def _place(self, resource: Resource) -> Place:
+        return Place(
             name=resource.metadata.name,
             group=resource.spec.group,
             server=self.config.server,
@@ -227,8 +256,9 @@ class Agent:
             circumstances=lambda: circumstances(
                 self.state.snapshot(), resource.spec.group, resource.metadata.name
             ),
+            servers=lambda: self._addresses(resource.spec.group),
+            records=StoreMirrorRecords(self.state),
         )
-        return bind(resource, place)
 
     async def _sample(self, monitor: Monitor, specs: Specs) -> Sample:
         """One probe of a monitor; see `loops.monitors.TakeSample`."""

@@ -22,6 +22,7 @@ from reconciler.ports.clock import Clock
 from reconciler.ports.driver import Observation, Permit
 from reconciler.ports.events import Events
 from reconciler.ports.host import Host
+from reconciler.ports.mirrors import MirrorRecords, NoRecords
 from reconciler.ports.power import FenceDevice
 from reconciler.ports.probes import Probes, Sample
 from specs.document import Model
@@ -60,7 +61,9 @@ class StartLevel(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one resource runs: its names, and this server as its driver may touch it. `probes` runs
-    short commands; `circumstances` says why the group is being started or stopped now."""
+    short commands; `circumstances` says why the group is being started or stopped now. `servers`
+    are those that may run the group, each with its addresses by network; `records` say which of
+    them have all data of a mirrored disk."""
 
     name: str
     group: str
@@ -71,6 +74,8 @@ class Place:
     run_directory: Path
     probes: Probes
     circumstances: Callable[[], Circumstances] = Circumstances
+    servers: Callable[[], Mapping[str, Mapping[str, str]]] = dict
+    records: MirrorRecords = NoRecords()  # noqa: RUF009 - it has no state
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,17 @@ class ResourceType(_Typed, ResourceSpec):
     """
 
     level: ClassVar[StartLevel]
+    follows: ClassVar[bool] = False
+    """Whether `follow` is to run on every server that may run the group."""
+
+    async def follow(self, place: Place) -> None:
+        """What a server does for the resource whether it owns the group or not, as long as the
+        specs have it; ended by cancelling. Needs no permit, because it changes nothing by itself:
+        it obeys the owner, whose epoch it checks. Reports its failures and goes on."""
+
+    async def unfollow(self, place: Place) -> None:
+        """The specs do not have it any more, or this server may not run the group any more: end
+        what `follow` started. Raises `HostError`; then it is called again."""
 
     @property
     def has_standby(self) -> bool:

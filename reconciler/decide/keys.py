@@ -70,6 +70,9 @@ class Keys:
     def cordon(self, server: str) -> str:
         return f"{self.root}run/cordons/{server}"
 
+    def mirror(self, resource: str) -> str:
+        return f"{self.root}run/mirrors/{resource}"
+
     def verdict(self, group: str) -> str:
         return f"{self.root}run/verdicts/{group}"
 

@@ -7,6 +7,7 @@ from reconciler.decide.actions import LocalWant
 from reconciler.decide.snapshot import Specs
 from reconciler.loops.act import CoordinationLoop, LocalLoop
 from reconciler.loops.fence import FenceLoop, Prober
+from reconciler.loops.followers import NO_FOLLOW, Follow, FollowLoop
 from reconciler.loops.group_runner import GroupRunner, MakeDriver
 from reconciler.loops.machine import MachineHand
 from reconciler.loops.monitors import MonitorLoop, TakeSample
@@ -40,6 +41,7 @@ class AgentLoops:
         on_specs: Callable[[Specs], None],
         take_sample: TakeSample,
         run_script: RunScript = no_scripts,
+        follow: Follow = NO_FOLLOW,
     ) -> None:
         self.state = state
         self._read_resource = read_resource
@@ -57,6 +59,7 @@ class AgentLoops:
         self._local.prepare = self._preparation.begin
         self._status = StatusLoop(state, lambda: self.runners, self.fences, version)
         self._standby = StandbyLoop(state, run_script)
+        self._followers = FollowLoop(state, follow)
         self._monitors = MonitorLoop(
             state, lambda: self.runners, take_sample, self._status.is_stored, run_script
         )
@@ -80,6 +83,7 @@ class AgentLoops:
                     self._status.run(),
                     self._monitors.run(),
                     self._standby.run(),
+                    self._followers.run(),
                     self.fences.run_self_tests(),
                 ):
                     tasks.create_task(loop)

@@ -163,7 +163,7 @@ class Channel:
                 self.on_message(message)
                 if not self.is_open:
                     return
-        except (ProtocolError, ValueError, KeyError) as error:
+        except (ProtocolError, ValueError, KeyError, IndexError, OSError) as error:
             self.gone(f"unexpected data: {error}")
 
     # -- life ------------------------------------------------------------------------------------

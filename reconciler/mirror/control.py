@@ -7,7 +7,8 @@ Requests carry `do`; the answer to each is one line, in order, with `ok`. A clie
     {"changed": {...status...}}
 
 and answers a question with `{"do": "answer", "number": N, "refusal": null | "why not"}`. A question
-stays until it is answered; the next agent that attends gets it again.
+stays until it is answered; the next agent that attends gets it again. With `"only": "changes"` a
+client gets the changes alone.
 """
 
 import json
@@ -27,7 +28,7 @@ class Client:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.received = b""
-        self.attends = False
+        self.watches = self.attends = False
 
     def tell(self, line: dict[str, Any]) -> None:
         """Best effort: a client that does not read is dropped by its own end."""
@@ -91,9 +92,9 @@ class Control:
             client.tell({"ok": False, "error": f"not a request: {error}"})
             return
         if request.get("do") == "attend":
-            client.attends = True
+            client.watches, client.attends = True, request.get("only") != "changes"
             client.tell({"ok": True})
-            if self._question is not None:
+            if self._question is not None and client.attends:
                 client.tell(self._question)
             return
         question = self._question
@@ -107,18 +108,17 @@ class Control:
     def ask(self, question: dict[str, Any]) -> None:
         """Of the agent; a younger question takes the place of an older one."""
         self._question = question
-        self._attendants(question)
+        for client in self.clients.values():
+            if client.attends:
+                client.tell(question)
 
     def withdraw(self) -> None:
         self._question = None
 
     def changed(self, status: dict[str, Any]) -> None:
-        self._attendants({"changed": status})
-
-    def _attendants(self, line: dict[str, Any]) -> None:
         for client in self.clients.values():
-            if client.attends:
-                client.tell(line)
+            if client.watches:
+                client.tell({"changed": status})
 
     def close(self) -> None:
         for client in self.clients.values():

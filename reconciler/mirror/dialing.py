@@ -3,7 +3,6 @@
 Called by `engine`.
 """
 
-import hmac
 import json
 import secrets
 import select
@@ -17,7 +16,7 @@ from reconciler.mirror.channel import Channel
 from reconciler.mirror.header import Header
 from reconciler.mirror.outbox import Outbox
 from reconciler.mirror.primary import Primary
-from reconciler.mirror.settings import Settings, proof
+from reconciler.mirror.settings import Settings, proof, proves
 from reconciler.mirror.wire import VERSION, Message, Op, ProtocolError, to_json
 
 PAUSE_S = 0.1
@@ -30,12 +29,11 @@ class Dialing:
     def __init__(
         self,
         settings: Settings,
-        key: bytes,
         poll: "select.epoll",
         primary: Primary,
         differs: Callable[[int], None],
     ) -> None:
-        self.settings, self._key, self._poll = settings, key, poll
+        self.settings, self._poll = settings, poll
         self._primary, self._differs = primary, differs
         self.channel: Channel | None = None
         self.address = self.problem = ""
@@ -132,7 +130,8 @@ class Dialing:
             self._differs(message.offset)
         elif op is Op.CHALLENGE:
             self._their_nonce = str(message.json()["nonce"])
-            self._send(Op.PROVE, {"proof": self._proof("source")})
+            key = self.settings.keys()[0]
+            self._send(Op.PROVE, {"proof": proof(key, "source", *self._bound())})
         elif op is Op.REFUSED:
             found = message.json()
             self._drop(str(found["reason"]))
@@ -143,7 +142,8 @@ class Dialing:
     def _state(self, message: Message) -> None:
         length = int.from_bytes(message.payload[:4], "little")
         found = json.loads(bytes(message.payload[4 : 4 + length]))
-        if not hmac.compare_digest(self._proof("target"), str(found.get("proof", ""))):
+        told = str(found.get("proof", ""))
+        if not proves(self.settings.keys(), told, "target", *self._bound()):
             raise ProtocolError("it does not know the mirror's key")
         dirty = zlib.decompress(message.payload[4 + length :])
         channel = self.channel
@@ -157,9 +157,9 @@ class Dialing:
         else:
             self._drop(f"{verdict.meeting.value}: {verdict.reason}")
 
-    def _proof(self, who: str) -> str:
-        epoch, resource = self._primary.epoch, self.settings.resource
-        return proof(self._key, who, resource, epoch, self._their_nonce, self._nonce)
+    def _bound(self) -> tuple[str, int, str, str]:
+        """What a proof is made for."""
+        return self.settings.resource, self._primary.epoch, self._their_nonce, self._nonce
 
     def _send(self, op: Op, data: dict[str, object]) -> None:
         if self.channel is not None:

@@ -44,7 +44,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.poll = select.epoll()
-        self._key = settings.key()
+        settings.keys()
         os.makedirs(settings.directory, mode=0o700, exist_ok=True)
         self.disk = open_disk(settings)
         self._pacemaker = Pacemaker(settings.timeout_s / 6)
@@ -69,7 +69,6 @@ class Engine:
     def _listen(self) -> Listening:
         return Listening(
             self.settings,
-            self._key,
             self.disk,
             self.poll,
             self._pacemaker,
@@ -293,7 +292,7 @@ class Engine:
         self.poll.register(self.front.fd, select.EPOLLIN)
         self._held_back = False
         self.primary = primary
-        self.dialing = Dialing(self.settings, self._key, self.poll, primary, self._differs)
+        self.dialing = Dialing(self.settings, self.poll, primary, self._differs)
         self.tell("mirror_promoted", epoch=epoch, generation=generation)
 
     def stop(self, answer: Answer) -> None:

@@ -4,7 +4,6 @@ Called by `engine`. A stranger is refused before anything is changed; an older e
 one this side follows; a proven connection of the same or a younger epoch replaces the one before.
 """
 
-import hmac
 import json
 import secrets
 import select
@@ -14,7 +13,7 @@ from collections.abc import Callable
 
 from reconciler.mirror.channel import Channel, Pacemaker
 from reconciler.mirror.secondary import Refused, Secondary
-from reconciler.mirror.settings import Settings, proof
+from reconciler.mirror.settings import Settings, proof, proves
 from reconciler.mirror.side import Disk
 from reconciler.mirror.wire import VERSION, Message, Op, ProtocolError, to_json
 
@@ -61,10 +60,9 @@ class Visitor:
 
     def _prove(self, message: Message) -> None:
         settings = self._owner.settings
-        wanted = self._proof("source")
-        if not self._their_nonce or not hmac.compare_digest(
-            wanted, str(message.json().get("proof", ""))
-        ):
+        keys, found = settings.keys(), str(message.json().get("proof", ""))
+        bound = (settings.resource, self._epoch, self._nonce, self._their_nonce)
+        if not self._their_nonce or not proves(keys, found, "source", *bound):
             raise ProtocolError("it does not know the mirror's key")
         session = self._owner.admit(self, self._epoch, self._server)
         if isinstance(session, Refused):
@@ -76,17 +74,13 @@ class Visitor:
         state = {
             "header": header.to_json(),
             "blank": blank,
-            "proof": self._proof("target"),
+            "proof": proof(keys[0], "target", *bound),
             "server": settings.server,
         }
         text = json.dumps(state).encode()
         payload = len(text).to_bytes(4, "little") + text + zlib.compress(dirty, 1)
         self.session = session
         self.channel.send(Op.STATE, payload)
-
-    def _proof(self, who: str) -> str:
-        key, resource = self._owner.key, self._owner.settings.resource
-        return proof(key, who, resource, self._epoch, self._nonce, self._their_nonce)
 
     def _apply(self, session: Secondary, message: Message) -> None:
         op = message.op
@@ -123,7 +117,6 @@ class Listening:
     def __init__(
         self,
         settings: Settings,
-        key: bytes,
         disk: Disk,
         poll: "select.epoll",
         pacemaker: Pacemaker,
@@ -131,7 +124,7 @@ class Listening:
         tell: Callable[..., None],
         disk_failed: Callable[[str], None],
     ) -> None:
-        self.settings, self.key, self.disk, self.poll = settings, key, disk, poll
+        self.settings, self.disk, self.poll = settings, disk, poll
         self.pacemaker, self._why_not, self._tell = pacemaker, why_not, tell
         self.disk_failed = disk_failed
         self.visitors: dict[int, Visitor] = {}

@@ -5,7 +5,7 @@ import hmac
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,15 @@ class Settings:
         except TypeError as error:
             raise ValueError(f"{path}: {error}") from None
 
-    def key(self) -> bytes:
-        """The secret that both sides prove to have. Raises `OSError`."""
-        return Path(self.key_file).read_bytes().strip()
+    def keys(self) -> list[bytes]:
+        """Secrets that prove a side, one a line, the newest first: several are valid while they are
+        exchanged. Raises `OSError`."""
+        return Path(self.key_file).read_bytes().split()
+
+
+def proves(keys: list[bytes], found: str, who: str, *rest: Any) -> bool:
+    """Whether `found` was made with one of the keys; see `proof`."""
+    return any(hmac.compare_digest(proof(key, who, *rest), found) for key in keys)
 
 
 def proof(key: bytes, who: str, resource: str, epoch: int, mine: str, theirs: str) -> str:

@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from reconciler.ports.driver import Permit
+from reconciler.ports.mirrors import Mirrors
+from reconciler.ports.volumes import Volumes
 
 
 class HostError(Exception):
@@ -197,3 +199,9 @@ class Host(Protocol):
 
     @property
     def scripts(self) -> Scripts: ...
+
+    @property
+    def mirrors(self) -> Mirrors: ...
+
+    @property
+    def volumes(self) -> Volumes: ...

@@ -8,6 +8,8 @@ import hashlib
 import ipaddress
 from dataclasses import dataclass, field, replace
 
+from reconciler.mirror.decide.promotion import Change, Current
+from reconciler.mirror.header import Header
 from reconciler.ports.driver import Permit, PermitExpired
 from reconciler.ports.host import (
     HeldAddress,
@@ -17,6 +19,8 @@ from reconciler.ports.host import (
     StopPlan,
     Workload,
 )
+from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, RecordLost
+from reconciler.ports.volumes import FileSystem
 
 
 @dataclass
@@ -204,6 +208,129 @@ class MemoryScripts:
         return path
 
 
+class MemoryMirrors:
+    """Engines that serve or follow, with one side's real header."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, Header] = {}
+        self.serving: dict[str, int] = {}
+        self.hangs = False
+        self.ids = 0
+        self.changes = _Changes()
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(3600 if self.hangs else 0)
+
+    async def ensure(self, plan: MirrorPlan) -> None:
+        await self._answer()
+        self.headers.setdefault(plan.name, Header(plan.name, plan.size, "built"))
+
+    async def view(self, name: str) -> EngineView | None:
+        await asyncio.sleep(0)
+        if name not in self.headers:
+            return None
+        epoch, header = self.serving.get(name, 0), self.headers[name]
+        return EngineView(bool(epoch), epoch, "", False, f"/run/{name}", header, "boot")
+
+    async def prepare(self, name: str, named: str) -> str:
+        await self._answer()
+        self.ids += 1
+        self.headers[name] = replace(self.headers[name], pending=(f"g{self.ids}",))
+        return f"g{self.ids}"
+
+    async def promote(self, name: str, epoch: int, generation: str) -> None:
+        await self._answer()
+        self.headers[name] = self.headers[name].with_generation(generation)
+        self.serving[name] = epoch
+        self.changes.tell()
+
+    async def stop(self, name: str) -> bool:
+        await self._answer()
+        self.serving.pop(name, None)
+        self.changes.tell()
+        return True
+
+    async def quit(self, name: str) -> None:
+        self.headers.pop(name, None)
+
+    async def abort(self, name: str, reason: str) -> None:
+        await self._answer()
+
+    async def attend(self, name: str, decide: Decide) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def changed(self, name: str) -> None:
+        await self.changes.wait()
+
+
+class MemoryVolumes:
+    """What is mounted where; `made` are the devices that got a file system."""
+
+    def __init__(self) -> None:
+        self.mounts: dict[str, str] = {}
+        self.made: list[str] = []
+        self.hangs = False
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(3600 if self.hangs else 0)
+
+    async def attach(self, file: str) -> str:
+        await self._answer()
+        return f"/dev/loop-of{file}"
+
+    async def detach(self, file: str) -> None:
+        """It goes with its last user."""
+
+    async def is_blank(self, device: str) -> bool:
+        return device not in self.made
+
+    async def make_file_system(self, device: str, kind: str, permit: Permit) -> None:
+        permit.check()
+        self.made.append(device)
+
+    async def mount(
+        self, device: str, directory: str, file_system: FileSystem, permit: Permit
+    ) -> None:
+        await self._answer()
+        permit.check()
+        self.mounts[directory] = device
+        if not permit.is_valid():
+            del self.mounts[directory]
+            raise PermitExpired("too late")
+
+    async def mounted(self, directory: str) -> str | None:
+        await asyncio.sleep(0)
+        return self.mounts.get(directory)
+
+    async def unmount(self, directory: str, grace_s: float) -> None:
+        await self._answer()
+        self.mounts.pop(directory, None)
+
+    async def tear_off(self, directory: str) -> None:
+        await self._answer()
+        self.mounts.pop(directory, None)
+
+
+class MemoryRecords:
+    """The record of each mirror; `lost` refuses every commit."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Current] = {}
+        self.lost = False
+
+    async def read(self, resource: str) -> Current | None:
+        await asyncio.sleep(0)
+        return self.records.get(resource)
+
+    async def commit(self, resource: str, group: str, epoch: int, change: Change) -> Current:
+        await asyncio.sleep(0)
+        new = None if self.lost else change(self.records.get(resource))
+        if new is None:
+            raise RecordLost("another server owns the group")
+        self.records[resource] = new
+        return new
+
+
 class MemoryHost:
     """One server on a wire. `traces` is everything that a resource may leave on it."""
 
@@ -212,17 +339,26 @@ class MemoryHost:
         self.network = MemoryNetwork(wire or Wire(), mac, f"10.77.2.{last}/24")
         self.runners = MemoryRunners()
         self.scripts = MemoryScripts()
+        self.mirrors = MemoryMirrors()
+        self.volumes = MemoryVolumes()
+        self.records = MemoryRecords()
 
     def hang(self) -> None:
         self.network.hangs = self.runners.hangs = True
+        self.mirrors.hangs = self.volumes.hangs = True
 
     def wipe(self) -> None:
         """What an administrator's hand or a crash does: everything is gone."""
         self.network.held = [one for one in self.network.held if one.owner is None]
         self.runners.views.clear()
+        self.mirrors.serving.clear()
+        self.volumes.mounts.clear()
+        self.mirrors.changes.tell()
         self.network.changes.tell()
         self.runners.changes.tell()
 
     def traces(self) -> tuple[object, ...]:
         ours = [one for one in self.network.held if one.owner is not None]
-        return (*ours, *sorted(self.runners.views.items(), key=lambda item: item[0]))
+        views = sorted(self.runners.views.items(), key=lambda item: item[0])
+        mirrors, mounts = self.mirrors.serving.items(), self.volumes.mounts.items()
+        return (*ours, *views, *sorted(mirrors), *sorted(mounts))

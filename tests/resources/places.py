@@ -11,6 +11,7 @@ from reconciler.decide.circumstances import Circumstances
 from reconciler.plugin import Place, Registry
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import Host
+from reconciler.ports.mirrors import NoRecords
 from reconciler.ports.probes import Probes, Sample
 from specs.load import Source, load
 from specs.resource import Resource
@@ -77,6 +78,8 @@ def driver_of(
         run_directory=run_directory,
         probes=probes or Answers(),
         circumstances=lambda: found or Circumstances(),
+        servers=lambda: {"n1": {"private": "10.77.1.11"}, "n2": {"private": "10.77.1.12"}},
+        records=getattr(host, "records", NoRecords()),
     )
     return bind(resource.model_copy(update={"spec": spec}), place)
 

@@ -3,16 +3,27 @@
 from pathlib import Path
 from typing import Self
 
+from reconciler.adapters.linux.mirrors import LinuxMirrors
 from reconciler.adapters.linux.network import LinuxNetwork
 from reconciler.adapters.linux.runners import LinuxRunners
 from reconciler.adapters.linux.scripts import LinuxScripts
+from reconciler.adapters.linux.volumes import LinuxVolumes
 
 
 class LinuxHost:
     """`async with LinuxHost(run_directory) as host:`; on leaving, what runs goes on running.
-    Without a `state_directory` everything is below the run directory."""
+    Without a `state_directory` everything is below the run directory. `cluster_key` and `boot` are
+    for mirrors only."""
 
-    def __init__(self, run_directory: Path, state_directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        run_directory: Path,
+        state_directory: Path | None = None,
+        cluster_key: Path | None = None,
+        boot: str = "",
+    ) -> None:
+        self.mirrors = LinuxMirrors(run_directory, cluster_key, boot)
+        self.volumes = LinuxVolumes()
         self.scripts = LinuxScripts(state_directory or run_directory)
         self.network = LinuxNetwork(run_directory)
         self.runners = LinuxRunners(run_directory)

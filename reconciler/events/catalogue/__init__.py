@@ -6,6 +6,7 @@ from reconciler.events.catalogue import (
     coordinator,
     fencing,
     groups,
+    mirrors,
     monitors,
     peers,
     resources,
@@ -17,6 +18,7 @@ from reconciler.events.entry import EventType
 SECTIONS: Mapping[str, tuple[EventType, ...]] = {
     "Groups": groups.EVENTS,
     "Resources": resources.EVENTS,
+    "Mirrored disks": mirrors.EVENTS,
     "Monitors": monitors.EVENTS,
     "Servers as others hear them": peers.EVENTS,
     "Fencing": fencing.EVENTS,

@@ -3,6 +3,7 @@
 Called by the agent before it commits a new generation, and by the simulator.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.mirror.header import Header
@@ -15,6 +16,10 @@ class Current:
     servers: tuple[str, ...]
     generation: str
     epoch: int
+
+
+Change = Callable[[Current | None], Current | None]
+"""What becomes of the record; None when it must stay as it is."""
 
 
 def why_not(current: Current | None, server: str, header: Header, boot: str) -> str | None:
