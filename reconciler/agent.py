@@ -7,6 +7,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import random
@@ -422,6 +423,9 @@ def raise_priority() -> str | None:
 
 async def _main(config: AgentConfig) -> int:
     agent = Agent(config)
+    # What was loaded stays for good: a collection that looks through it would delay an answer.
+    gc.collect()
+    gc.freeze()
     refused = raise_priority()
     agent.events.emit("agent_started", version=VERSION, pid=os.getpid(), boot=agent.state.boot_id)
     if refused:

@@ -73,6 +73,15 @@ def decide(snapshot: Snapshot) -> Decision:
     return _as_coordinator(snapshot, keys, base, fencing, vacant=mine is Role.VACANT)
 
 
+def decide_locally(snapshot: Snapshot) -> Decision:
+    """What `decide` says of this server's own groups, without the rest: it is asked at each change,
+    and a grant must not wait for verdicts about other groups."""
+    keys = Keys(snapshot.specs.cluster.metadata.name)
+    local = plan_local(snapshot, keys)
+    prepare = groups_to_prepare(snapshot)
+    return Decision(effects=local.effects, local=local.wants, prepare=prepare)
+
+
 def _as_deputy(snapshot: Snapshot, base: Decision, fencing: FencingPlan) -> Decision:
     """Challenge at once; depose only together with the intent to fence the old coordinator."""
     own = base.own_writes + fencing.results + fencing.challenges

@@ -1,6 +1,6 @@
 """Carries out decisions: the coordinator's transaction, this server's own records, effects.
 
-Two tasks call `decide`: one for what must never wait for the store (local groups), one for writes.
+One task decides what must never wait for the store (local groups), one what is written.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from reconciler.decide.actions import (
     StretchDeadline,
     Write,
 )
-from reconciler.decide.decide import decide
+from reconciler.decide.decide import decide, decide_locally
 from reconciler.decide.expiry import must_hold
 from reconciler.decide.membership import common_schema
 from reconciler.decide.records import OLDEST_SCHEMA, Coordinator
@@ -62,7 +62,7 @@ class LocalLoop:
             self._wake.clear()
             snapshot = self._state.snapshot()
             if snapshot is not None:
-                decision = decide(snapshot)
+                decision = decide_locally(snapshot)
                 self._hold(must_hold(snapshot), snapshot.peers.holds)
                 self._set_wants(decision.local)
                 self.prepare(decision.prepare)

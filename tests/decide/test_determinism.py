@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.decide.actions import Decision
-from reconciler.decide.decide import WRITES_PER_DECISION, decide
+from reconciler.decide.decide import WRITES_PER_DECISION, decide, decide_locally
 from reconciler.decide.membership import Role, role
 from reconciler.decide.ownership import proof_of_stop
 from reconciler.decide.records import (
@@ -304,3 +304,13 @@ def test_many_groups_take_several_decisions_and_all_get_their_owner(groups: int)
     scene.settle(rounds=4)
     assert len(scene.tables["ownerships"]) == groups
     assert KEYS.group("g00") not in [w.key for w in scene.decide().writes]
+
+
+@CASES
+@given(scenes())
+def test_the_local_part_alone_is_the_same_as_in_the_whole(scene: Scene) -> None:
+    whole, part = decide(scene.snapshot()), decide_locally(scene.snapshot())
+    assert (part.local, part.prepare) == (whole.local, whole.prepare)
+    assert set(part.effects) <= set(whole.effects)
+    assert not part.own_writes
+    assert not part.writes

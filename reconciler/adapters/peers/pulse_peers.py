@@ -31,7 +31,8 @@ from reconciler.ports.events import Events
 from reconciler.ports.peers import PeersView
 
 _MAX_MESSAGE = 256 * 1024
-_CHECK_EVERY_S = 0.1
+_CHECK_EVERY_S = 0.25
+_RETRY_S = 0.1
 _START_S = 5.0
 _LONGEST_PAUSE_S = 2.0
 _HANG_FACTOR = 2  # silent for twice as long as promised: it will not come back by itself
@@ -60,6 +61,7 @@ class PulsePeers:
         self._clock = clock
         self._events = events
         self._socket: socket.socket | None = None
+        self._lost: asyncio.Future[None]  # made with each connection
         self._child: int | None = None
         self._configuration: PulseConfiguration | None = None
         self._kill_list: list[KillEntry] | None = None
@@ -144,12 +146,12 @@ class PulsePeers:
 
     async def run(self) -> None:
         """Keep a working pulse connected, for ever. Cancel to stop; the pulse stays."""
-        pause = _CHECK_EVERY_S
+        pause = _RETRY_S
         try:
             while True:
                 try:
                     await self._connect()
-                    pause = _CHECK_EVERY_S
+                    pause = _RETRY_S
                     await self._supervise()
                 except OSError as error:
                     self._emit("pulse_unreachable", reason=str(error))
@@ -197,6 +199,7 @@ class PulsePeers:
                 self._emit("pulse_started", pid=self._child)
             await asyncio.sleep(0.02)
         self._socket = sock
+        self._lost = asyncio.get_running_loop().create_future()
         self._configured.clear()
         self._sign_at = self._clock.now()
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
@@ -215,7 +218,7 @@ class PulsePeers:
         """Returns when the connection is gone; kills a pulse that hangs."""
         checked_at = self._clock.now()
         while self._socket is not None:
-            await asyncio.sleep(_CHECK_EVERY_S)
+            await asyncio.wait({self._lost}, timeout=_CHECK_EVERY_S)
             self._notice()
             now = self._clock.now()
             if now - checked_at > 2 * _CHECK_EVERY_S:
@@ -242,6 +245,7 @@ class PulsePeers:
         if sock is not None:
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
+            self._lost.set_result(None)
 
     # -- messages -------------------------------------------------------------------------------
 
