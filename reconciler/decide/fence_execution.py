@@ -23,8 +23,7 @@ def execution(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Write, ...], tuple[
         return (), ()
     intent = slot.record
     done = snapshot.local_fences.get(intent.nonce)
-    valid = snapshot.now < slot.seen_at + intent.valid_for_s
-    if done is None and valid and _is_well_again(snapshot, intent):
+    if done is None and _is_over(snapshot, slot):
         text = f"{intent.victim} is heard again; nothing was sent to its device"
         done = LocalFence(FenceOutcome.FAILED, text)
     if done is not None:
@@ -46,7 +45,7 @@ def claims(snapshot: Snapshot, keys: Keys) -> tuple[Write, ...]:
         return ()
     intent = slot.record
     late = snapshot.now >= slot.seen_at + intent.valid_for_s / 2
-    if late or intent.nonce in snapshot.local_fences or _is_well_again(snapshot, intent):
+    if late or intent.nonce in snapshot.local_fences or _is_over(snapshot, slot):
         return ()
     claimed = intent.model_copy(update={"counts_from": snapshot.now})
     return (Write(keys.fence_slot, claimed, slot.mod_revision),)
@@ -63,8 +62,12 @@ def _own_intent(snapshot: Snapshot) -> Stored[FenceIntent] | None:
     return slot if session_proven(snapshot) else None
 
 
-def _is_well_again(snapshot: Snapshot, intent: FenceIntent) -> bool:
-    """Heard here without a doubt: then it is not fenced late for having been silent."""
+def _is_over(snapshot: Snapshot, slot: Stored[FenceIntent]) -> bool:
+    """Not claimed yet, so nothing was sent, and the victim is heard here without a doubt: then it
+    is not fenced late for having been silent."""
+    intent = slot.record
+    if intent.counts_from is not None or snapshot.now >= slot.seen_at + intent.valid_for_s:
+        return False
     peer = snapshot.peers.peers.get(intent.victim)
     heard = peer is not None and not peer.suspect and not peer.silent and can_judge(snapshot)
     return heard and intent.reason == SILENT

@@ -259,11 +259,13 @@ def test_an_intent_of_another_server_is_claimed_before_anything_is_sent() -> Non
 
 
 def test_a_victim_that_is_heard_again_is_not_fenced_late() -> None:
-    scene = Scene(me="n2").slot("n3", executor="n2")
+    scene = Scene(me="n2").slot("n3", executor="n2", counts_from=None)
     assert not executes(scene)
     record = written(scene.decide(), KEYS.fence("n3"))
     assert (record.outcome, record.detail[:17]) == ("failed", "n3 is heard again")
-    assert executes(Scene().slot("n3", reason="asked by an operator"))
+    assert executes(Scene().slot("n3"))  # it was claimed: a packet may be on its way
+    asked = Scene(me="n2").slot("n3", "n2", counts_from=None, reason="asked by an operator")
+    assert [w.key for w in asked.decide().own_writes] == [KEYS.fence_slot]
 
 
 def test_a_closed_slot_is_not_executed() -> None:
