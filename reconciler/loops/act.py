@@ -143,7 +143,15 @@ class CoordinationLoop:
             shared = self._shared(snapshot, decision)
             transactions.append((shared, reasons, decision.after_commit))
         for transaction, reasons, after in transactions:
-            result = await self._commit(transaction, reasons)
+            try:
+                result = await self._commit(transaction, reasons)
+            except Indeterminate as error:
+                self._state.events.emit("store_write_unknown", error=str(error))
+                # A server that is never switched on again is worse than one asked twice: if this
+                # was stored, nobody else will do what belongs to it.
+                self._start_effects(after)
+                await self._state.mirror.reread()
+                result = None
             if result is None or not result.succeeded:
                 ok = False
                 continue
@@ -197,13 +205,12 @@ class CoordinationLoop:
     async def _commit(
         self, transaction: Transaction, reasons: Sequence[Reason]
     ) -> CommitResult | None:
+        """What became of it; None if it surely failed. Raises `Indeterminate`."""
         state = self._state
         try:
             result = await state.store.commit(transaction, timeout_s=COMMIT_TIMEOUT_S)
-        except Indeterminate as error:
-            state.events.emit("store_write_unknown", error=str(error))
-            await state.mirror.reread()
-            return None
+        except Indeterminate:
+            raise
         except StoreError as error:
             state.events.emit("store_write_failed", error=str(error))
             return None

@@ -6,13 +6,13 @@ from typing import Any
 
 from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.memory import MemoryState, MemoryStore
-from reconciler.decide.actions import Decision, Write
-from reconciler.decide.records import Ownership, Phase
+from reconciler.decide.actions import Decision, Effect, PowerOn, Write
+from reconciler.decide.records import FenceOutcome, FenceRecord, Ownership, Phase
 from reconciler.decide.snapshot import OwnSession, Snapshot
 from reconciler.loops.act import CoordinationLoop, LocalLoop
 from reconciler.loops.state import AgentState
 from reconciler.ports.machine import ResetRefused
-from reconciler.ports.store import Put, Transaction
+from reconciler.ports.store import CommitResult, Indeterminate, Put, Transaction
 from tests.decide.build import KEYS, Scene, boot
 from tests.resources.places import Recorder
 from tests.simulation.ports import SimLocalState
@@ -72,6 +72,33 @@ async def test_what_another_coordinator_wrote_in_the_same_words_is_not_taken_for
     assert not await CoordinationLoop(n1, lambda _: None)._write(snapshot("n1"), both)
     assert world.memory.get(KEYS.group("b")) is None
     assert "b" not in n1.mirror.maps["groups"]
+
+
+class AnswersLost(MemoryStore):
+    """Everything is stored, and nobody is told."""
+
+    async def commit(self, transaction: Transaction, *, timeout_s: float) -> CommitResult:
+        await super().commit(transaction, timeout_s=timeout_s)
+        raise Indeterminate("the write may have happened")
+
+
+async def test_what_belongs_to_a_write_is_done_even_if_its_answer_is_lost() -> None:
+    """A fenced server stayed off for ever: that it is to be switched on was taken out of the record
+    by a write whose answer got lost. Found by links that were cut one by one, seed 5."""
+    world = World()
+    off = FenceOutcome.CONFIRMED_OFF
+    due = FenceRecord(server="n3", covers=(), outcome=off, executor="n1", power_on_due=True)
+    revision = world.put(KEYS.fence("n3"), due.to_bytes())
+    done = Write(KEYS.fence("n3"), due.model_copy(update={"power_on_due": False}), revision)
+    n1, started = world.agent("n1"), list[Effect]()
+    n1.store = AnswersLost(world.memory)
+    loop = CoordinationLoop(n1, started.extend)
+    decision = Decision(writes=(done,), after_commit=(PowerOn("n3"),))
+    assert not await loop._write(snapshot("n1"), decision)
+    assert started == [PowerOn("n3")]
+    stored = world.memory.get(KEYS.fence("n3"))
+    assert stored is not None
+    assert not FenceRecord.from_bytes(stored.value).power_on_due
 
 
 class Immovable(Machine):
