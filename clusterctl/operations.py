@@ -54,11 +54,9 @@ async def request(connection: Connection, kind: OperationKind, target: str, **mo
     return operation.id
 
 
-async def finished(
-    connection: Connection, operation_id: str, timeout_s: float
-) -> tuple[Operation, bool]:
-    """(the ended operation, whether it was ever under way). Raises `Failure`: 7 when the time is
-    over, 130 when interrupted, both saying that the wish stands."""
+async def finished(connection: Connection, operation_id: str, timeout_s: float) -> Operation:
+    """The operation once it has ended. Raises `Failure`: 7 when the time is over, 130 when
+    interrupted, both saying that the wish stands."""
     look = f"clusterctl get operation/{operation_id}"
     batches = connection.store.watch(connection.keys.operation(operation_id))
     try:
@@ -80,9 +78,8 @@ async def finished(
 
 async def _ended(
     connection: Connection, batches: AsyncIterator[WatchBatch], operation_id: str
-) -> tuple[Operation, bool]:
+) -> Operation:
     key = connection.keys.operation(operation_id)
-    ran = False
     async for batch in batches:
         if batch.stale_reason:
             click.echo(f"waiting for the store: {batch.stale_reason}", err=True)
@@ -93,8 +90,7 @@ async def _ended(
                 raise Failure(f"operation {operation_id} was removed", ExitCode.FAILED)
             operation = Operation.from_bytes(value.value)
             if operation.phase in (OperationPhase.DONE, OperationPhase.FAILED):
-                return operation, ran
-            ran = ran or operation.phase is OperationPhase.RUNNING
+                return operation
             if operation.phase is OperationPhase.PENDING and operation.result:
                 click.echo(f"{operation.result}; --preempt would not", err=True)
     raise Unavailable("the watch of the operation ended")
@@ -113,7 +109,7 @@ async def carry_out(
     if not wait:
         _print(Operation(id=operation_id, kind=OperationKind.CLEAR, target=""), output, cli, True)
         return ExitCode.DONE
-    operation, ran = await finished(connection, operation_id, timeout_s)
+    operation = await finished(connection, operation_id, timeout_s)
     if output == "json":
         _print(operation, output, cli, False)
     if operation.phase is OperationPhase.DONE:
@@ -121,7 +117,7 @@ async def carry_out(
             _print(operation, output, cli, False)
         return ExitCode.DONE
     text = operation.result or "no reason given"
-    if not ran:  # ended before it began: a guard of the coordinator said no
+    if not operation.begun:  # ended before it began: a guard of the coordinator said no
         raise Failure(f"refused: {text}", ExitCode.REFUSED, _next(operation))
     raise Failure(f"failed: {text}", ExitCode.FAILED, _next(operation))
 

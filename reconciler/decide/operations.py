@@ -163,7 +163,9 @@ def finish(
 def _running(keys: Keys, stored: Stored[Operation]) -> Write | None:
     if stored.record.phase is OperationPhase.RUNNING:
         return None
-    record = stored.record.model_copy(update={"phase": OperationPhase.RUNNING, "result": ""})
+    record = stored.record.model_copy(
+        update={"phase": OperationPhase.RUNNING, "result": "", "begun": True}
+    )
     reason = Reason.of(
         "operation_started",
         operation=record.id,

@@ -477,13 +477,13 @@ def _owned_by_healthy(case: GroupCase, record: Ownership) -> GroupPlan:
     longer = grown_terms(record, session.record) if session else None
     if longer is not None:
         grown = record.model_copy(update=longer)
-        write = _write(
-            snapshot,
-            case.keys,
-            case.name,
-            grown,
-            Reason.of("group_terms_grew", group=case.name, **longer),
+        reason = Reason.of(
+            "group_terms_grew",
+            group=case.name,
+            dead_man_s=grown.dead_man_s,
+            watchdog_s=grown.watchdog_s,
         )
+        write = _write(snapshot, case.keys, case.name, grown, reason)
         return GroupPlan(ownership=write, verdict=_quiet(case))
     if (cordon := cordon_of(snapshot, owner)) is not None:
         return _leave(case, record, cordon)

@@ -276,7 +276,7 @@ class Operation(Record):
 
     `target` is "group/web", "resource/web-ip", "server/n1" or "cluster". `to` is the wished server
     of a move or start, `for_s` the seconds of a hold. With `preempt` a monitor's recovery of the
-    group that is under way is not waited for.
+    group that is under way is not waited for. `begun`: it was under way, no guard refused it.
     """
 
     id: str
@@ -290,6 +290,7 @@ class Operation(Record):
     phase: OperationPhase = OperationPhase.PENDING
     result: str = ""
     created_wall: float = 0.0
+    begun: bool = False
     finished_wall: float | None = None
     preempt: bool = False
 

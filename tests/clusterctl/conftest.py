@@ -197,7 +197,8 @@ class FakeCluster:
             self._finish(key, operation, phase, result)
 
     def _finish(self, key: str, operation: Operation, phase: OperationPhase, result: str) -> None:
-        update: dict[str, Any] = {"phase": phase, "result": result}
+        begun = str(operation.kind) in self.answers
+        update: dict[str, Any] = {"phase": phase, "result": result, "begun": begun}
         if phase in (OperationPhase.DONE, OperationPhase.FAILED):
             update["finished_wall"] = WALL
         self.put(key, operation.model_copy(update=update))
