@@ -181,8 +181,9 @@ class Campaign:
         """What is not well when the patience ends; nothing as soon as all is, for some looks."""
         deadline = time.monotonic() + patience_s
         well = 0
+        members: set[str] = set()  # of the store, that have answered since; each once will do
         while True:
-            what = self._not_well()
+            what = self._not_well(members)
             well = 0 if what else well + 1
             if well >= WELL_LOOKS or (what and time.monotonic() > deadline):
                 return what
@@ -199,7 +200,7 @@ class Campaign:
                 self.write(note("helped", server=name, why="; ".join(each["reasons"])))
                 self.bed.power_on(name)
 
-    def _not_well(self) -> str:
+    def _not_well(self, members: set[str]) -> str:
         status = self.bed.status()
         if not status:
             return "the store does not answer"
@@ -215,11 +216,10 @@ class Campaign:
                 found.append(f"group {name} is {group['phase']}: {'; '.join(group['reasons'])}")
             if self._last_beat(name) < time.monotonic() - BEAT_FRESH_S:
                 found.append(f"the witness of {name} is silent")
-        found += [
-            f"etcd of {each['server']} does not answer"
-            for each in status["store"]["members"]
-            if not each["reachable"]
-        ]
+        answering = status["store"]["members"]
+        members |= {each["server"] for each in answering if each["reachable"]}
+        missing = [each["server"] for each in answering if each["server"] not in members]
+        found += [f"etcd of {server} does not answer" for server in missing]
         return ", ".join(found)
 
     def _last_beat(self, group: str) -> float:
