@@ -14,6 +14,7 @@ CALM_S = 60.0
 # Converged for this long is the end: longer than a session, a permit or an intent lasts.
 STABLE_S = 15.0
 LOOK_S = 0.25
+SETTLE_S = 3.0
 SIZES = (3, 5)
 
 
@@ -63,6 +64,7 @@ async def _chaos(cluster: SimCluster, faults: tuple[Fault, ...]) -> None:
         carry_out(cluster, fault)
     await asyncio.sleep(max(0.0, CHAOS_S - cluster.loop.now))
     end_all(cluster)
+    await asyncio.sleep(SETTLE_S)  # wishes that waited for the store are stored
     for group in cluster.groups:
         cluster.operate(OperationKind.CLEAR, f"group/{group}")
         cluster.operate(OperationKind.START, f"group/{group}")

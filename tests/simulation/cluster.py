@@ -14,7 +14,7 @@ from reconciler.ports.store import Put, StoreError, Transaction
 from tests.simulation import specs as spec_texts
 from tests.simulation.devices import SimPower, SimProber
 from tests.simulation.ears import NETWORKS, path_of_heartbeats
-from tests.simulation.facts import End, Frozen, Powered, Tick, Told
+from tests.simulation.facts import End, Frozen, Powered, Pulse, Tick, Told
 from tests.simulation.invariants.convergence import Convergence
 from tests.simulation.ports import SimDriver, SimLocalState, SimProbes
 from tests.simulation.pulse import SimPeers, watch_dead_man
@@ -114,7 +114,9 @@ class SimCluster:
     def is_at_rest(self) -> bool:
         """Every server has its session, and nothing is written any more."""
         convergence = self.world.invariants["convergence"]
-        return isinstance(convergence, Convergence) and convergence.at_rest(self.loop.now)
+        if not isinstance(convergence, Convergence):
+            return False
+        return convergence.has_sessions(self.names) and convergence.at_rest(self.loop.now)
 
     def owner(self, group: str) -> str | None:
         record = self.world.state.record(self.keys.group(group))
@@ -131,6 +133,7 @@ class SimCluster:
         if on == host.powered:
             return
         host.powered = on
+        self.world.machines_at = self.loop.now
         self.world.note("power", server=server, on=on, by=by)
         self._end(server, "bios", "pulse", "agent")
         if on:
@@ -154,6 +157,7 @@ class SimCluster:
         host = self.world.hosts[server]
         await SimClock(self.loop).sleep(BIOS_S)
         host.booted = True
+        self.world.machines_at = self.loop.now
         self._begin(server, "pulse", watch_dead_man(self.world, server, self.specs.timing))
         self.world.changed()
         self.start_agent(server)
@@ -206,6 +210,7 @@ class SimCluster:
         host = self.world.hosts[server]
         if host.booted and not host.pulse_down:
             host.pulse_down = True
+            self.world.emit(Pulse(self.loop.now, server, False))
             self.world.died_at[server] = self.loop.now
             self.world.changed()
             self.loop.call_later(for_s, self._start_pulse, server, host.boot, context=Context())
@@ -214,6 +219,7 @@ class SimCluster:
         host = self.world.hosts[server]
         if host.pulse_down and host.boot == boot:
             host.pulse_down, host.pulse_up_since = False, self.loop.now
+            self.world.emit(Pulse(self.loop.now, server, True))
             self.world.changed()
 
     async def _run_agent(self, server: str) -> None:
@@ -256,7 +262,7 @@ class SimCluster:
         """The whole machine stands still; what runs there stays, time goes on."""
         host = self.world.hosts[server]
         if host.powered and server not in self.world.frozen:
-            self.world.frozen[server] = self.loop.now
+            self.world.frozen[server] = self.world.machines_at = self.loop.now
             self.loop.paused.update(host.incarnations.values())
             self.world.emit(Frozen(self.loop.now, server, True))
             self.world.changed()
@@ -265,6 +271,7 @@ class SimCluster:
         if self.world.frozen.pop(server, None) is None:
             return
         host = self.world.hosts[server]
+        self.world.machines_at = self.loop.now
         for name in self.names:
             for network in NETWORKS:
                 self.world.healed[server, name, network] = self.loop.now

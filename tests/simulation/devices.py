@@ -1,7 +1,7 @@
 """BMCs of simulated servers, and the network's word on who still answers for an address.
 
-Modes: ok; dead; slow (answers late, and goes on with what its caller gave up); says-on (works and
-never confirms); says-off (reads off whatever is, does nothing); lies (takes the command, reads off from
+Modes: ok; dead; slow (answers late, goes on with what its caller gave up); says-on (works and never
+confirms); says-off (reads off whatever is, does nothing); lies (takes the command, reads off from
 then on, does nothing); swapped (it is the BMC of another server).
 """
 
@@ -10,11 +10,13 @@ from contextvars import Context
 from typing import Any
 
 from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
+from tests.simulation.ears import MISSES
 from tests.simulation.facts import PowerCommand
 from tests.simulation.virtual_time import SimClock
 from tests.simulation.world import World
 
 MODES = ("ok", "dead", "slow", "says-on", "says-off", "lies", "swapped")
+LIES = ("says-off", "lies")
 TIMEOUT_S = 2.0
 STEADY_S = 1.0
 
@@ -22,6 +24,10 @@ SetPower = Callable[[str, bool, str], None]
 
 
 class SimDevice:
+    """`compares_guid`: as the product's device types do before they command anything."""
+
+    compares_guid = True
+
     def __init__(
         self, world: World, me: str, level: Mapping[str, Any], clock: SimClock, power: SetPower
     ) -> None:
@@ -30,7 +36,16 @@ class SimDevice:
 
     @property
     def _mode(self) -> str:
-        return self._world.hosts[self._named].bmc
+        """One that lies about a server that nobody can hear or reach is beyond any promise."""
+        mode = self._world.hosts[self._named].bmc
+        return "dead" if mode in LIES and not self._can_be_caught() else mode
+
+    def _can_be_caught(self) -> bool:
+        world, host = self._world, self._world.hosts[self._named]
+        if not host.powered or world.ears.missed(self._named, self._me) < MISSES:
+            return True
+        reachable = world.link_up(self._named, self._me, "public")
+        return world.answering and bool(host.active) and reachable
 
     @property
     def _server(self) -> str:
@@ -58,7 +73,7 @@ class SimDevice:
 
     def _identity(self) -> str:
         guid = f"guid-{self._server}"
-        if self._guid is not None and guid != self._guid:
+        if self.compares_guid and self._guid is not None and guid != self._guid:
             raise FenceError(f"the device is {guid}, expected {self._guid}")
         return guid
 
@@ -77,7 +92,12 @@ class SimDevice:
         world.note("power_command", server=victim, by=self._me, bmc=mode)
         world.emit(
             PowerCommand(
-                world.loop.now, victim, self._me, self._hearers(victim), self._answers(victim)
+                world.loop.now,
+                victim,
+                self._me,
+                self._hearers(victim),
+                self._answers(victim),
+                self._quorum_without(victim),
             )
         )
         if mode == "lies":
@@ -98,11 +118,15 @@ class SimDevice:
     def _hearers(self, victim: str) -> tuple[str, ...]:
         """Whom the executor hears, and who hears the victim, both without a doubt for a while."""
         world = self._world
-        if world.loop.now - world.changed_at < STEADY_S:
-            return ()
-        near = [n for n in world.names if n not in (victim, self._me)]
-        near = [n for n in near if world.ears.missed(n, self._me) == 0]
-        return tuple(n for n in near if world.stands(n) and world.ears.missed(victim, n) == 0)
+        near = [n for n in world.names if n not in (victim, self._me) and world.stands(n)]
+        near = [n for n in near if world.ears.is_steady(n, self._me, STEADY_S)]
+        return tuple(n for n in near if world.ears.is_steady(victim, n, STEADY_S))
+
+    def _quorum_without(self, victim: str) -> bool:
+        world = self._world
+        others = sum(world.stands(name) for name in world.names if name != victim)
+        unsteady = world.loop.now - world.machines_at < 2 * STEADY_S
+        return unsteady or others * 2 > len(world.names)
 
     def _answers(self, victim: str) -> bool:
         world, host = self._world, self._world.hosts[victim]

@@ -21,6 +21,10 @@ def path_of_heartbeats(network: str) -> str:
     return f"{network}/heartbeat"
 
 
+def _paths(network: str) -> tuple[str, str]:
+    return network, path_of_heartbeats(network)
+
+
 class Ears:
     """`tick` counts heartbeats since the world began."""
 
@@ -51,6 +55,24 @@ class Ears:
         return min(
             NEVER if at is None else 0 if at == _LIVE else tick - at
             for at in self._last[sender, hearer]
+        )
+
+    def is_steady(self, sender: str, hearer: str, for_s: float) -> bool:
+        """A path has carried every heartbeat for so long."""
+        world = self._world
+        self._refresh()
+        for network, at in zip(NETWORKS, self._last[sender, hearer], strict=True):
+            since = self._since(sender, hearer, network)
+            if at == _LIVE and world.loop.now - since >= for_s:
+                return True
+        return False
+
+    def _since(self, sender: str, hearer: str, network: str) -> float:
+        world = self._world
+        return max(
+            world.hosts[hearer].pulse_up_since,
+            world.hosts[sender].pulse_up_since,
+            *(world.healed.get((sender, hearer, path), 0.0) for path in _paths(network)),
         )
 
     def silent_for(self, hearer: str) -> frozenset[str]:
@@ -91,12 +113,8 @@ class Ears:
         world, host = self._world, self._world.hosts[sender]
         if not host.boot:
             return None
-        paths = [(sender, hearer, network), (sender, hearer, path_of_heartbeats(network))]
-        since = max(
-            world.hosts[hearer].pulse_up_since,
-            host.pulse_up_since,
-            *(world.healed.get(path, 0.0) for path in paths),
-        )
+        paths = [(sender, hearer, path) for path in _paths(network)]
+        since = self._since(sender, hearer, network)
         cuts = [world.broken[path] for path in paths if path in world.broken]
         if sender in world.frozen:
             cuts.append(world.frozen[sender])

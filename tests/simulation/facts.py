@@ -73,31 +73,45 @@ class Held(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Renewed(Fact):
-    """A renewal of a server's lease was answered; it left at `sent_at`."""
+    """A renewal of a server's lease was answered; it left at `sent_at` and proves the lease until
+    `until` (the TTL on that server's own clock, as the world counts)."""
 
     server: str
     sent_at: float
+    until: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse(Fact):
+    """A server's pulse process ended or is back."""
+
+    server: str
+    alive: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Stored(Fact):
-    """A record of `run/` changed in the store; `old` and `new` are None where there is none."""
+    """A record of `run/` changed in the store; `old` and `new` are None where there is none.
+    `writer` is the server whose agent asked for it, empty for people and for ended leases."""
 
     path: tuple[str, ...]
     old: Record | None
     new: Record | None
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PowerCommand(Fact):
     """A BMC executed *off*. `hearers`: servers that the executor hears steadily and that hear the
     victim steadily; `answers`: whether the victim's agent could steadily answer through the
-    store."""
+    store; `quorum`: whether the other members of the store are a majority, as they are for a
+    while."""
 
     victim: str
     executor: str
     hearers: tuple[str, ...] = ()
     answers: bool = False
+    quorum: bool = True
 
 
 @dataclass(frozen=True, slots=True)

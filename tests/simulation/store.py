@@ -94,6 +94,7 @@ class SimState(MemoryState):
         self.keys = Keys("sim")
         self._records: dict[str, Record] = {}
         self.needs_leader = False
+        self.writer = ""  # whose transaction is being carried out
         super().__init__(SimClock(world.loop), ClientFaults(world, ""))
 
     def spawn(self, work: Any) -> None:
@@ -116,7 +117,7 @@ class SimState(MemoryState):
             new = model.from_bytes(item.value) if item is not None else None
             if new is not None:
                 self._records[key] = new
-            self.world.emit(Stored(self.world.loop.now, path, old, new))
+            self.world.emit(Stored(self.world.loop.now, path, old, new, self.writer))
 
     def commit(self, transaction: Transaction) -> CommitResult:
         self._need_leader()
@@ -164,20 +165,31 @@ class SimStore(MemoryStore):
     """A client whose answered renewals are facts: they were sent before this moment."""
 
     def __init__(self, world: "World", server: str, clock: SimClock, **more: Any) -> None:
-        self._world, self._server = world, server
+        self._world, self._server, self._own_clock = world, server, clock
         super().__init__(world.state, clock, ClientFaults(world, server), **more)
+
+    def _commit_once(self, transaction: Transaction) -> CommitResult:
+        self._world.state.writer = self._server
+        try:
+            return super()._commit_once(transaction)
+        finally:
+            self._world.state.writer = ""
 
     async def grant(self, ttl_s: float, *, timeout_s: float = 2.0) -> LeaseProof:
         sent_at = self._world.loop.now
         proof = await super().grant(ttl_s, timeout_s=timeout_s)
-        self._world.emit(Renewed(self._world.loop.now, self._server, sent_at))
+        self._renewed(sent_at, proof.ttl_s)
         return proof
 
     async def keep_alive(self, lease: int, *, timeout_s: float = 1.0) -> LeaseProof:
         sent_at = self._world.loop.now
         proof = await super().keep_alive(lease, timeout_s=timeout_s)
-        self._world.emit(Renewed(self._world.loop.now, self._server, sent_at))
+        self._renewed(sent_at, proof.ttl_s)
         return proof
+
+    def _renewed(self, sent_at: float, ttl_s: float) -> None:
+        until = sent_at + ttl_s / self._own_clock.rate
+        self._world.emit(Renewed(self._world.loop.now, self._server, sent_at, until))
 
 
 class ClientFaults:
@@ -196,6 +208,8 @@ class ClientFaults:
                 return Fate(request_s=0.001, error=NoLeader("the member has no leader"))
             # What was sent may lie in a queue and arrive when the way is free again.
             return Fate(lost=rng.random() < 0.7, request_s=rng.random() * 5, reply_lost=True)
+        if operation in world.slow_replies:
+            return Fate(request_s=0.001, reply_s=world.slow_replies[operation])
         if rng.random() >= world.store_trouble:
             return Fate(request_s=0.001 + rng.random() * 0.003) if operation else FINE
         return Fate(

@@ -129,17 +129,17 @@ class SimClock:
     """A server's clock: runs `rate` times as fast as the world's, from an offset of its own."""
 
     def __init__(self, loop: SimLoop, rate: float = 1.0, offset: float = 0.0) -> None:
-        self._loop, self._rate, self._offset = loop, rate, offset
+        self._loop, self.rate, self._offset = loop, rate, offset
 
     def now(self) -> float:
-        return self._loop.now * self._rate + self._offset
+        return self._loop.now * self.rate + self._offset
 
     def at(self, world_time: float) -> float:
         """What this clock showed, or will show, at a moment of the world's time."""
-        return world_time * self._rate + self._offset
+        return world_time * self.rate + self._offset
 
     def wall(self) -> float:
         return 1_700_000_000.0 + self._loop.now
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds) / self._rate)
+        await asyncio.sleep(max(0.0, seconds) / self.rate)

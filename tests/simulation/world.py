@@ -87,6 +87,8 @@ class World:
         self.on_note: Callable[[str], None] | None = None
         self.answering = True  # whether addresses of running resources answer a probe
         self.sick: set[tuple[str, str]] = set()  # (server, monitor) whose probes fail
+        self.slow_replies: dict[str, float] = {}  # operations whose answers travel so long
+        self.machines_at = 0.0  # when a machine last began or ceased to stand
         self.slow_keys: dict[str, float] = {}  # commits guarded by these keys travel so long
         self.version = 0  # of everything that a pulse can hear, but for the time
         self._notes: list[tuple[float, str, dict[str, object]]] = []

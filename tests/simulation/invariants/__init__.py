@@ -7,11 +7,14 @@ from tests.simulation.invariants.convergence import Convergence
 from tests.simulation.invariants.epoch_monotonic import EpochMonotonic
 from tests.simulation.invariants.every_action_explained import EveryActionExplained
 from tests.simulation.invariants.fence_in_force import FenceInForce
+from tests.simulation.invariants.fence_keeps_quorum import FenceKeepsQuorum
 from tests.simulation.invariants.idempotent import Idempotent
 from tests.simulation.invariants.needless_fence import NeedlessFence
 from tests.simulation.invariants.no_double_active import NoDoubleActive
 from tests.simulation.invariants.no_lost_or_half_applied_spec import NoLostOrHalfAppliedSpec
 from tests.simulation.invariants.no_orphan import NoOrphan
+from tests.simulation.invariants.no_start_without_proof import NoStartWithoutProof
+from tests.simulation.invariants.one_decider import OneDecider
 from tests.simulation.invariants.proof_before_takeover import ProofBeforeTakeover
 from tests.simulation.invariants.self_stop_in_time import SelfStopInTime
 from tests.simulation.invariants.start_stop_order import StartStopOrder
@@ -19,6 +22,8 @@ from tests.simulation.invariants.start_stop_order import StartStopOrder
 ALL: tuple[type[Invariant], ...] = (
     NoDoubleActive,
     ProofBeforeTakeover,
+    NoStartWithoutProof,
+    OneDecider,
     SelfStopInTime,
     EpochMonotonic,
     NoLostOrHalfAppliedSpec,
@@ -27,6 +32,7 @@ ALL: tuple[type[Invariant], ...] = (
     BoundedWork,
     NeedlessFence,
     FenceInForce,
+    FenceKeepsQuorum,
     EveryActionExplained,
     Idempotent,
     Convergence,

@@ -16,6 +16,9 @@ class Convergence(Invariant):
         self._sessions: set[str] = set()
         self._last = (0.0, "")
 
+    def has_sessions(self, servers: tuple[str, ...]) -> bool:
+        return set(servers) <= self._sessions
+
     def at_rest(self, now: float) -> bool:
         """Nothing was written for a while."""
         return now - self._last[0] >= AT_REST_S

@@ -1,13 +1,12 @@
 """Nobody is powered off whom somebody near still hears, or who could have answered.
 
-An operator may ask for it; a server alone may not decide it.
+An operator may ask for it, or a group's own policy; a server alone may not decide it.
 """
 
+from reconciler.decide.fence_execution import SILENT
 from reconciler.decide.records import FenceIntent
 from tests.simulation.facts import Fact, PowerCommand, Stored
 from tests.simulation.invariants.base import Handler, Invariant
-
-ASKED = "asked by an operator"
 
 
 class NeedlessFence(Invariant):
@@ -24,7 +23,7 @@ class NeedlessFence(Invariant):
             self._slot = fact.new if isinstance(fact.new, FenceIntent) else None
 
     def _command(self, fact: PowerCommand) -> str | None:
-        if self._slot is not None and self._slot.reason == ASKED:
+        if self._slot is not None and self._slot.reason != SILENT:
             return None
         if fact.hearers:
             return f"{fact.victim} is switched off, but {', '.join(fact.hearers)} hears it well"
