@@ -42,7 +42,9 @@ class SimDevice:
 
     def _can_be_caught(self) -> bool:
         world, host = self._world, self._world.hosts[self._named]
-        if not host.powered or world.ears.missed(self._named, self._me) < MISSES:
+        if self._named == self._me or not host.powered:
+            return True
+        if world.ears.missed(self._named, self._me) < MISSES:
             return True
         reachable = world.link_up(self._named, self._me, "public")
         return world.answering and bool(host.active) and reachable

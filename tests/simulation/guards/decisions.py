@@ -226,6 +226,7 @@ def no_heartbeat_cross_check(patch: Patch) -> None:
 def no_pulse_needed(patch: Patch) -> None:
     """Nothing starts while the pulse, which would end it, is away."""
     _with_view(patch, pulse_alive=True)
+    _after_pause(patch)  # a pulse that is away counts as a pause too
 
 
 def no_pause_check(patch: Patch) -> None:
