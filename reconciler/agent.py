@@ -8,7 +8,6 @@
 import argparse
 import asyncio
 import gc
-import json
 import os
 import random
 import signal
@@ -22,42 +21,32 @@ import structlog
 from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.etcd import EtcdStore, TlsFiles
 from reconciler.adapters.journal import Journal
-from reconciler.adapters.linux.emergency import AddressProber, kill_list
+from reconciler.adapters.linux.emergency import AddressProber
 from reconciler.adapters.linux.gauges import LinuxGauges
 from reconciler.adapters.linux.host import LinuxHost
 from reconciler.adapters.linux.local_state import FileLocalState
 from reconciler.adapters.linux.machine import LinuxMachine
 from reconciler.adapters.linux.notify import READY, STOPPING, notify
 from reconciler.adapters.linux.probes import LinuxProbes
-from reconciler.adapters.linux.watchdog import WatchdogKeeper
-from reconciler.adapters.peers.configuration import (
-    KillEntry,
-    PulseConfiguration,
-    device_paths,
-    heartbeat_paths,
-)
-from reconciler.adapters.peers.pulse_peers import PulseError, PulsePeers
+from reconciler.adapters.peers.pulse_peers import PulsePeers
 from reconciler.adapters.power import RegisteredPower
 from reconciler.binding import LeftoverDriver, bind
 from reconciler.config import DEFAULT_CONFIG, AgentConfig, load_config
 from reconciler.decide.circumstances import circumstances, listed_servers
-from reconciler.decide.expiry import longest_deadlines
 from reconciler.decide.keys import Keys
-from reconciler.decide.records import Phase, Session
+from reconciler.decide.records import Phase
 from reconciler.decide.snapshot import Specs
-from reconciler.loops.act import wait_for
 from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.facts import FactsLoop
 from reconciler.loops.followers import Follow
 from reconciler.loops.mirror_records import StoreMirrorRecords
+from reconciler.loops.pulse_care import PulseCare
 from reconciler.loops.specs import RepositorySpecs
 from reconciler.loops.state import AgentState
 from reconciler.plugin import MonitorType, Place, Registry, ResourceType, Site
 from reconciler.ports.driver import Driver
-from reconciler.ports.host import HostError
 from reconciler.ports.probes import ProbeUnavailable, Sample
 from reconciler.ports.store import StoreError, Unavailable
-from reconciler.pulse.packet import key_id
 from reconciler.repository import RepositoryError, SpecRepository, load_stored
 from specs.errors import SpecErrors
 from specs.load import SpecSet
@@ -65,7 +54,6 @@ from specs.monitor import Monitor
 from specs.program import DEFAULT_PATH
 from specs.resource import Resource
 from specs.script import Script
-from specs.server import WatchdogSpec
 
 VERSION = "0.1.0"
 EXIT_BAD_CONFIG = 2
@@ -112,9 +100,6 @@ class Agent:
             machine.boot_id(),
         )
         self.probes = LinuxProbes()
-        self.watchdog = WatchdogKeeper()
-        self._armed: WatchdogSpec | None = None
-        self._deadline = 0.0
         self.state = AgentState(
             me=config.server,
             keys=self.keys,
@@ -140,18 +125,23 @@ class Agent:
             follow=Follow(self._follow, self._unfollow),
         )
 
+        self.pulse_care = PulseCare(
+            config, self.state, self.peers, self.host, self.loops.group_of, self.loops.adopted
+        )
+
     async def run(self) -> None:
         """Until cancelled, or until a loop fails."""
         with closing(self.probes):
             async with self.host, asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.peers.run())
                 tasks.create_task(self.events.publish(self.store))
-                tasks.create_task(self._keep_kill_list())
+                tasks.create_task(self.pulse_care.run())
                 tasks.create_task(self._end_when_replaced())
-                tasks.create_task(self._keep_cluster_keys())
-                tasks.create_task(self._keep_watchdog())
                 tasks.create_task(self._facts().run())
                 tasks.create_task(self.loops.run())
+
+    def _configure_pulse(self, specs: Specs) -> None:
+        self.pulse_care.configure(specs)
 
     def _facts(self) -> FactsLoop:
         gauges = LinuxGauges(
@@ -175,29 +165,6 @@ class Agent:
             await self.store.revoke(own.lease)
         except StoreError as error:
             self.events.emit("session_not_ended", error=str(error))
-
-    async def _keep_cluster_keys(self) -> None:
-        """The pulse runs with the keys in the file, whenever somebody exchanges it."""
-        path, seen = self.config.cluster_key_file, (0, 0)
-        while True:
-            await self.clock.sleep(KEYS_LOOK_S)
-            specs = self.state.specs
-            try:
-                entry = path.stat()
-                known = json.loads(path.read_text())["keys"]
-                names = tuple(key_id(bytes.fromhex(key)).hex() for key in known)
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # it goes on with those that it has; `pulse_not_configured` tells
-            if specs is None or (entry.st_mtime_ns, entry.st_ino) == seen:
-                continue
-            self._configure_pulse(specs)
-            try:
-                await self.peers.ready()
-            except PulseError:
-                continue  # told by the pulse's own events; tried again
-            seen = (entry.st_mtime_ns, entry.st_ino)
-            self.state.cluster_keys = names
-            self.state.wake()
 
     async def _end_when_replaced(self) -> None:
         """Behind the endpoints is another store, restored from a backup: the next agent begins with
@@ -295,120 +262,6 @@ class Agent:
         if model is None:
             raise ValueError(f"a remembered resource has the unknown type {spec.get('type')!r}")
         return Resource.model_validate({**dumped, "spec": model.model_validate(spec)})
-
-    def _configure_pulse(self, specs: Specs) -> None:
-        if self.config.server not in specs.servers:
-            self.events.emit("server_not_in_specs", name=self.config.server)
-            return
-        timing = specs.timing
-        self._deadline = self._dead_man(timing.dead_man)
-        addresses = {name: server.spec.addresses for name, server in specs.servers.items()}
-        networks = [n.name for n in specs.cluster.spec.networks if n.heartbeat]
-        try:
-            keys = json.loads(self.config.cluster_key_file.read_text())["keys"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            # The groups here still need their agent; others see a pulse that is not what it was.
-            self.events.emit("pulse_not_configured", error=type(error).__name__)
-            return
-        self.peers.configure(
-            PulseConfiguration(
-                cluster=self.config.cluster,
-                server=self.config.server,
-                boot_id=self.state.boot_id,
-                keys=tuple(keys),
-                interval=timing.heartbeat_interval,
-                misses=timing.heartbeat_misses,
-                dead_man=self._deadline,
-                session_ttl=timing.session_ttl,
-                paths={
-                    **heartbeat_paths(
-                        self.config.server, networks, addresses, self.config.heartbeat_port
-                    ),
-                    **device_paths(
-                        self.config.server,
-                        specs.cluster.spec.heartbeat_paths,
-                        timing.heartbeat_interval,
-                    ),
-                },
-            )
-        )
-
-    def _promise(self) -> Session | None:
-        """What this boot's session tells the others of its deadlines."""
-        stored = self.state.mirror.maps["sessions"].get(self.config.server)
-        mine = stored is not None and stored.record.boot_id == self.state.boot_id
-        return stored.record if stored is not None and mine else None
-
-    def _dead_man(self, wanted: float) -> float:
-        """A longer deadline is in force only once the others can read it, and those who granted
-        groups under the old one have written it down."""
-        promise, bound = self._promise(), self._bound()
-        told = promise.dead_man_s if promise and promise.dead_man_s else wanted
-        return min(wanted, told, bound[0] if bound else wanted)
-
-    def _bound(self) -> tuple[float, float] | None:
-        """The longest (D, W) that groups were granted under; what the pulse holds until we know."""
-        snapshot, pulse = self.state.snapshot(), self.peers.view()
-        if snapshot is not None:
-            return longest_deadlines(snapshot)
-        return (pulse.dead_man_s, pulse.watchdog_s) if pulse.holds else None
-
-    async def _keep_watchdog(self) -> None:
-        """The pulse has the deadline and the watchdog that this server's spec wants, for ever."""
-        wake = self.state.new_wake()
-        while True:
-            wake.clear()
-            specs = self.state.specs
-            if specs is not None:
-                if self._dead_man(specs.timing.dead_man) != self._deadline:
-                    self._configure_pulse(specs)
-                self._arm_watchdog(specs)
-            await wait_for(self.state, wake, KILL_LIST_EVERY_S)
-            await self.clock.sleep(0.1)
-
-    def _arm_watchdog(self, specs: Specs) -> None:
-        server, pulse = specs.servers.get(self.config.server), self.peers.status()
-        wanted = server.spec.watchdog if server else None
-        promise = self._promise()
-        if pulse.watchdog_error:
-            self.watchdog.forget()
-            self._armed = None
-        if wanted is None or wanted == self._armed:
-            return
-        if promise is not None and 0 < promise.watchdog_s < wanted.timeout:
-            return  # a longer one only once the others can read it
-        if (bound := self._bound()) is not None and wanted.timeout > bound[1]:
-            return  # ... and those who granted groups under it have written it down
-        if pulse.watchdog_s and not self.watchdog.is_open:
-            return  # the pulse of the agent before us holds it: fed, and opened by nobody else
-        try:
-            descriptor = self.watchdog.descriptor(Path(wanted.device))
-            self.peers.arm(descriptor, wanted.timeout, wanted.stall or 0.0)
-        except OSError as error:
-            self.events.emit("watchdog_failed", error=f"{wanted.device}: {error.strerror}")
-            return
-        self._armed = wanted
-
-    def _policy_of(self, resource: str) -> str:
-        return self.state.policy_of(self.loops.group_of(resource))
-
-    async def _keep_kill_list(self) -> None:
-        """The pulse always knows what to end if this agent does not come back."""
-        await self.loops.adopted.wait()
-        wake = self.state.new_wake()
-        registered: list[KillEntry] = []
-        while True:
-            wake.clear()
-            try:
-                entries = await kill_list(self.host, self._policy_of)
-            except HostError as error:
-                self.events.emit("kill_list_failed", error=str(error))
-                entries = registered
-            if entries != registered:
-                self.peers.register(entries)
-                registered = entries
-            await wait_for(self.state, wake, KILL_LIST_EVERY_S)
-            await self.clock.sleep(0.1)
 
 
 def raise_priority() -> str | None:
