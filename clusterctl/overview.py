@@ -95,6 +95,7 @@ def overview(picture: Picture, members: Sequence[MemberHealth]) -> Overview:
         *_of_cluster(picture, members),
         *(item for view in groups for item in _of_group(view, view.name in in_specs)),
         *(item for view in servers for item in _of_server(view, away)),
+        *_of_cordons(picture),
         *(item for ref in picture.refs("Monitor") for item in _of_monitor(picture, ref.name)),
     ]
     return Overview(
@@ -165,6 +166,20 @@ def _of_monitor(picture: Picture, name: str) -> list[Attention]:
     text += f"; its recovery waits: {worst.waiting}" if worst.waiting else ""
     look = f"clusterctl describe monitor/{name}"
     return [Attention(Severity.WARNING, f"monitor/{name}", text, look)]
+
+
+def _of_cordons(picture: Picture) -> list[Attention]:
+    """Servers that take no groups because a person said so, which is easily forgotten."""
+    found = []
+    for name, cordon in sorted(picture.records.cordons.items()):
+        session = picture.records.sessions.get(name)
+        if cordon.boot_id and session is not None and session.boot_id != cordon.boot_id:
+            continue  # it was for a shutdown, and the server has started again since
+        word = "is being shut down" if cordon.boot_id else "is drained and takes no groups"
+        text = f"{word}: by {cordon.who}" + (f": {cordon.why}" if cordon.why else "")
+        undrain = f"clusterctl undrain {name}"
+        found.append(Attention(Severity.WARNING, f"server/{name}", text, undrain))
+    return found
 
 
 def _of_server(view: ServerView, away: Set[str]) -> list[Attention]:

@@ -13,7 +13,8 @@ STORE_TRIES = 5
 
 
 class FactsLoop:
-    """The second round comes soon: only then have the others' clocks been compared."""
+    """The second round comes soon: only then have the others' clocks been compared, and the first
+    specs may not have had this server in them."""
 
     def __init__(self, state: AgentState, gauges: Gauges) -> None:
         self._state, self._gauges = state, gauges
@@ -26,7 +27,8 @@ class FactsLoop:
             if state.specs is not None and state.own_session is not None:
                 try:
                     await self._publish(state.specs)
-                    pause = EVERY_S if state.mirror.clock_offsets else AGAIN_S
+                    whole = state.mirror.clock_offsets and state.me in state.specs.servers
+                    pause = EVERY_S if whole else AGAIN_S
                 except (StoreError, OSError) as error:
                     state.events.emit("facts_not_published", error=str(error))
             await state.clock.sleep(state.jitter(pause))

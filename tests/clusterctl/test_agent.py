@@ -2,7 +2,7 @@
 
 import json
 
-from reconciler.decide.records import Hold, OperationKind, ServerStatus
+from reconciler.decide.records import Cordon, Hold, OperationKind, ServerStatus
 from tests.clusterctl.conftest import KEYS, WALL, FakeCluster
 
 HOLD = Hold(
@@ -64,6 +64,17 @@ def test_status_shows_who_holds_until_when(cluster: FakeCluster) -> None:
     screen = cluster.run("status").out
     assert "server/n1: its agent is on hold until" in screen
     assert "next: clusterctl agent release --server n1" in screen
+
+
+def test_a_drained_server_is_not_forgotten(cluster: FakeCluster) -> None:
+    cluster.online()
+    cluster.put(KEYS.cordon("n2"), Cordon(server="n2", who="alice@ops", why="new memory"))
+    shutdown = Cordon(server="n1", boot_id="an older boot", who="drain")
+    cluster.put(KEYS.cordon("n1"), shutdown)
+    screen = cluster.run("status").out
+    assert "server/n2: is drained and takes no groups: by alice@ops: new memory" in screen
+    assert "next: clusterctl undrain n2" in screen
+    assert "n1: is" not in screen, "it has started again since"
 
 
 def test_one_dead_server_is_one_warning(cluster: FakeCluster) -> None:
