@@ -194,6 +194,14 @@ def test_an_isolated_server_starts_again_what_it_still_owns_when_it_is_back() ->
     assert want(scene) == (Want.RUN, 7, "")
 
 
+def test_nothing_starts_on_a_proof_that_the_dead_man_does_not_accept_any_more() -> None:
+    scene = owner()
+    scene.proof_at = scene.now - 5.9
+    assert may_activate(scene.snapshot(), "web", 7) is None
+    scene.proof_at = scene.now - 6.1  # the lease itself would live for some seconds more
+    assert "dead-man time" in (may_activate(scene.snapshot(), "web", 7) or "")
+
+
 # -- releases --------------------------------------------------------------------------------
 
 
