@@ -19,6 +19,7 @@ def main() -> int:
     try:
         settings = Settings.load(Path(sys.argv[1]))
         os.makedirs(settings.directory, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(settings.metadata), mode=0o700, exist_ok=True)
         lock = os.open(settings.metadata, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         engine = Engine(settings)
