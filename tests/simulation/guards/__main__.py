@@ -18,9 +18,14 @@ story holds.
 |---|---|---|---|
 """
 
+# How `expect`, `never` and `until` begin their sentences.
+STORY_WORDS = ("expected", "never promised", "not within 60.0 s")
+
 
 def row(caught: Caught) -> str:
     broken = (caught.violation or "**nothing**").partition(":")[0]
+    if broken in STORY_WORDS:
+        broken = "the story's promise"
     where = caught.where.replace("_", " ") or "none"
     return f"| {caught.guard.name} | {caught.guard.promise} | {broken} | {where} |"
 
