@@ -110,6 +110,15 @@ def _witness(case: Case) -> Iterator[Check]:
         yield Check("witness", "cluster", Result.PASS, text)
 
 
+def _space(case: Case) -> Iterator[Check]:
+    """With an alarm sessions live on and all looks well, but no decision can be stored."""
+    if alarm := next((member.alarm for member in case.members if member.alarm), ""):
+        clean = "etcdctl compact, defrag and alarm disarm, as docs/operations.md has it"
+        yield Check("store-writes", "cluster", Result.FAIL, alarm, clean)
+    else:
+        yield Check("store-writes", "cluster", Result.PASS, "no alarm: the store takes writes")
+
+
 def _coordinator(case: Case) -> Iterator[Check]:
     holder = case.records.coordinator
     if holder is None:
@@ -287,6 +296,7 @@ def _boot_time(case: Case) -> Iterator[Check]:
 CHECKS: tuple[Callable[[Case], Iterator[Check]], ...] = (
     _quorum,
     _witness,
+    _space,
     _coordinator,
     _fencing,
     _timing,

@@ -80,6 +80,12 @@ def _store_failure(error: StoreError) -> Failure:
             ExitCode.UNREACHABLE,
             "see that most servers run: systemctl status 'clusterctl-*' on each",
         )
+    if "database space exceeded" in brief:
+        return Failure(
+            f"the store's space is used up, so it takes no writes{detail}",
+            ExitCode.UNREACHABLE,
+            "clusterctl doctor",
+        )
     return Failure(
         f"no answer from the cluster's store{detail}",
         ExitCode.UNREACHABLE,

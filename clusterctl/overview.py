@@ -116,6 +116,9 @@ def _of_cluster(picture: Picture, members: Sequence[MemberHealth]) -> list[Atten
         text = f"store member {', '.join(away)} does not answer"
         text += f"; {left} more may fail" if left > 0 else "; no further one may fail"
         found.append(Attention(Severity.WARNING, "store", text))
+    if alarm := next((member.alarm for member in members if member.alarm), ""):
+        text = f"{alarm}: nothing can move, start or be fenced"
+        found.append(Attention(Severity.CRITICAL, "store", text, "clusterctl doctor"))
     if picture.revision == 0:
         text = "no specs were ever applied"
         found.append(Attention(Severity.WARNING, "cluster", text, "clusterctl apply -f DIRECTORY"))

@@ -138,13 +138,15 @@ class WatchBatch:
 
 @dataclass(frozen=True, slots=True)
 class MemberHealth:
-    """One voting member of the store as reached from here."""
+    """One voting member of the store as reached from here. `alarm`: why the store takes no writes,
+    though it answers and prolongs leases; "" when it does."""
 
     server: str
     endpoint: str
     reachable: bool
     is_leader: bool
     answered_at: float
+    alarm: str = ""
 
 
 class Store(Protocol):

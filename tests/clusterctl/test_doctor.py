@@ -55,12 +55,20 @@ def healthy(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> FakeCluste
 
 
 def members(
-    monkeypatch: pytest.MonkeyPatch, away: tuple[str, ...], names: tuple[str, ...] = SERVERS
+    monkeypatch: pytest.MonkeyPatch,
+    away: tuple[str, ...],
+    names: tuple[str, ...] = SERVERS,
+    alarm: str = "",
 ) -> None:
     async def answer(_self: object) -> tuple[MemberHealth, ...]:
         return tuple(
             MemberHealth(
-                name, f"https://{name}", name not in away, is_leader=False, answered_at=0.0
+                name,
+                f"https://{name}",
+                name not in away,
+                is_leader=False,
+                answered_at=0.0,
+                alarm=alarm,
             )
             for name in names
         )
@@ -74,6 +82,18 @@ def found(cluster: FakeCluster, check: str, subject: str) -> dict[str, str]:
     assert len(checks) == 1, result.out
     assert result.code == (1 if "FAIL" in result.out else 0)
     return dict(checks[0])
+
+
+def test_a_store_that_takes_no_writes_is_not_green(
+    healthy: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert found(healthy, "store-writes", "cluster")["result"] == "PASS"
+    members(monkeypatch, away=(), alarm="its space is used up, so the store takes no writes")
+    assert found(healthy, "store-writes", "cluster")["result"] == "FAIL"
+    screen = healthy.run("status").out
+    assert "CRITICAL" in screen
+    assert "store: its space is used up, so the store takes no writes" in screen
+    assert healthy.run("status", "--check").code == 2
 
 
 def test_a_healthy_cluster_is_ready(healthy: FakeCluster) -> None:

@@ -6,6 +6,7 @@ from itertools import count
 from urllib.parse import urlsplit
 
 import pytest
+from aetcd import rpc
 
 from reconciler.adapters.etcd import EtcdStore, StoreTiming, WatchTiming
 from reconciler.adapters.etcd.failure import AttemptFailed, Kind
@@ -144,6 +145,26 @@ async def test_without_quorum_nothing_is_pretended_and_all_returns(
     await store.commit(claim(prefix + "back", b"1"))
     await watched.until(lambda w: prefix + "back" in w.keys)
     await watched.close()
+
+
+async def test_a_full_store_says_so_although_it_answers(
+    cluster: EtcdCluster, stores: list[EtcdStore]
+) -> None:
+    store = open_store(cluster, stores)
+    await store.get("/x")
+    assert {member.alarm for member in await store.members()} == {""}
+    wire = store._endpoints.in_order()[0].wire()
+    member = (await wire.voting_members(2.0))[0].member_id
+    lease = await store.grant(30)
+    for action in (rpc.AlarmRequest.ACTIVATE, rpc.AlarmRequest.DEACTIVATE):
+        request = rpc.AlarmRequest(action=action, memberID=member, alarm=rpc.NOSPACE)
+        await wire._maintenance.Alarm(request, timeout=2.0)
+        if action == rpc.AlarmRequest.ACTIVATE:
+            await store.keep_alive(lease.lease)
+            with pytest.raises(Unavailable, match="space exceeded"):
+                await store.commit(Transaction((), (Put(fresh(), b"1"),)))
+            assert any("takes no writes" in member.alarm for member in await store.members())
+    await store.commit(Transaction((), (Put(fresh(), b"1"),)))
 
 
 async def test_a_member_that_returns_is_used_again(

@@ -12,6 +12,10 @@ from reconciler.ports.clock import Clock
 from reconciler.ports.store import MemberHealth, StoreError, Unavailable
 
 _LEARN_AGAIN_S = 10.0
+_ALARMS = (
+    ("alarm:NOSPACE", "its space is used up, so the store takes no writes"),
+    ("alarm:CORRUPT", "its data is damaged, so the store takes no writes"),
+)
 
 
 class Members:
@@ -72,7 +76,8 @@ class Members:
         except AttemptFailed:
             return MemberHealth(server, endpoint.url, False, False, self._clock.now())
         leads = status.leader_id != 0 and status.leader_id == status.header.member_id
-        return MemberHealth(server, endpoint.url, True, leads, self._clock.now())
+        alarm = next((text for word, text in _ALARMS if any(word in e for e in status.errors)), "")
+        return MemberHealth(server, endpoint.url, True, leads, self._clock.now(), alarm)
 
     async def move_leader(self, server: str, timeout_s: float) -> None:
         """See `EtcdStore.move_leader`."""

@@ -83,6 +83,7 @@ class LeaseAnswer:
 class MemberStatus:
     header: Header
     leader_id: int
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ class Wire:
     async def status(self, timeout_s: float) -> MemberStatus:
         """Answered by the member alone, with or without a leader."""
         answer = await _unary(self._maintenance.Status, rpc.StatusRequest(), timeout_s, metadata=())
-        return MemberStatus(_header(answer), answer.leader)
+        return MemberStatus(_header(answer), answer.leader, tuple(answer.errors))
 
     async def voting_members(self, timeout_s: float) -> tuple[Member, ...]:
         answer = await _unary(self._cluster.MemberList, rpc.MemberListRequest(), timeout_s)
