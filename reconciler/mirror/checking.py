@@ -3,8 +3,9 @@ each is compared with exactly the data that it was made of."""
 
 from dataclasses import dataclass, field
 
-from reconciler.mirror.primary import Primary, Stage
+from reconciler.mirror.primary import Primary
 from reconciler.mirror.secondary import digest
+from reconciler.mirror.side import Stage
 from reconciler.mirror.wire import Op
 
 CHUNK = 1 << 20

@@ -164,7 +164,12 @@ def _limit(asked: Asked) -> dict[str, Any]:
 def _resync(asked: Asked) -> dict[str, Any]:
     if asked.engine.primary is None or asked.engine.primary.over:
         raise EngineError("this side does not serve: ask the other one")
-    asked.engine.primary.copy_all()
+    if asked.engine.primary.suspended:
+        raise EngineError("this side waits for the store")
+    # Take nothing for granted: the peer becomes the target of a copy of everything.
+    asked.engine.primary.cut("a copy of everything was asked for")
+    asked.engine.disk.metadata.dirty.fill()
+    asked.engine.disk.metadata.save_bitmap()
     return {}
 
 

@@ -14,24 +14,17 @@ follows a younger epoch, ends this side's service for good (`over`): every reque
 
 import errno
 from dataclasses import replace
-from enum import StrEnum
 
 from reconciler.mirror.copying import Copying
 from reconciler.mirror.decide.lineage import Meeting, Verdict, compare
 from reconciler.mirror.header import Header
 from reconciler.mirror.periods import Periods
-from reconciler.mirror.side import Coordinator, Disk, Front, World
+from reconciler.mirror.side import Coordinator, Disk, Front, Stage, World
 from reconciler.mirror.unanswered import Unanswered
 from reconciler.mirror.wire import Link, Op, to_json
 
 UNFLUSHED_LIMIT = 1 << 14
 """Blocks (1 GiB) after which both sides are flushed although nobody asked."""
-
-
-class Stage(StrEnum):
-    ALONE = "alone"
-    JOINING = "joining"
-    BOTH = "both"
 
 
 class Primary:
@@ -60,7 +53,7 @@ class Primary:
         self.verdict: Verdict | None = None
         self._periods = Periods()
         self._metadata.unflushed = lambda: self._periods
-        self._seq = self._end_seq = self.acked_seq = 0
+        self._seq = self._end_seq = self._last_flush = self.acked_seq = 0
         self._unanswered = Unanswered(front.reply)
         self._question = 0
         self._stopping = 0
@@ -119,7 +112,7 @@ class Primary:
         else:
             self._front.reply(token)
         if self.asynchronous and link.backlog > self.queue_limit:
-            self._cut("the queue of writes is full")
+            self.cut("the queue of writes is full")
         elif self._periods.open_count > UNFLUSHED_LIMIT:
             self._flush_both()
 
@@ -212,13 +205,22 @@ class Primary:
             self.fail(f"the disk cannot be read: {error}")
             return
         if self._metadata.dirty.count == 0:
-            # From here on the record may name the peer: nothing is answered without it.
+            self._complete(link)
+
+    def _complete(self, link: Link) -> None:
+        """Everything was sent. First both sides flush, while nobody waits for the peer; then it is
+        told that it is complete, and from there on nothing is answered without it."""
+        if self._last_flush == 0:
+            if self._flush_both():
+                self._last_flush = self._seq
+        elif self.acked_seq >= self._last_flush:
+            self._last_flush = 0
             self.stage = Stage.JOINING
             self._seq += 1
             self._end_seq = self._seq
-            header = self._metadata.header
-            link.send(Op.END, to_json({"generation": header.current}), seq=self._seq)
             self._periods.seal(self._seq)
+            generation = self._metadata.header.current
+            link.send(Op.END, to_json({"generation": generation}), seq=self._seq)
             try:
                 self._data.flush()
             except OSError as error:
@@ -255,7 +257,7 @@ class Primary:
         if self.link is None:
             return
         self.link = None
-        self._end_seq = 0
+        self._end_seq = self._last_flush = 0
         self.copying.end()
         dirty = self._metadata.dirty
         dirty.add(self._periods)
@@ -289,18 +291,8 @@ class Primary:
             self.link.send(op, payload, offset, self._seq)
         return self._seq
 
-    def copy_all(self) -> None:
-        """Take nothing for granted: the peer becomes the target of a copy of everything."""
-        if self.over or self.suspended:
-            return
-        self._cut("a copy of everything was asked for")
-        self._metadata.dirty.fill()
-        try:
-            self._metadata.save_bitmap()
-        except OSError as error:
-            self.fail(f"the metadata cannot be written: {error}")
-
-    def _cut(self, reason: str) -> None:
+    def cut(self, reason: str) -> None:
+        """End the connection; the other side is dialled again."""
         if self.link is not None:
             self.link.close()
             self.lost(reason)

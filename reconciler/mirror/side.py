@@ -1,10 +1,19 @@
 """What both roles of one side share: its two files, and the ports that the engine implements."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from reconciler.mirror.blockfile import BlockFile
 from reconciler.mirror.metadata import Metadata
+
+
+class Stage(StrEnum):
+    """Of a serving side; see `primary`."""
+
+    ALONE = "alone"
+    JOINING = "joining"
+    BOTH = "both"
 
 
 @dataclass(slots=True)

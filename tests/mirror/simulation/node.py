@@ -9,9 +9,9 @@ from typing import Any
 from reconciler.mirror.decide.lineage import Meeting
 from reconciler.mirror.header import Header
 from reconciler.mirror.metadata import Geometry, Metadata
-from reconciler.mirror.primary import Primary, Stage
+from reconciler.mirror.primary import Primary
 from reconciler.mirror.secondary import Refused, Secondary
-from reconciler.mirror.side import Disk
+from reconciler.mirror.side import Disk, Stage
 from reconciler.mirror.wire import Message, Op
 from tests.mirror.recording import ForgetfulFile
 from tests.mirror.simulation.oracle import SECTOR, Oracle, stamp
