@@ -190,11 +190,12 @@ class Pulse:
             ended = [{"entry": o.entry, "error": o.error} for o in outcomes]
             _log("dead_man_fired", ended=ended)
             self._publish(time.monotonic())
-        if self._may_feed(now):
+        if self._nothing_is_left(now) and self._watchdog.timeout:
             self._watchdog.feed(now)
 
-    def _may_feed(self, now: float) -> bool:
-        """Also tells the mailboxes what is armed, and ends everything when one holds a pill."""
+    def _nothing_is_left(self, now: float) -> bool:
+        """Whether a watchdog may be fed. Also tells the mailboxes what is armed, and ends
+        everything when one holds a pill."""
         fed = self._dead_man.may_feed()
         for mailbox in self._paths.mailboxes():
             mailbox.boot_id = self._configuration.boot_id if self._configuration else ""
@@ -204,7 +205,18 @@ class Pulse:
                 self._dead_man.condemn(now)
                 self._publish(now)
             fed = fed and mailbox.may_feed(now)
-        return fed and bool(self._watchdog.timeout)
+        return fed
+
+    def _arm(self, message: dict[str, Any], descriptor: int, now: float) -> dict[str, Any]:
+        """The agent repeats itself, so this must not feed what is to bite: `settled` is false when
+        the time-out could not be set for that."""
+        seconds, stall = float(message["timeout"]), float(message.get("stall", 0.0))
+        before, may_feed = self._watchdog.timeout, self._nothing_is_left(now)
+        settled = self._watchdog.take(descriptor, seconds, now, stall, may_feed=may_feed)
+        if self._watchdog.timeout != before:
+            _log("watchdog_armed", timeout=self._watchdog.timeout)
+        armed = self._watchdog.timeout
+        return {"op": "watchdog-armed", "timeout": armed, "asked": seconds, "settled": settled}
 
     def _refuse_unpromised(self, timeout: float) -> None:
         """A longer time-out is taken only once the disk says so; the agent asks again. Raises
@@ -248,10 +260,7 @@ class Pulse:
         try:
             if op == "watchdog":
                 self._refuse_unpromised(float(message["timeout"]))
-                stall = float(message.get("stall", 0.0))
-                self._watchdog.take(descriptors.pop(), float(message["timeout"]), now, stall)
-                _log("watchdog_armed", timeout=self._watchdog.timeout)
-                return {"op": "watchdog-armed", "timeout": self._watchdog.timeout}
+                return self._arm(message, descriptors.pop(), now)
             if op == "configure":
                 changed = self._configure(settings.parse(message), now)
                 return {"op": "configured", "changed": changed}

@@ -26,6 +26,7 @@ class DeadMan:
         self._hold = False
         self._stretch, self._stretched_until = "", 0.0
         self._overdue = False
+        self._inherited = False  # and not judged yet
         self._proven_at = now  # nothing known yet: the deadline runs from here
         self._saved_at = float("-inf")
         self._boot_id = ""
@@ -83,6 +84,7 @@ class DeadMan:
     def judge(self, now: float, deadline: float, hears_majority: bool | None) -> list[Outcome]:
         """Decide, and when it is time end what must end. Returns what was ended, and nothing when
         it fired again with the same result."""
+        self._inherited = False
         if self.condemned:
             self._due = self._entries
             return []
@@ -113,7 +115,7 @@ class DeadMan:
     def may_feed(self) -> bool:
         """False while something runs that the last judgement wanted ended: then only a reset
         ends it."""
-        if self.condemned or (self._hold and self._overdue):
+        if self.condemned or self._inherited or (self._hold and self._overdue):
             return False
         return all(is_over(entry) for entry in self._due)
 
@@ -161,6 +163,7 @@ class DeadMan:
     def _load(self, now: float) -> None:
         if self._path is None or not os.path.exists(self._path):
             return
+        self._inherited = True
         try:
             with open(self._path, encoding="utf-8") as file:
                 content = json.load(file)

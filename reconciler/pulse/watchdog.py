@@ -28,9 +28,9 @@ _FEEDS_PER_TIMEOUT = 5
 class WatchdogDevice(Protocol):
     """What feeds, and never blocks. Every call raises `OSError` when the device does not obey."""
 
-    def set_timeout(self, seconds: int) -> int:
+    def set_timeout(self, seconds: int, *, may_feed: bool) -> int:
         """Returns the time-out that is in force. Does not feed one that has it already: a new
-        pulse inherits a deadline."""
+        pulse inherits a deadline. Where setting it would feed, it is left unless `may_feed`."""
         ...
 
     def feed(self) -> None: ...
@@ -44,9 +44,10 @@ class KernelWatchdog:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def set_timeout(self, seconds: int) -> int:
-        if self._ask(_GET_TIMEOUT, 0) == seconds:
-            return seconds  # setting it would feed
+    def set_timeout(self, seconds: int, *, may_feed: bool) -> int:
+        known = self._ask(_GET_TIMEOUT, 0)
+        if known == seconds or not may_feed:
+            return known  # setting it would feed
         return self._ask(_SET_TIMEOUT, seconds)
 
     def _ask(self, request: int, value: int) -> int:
@@ -70,7 +71,8 @@ class SocketWatchdog:
         self._descriptor = descriptor
         os.set_blocking(descriptor, False)
 
-    def set_timeout(self, seconds: int) -> int:
+    def set_timeout(self, seconds: int, *, may_feed: bool) -> int:
+        del may_feed  # it says when it is fed
         os.write(self._descriptor, b"timeout %d\n" % seconds)
         return seconds
 
@@ -100,15 +102,27 @@ class Watchdog:
         self._device: WatchdogDevice | None = None
         self._fed_at = float("-inf")
         self._canary = Canary()
+        self._told = 0  # what the kernel's device was asked for last; it may know no such time-out
         self.timeout = 0
         self.error = ""
 
-    def take(self, descriptor: int, seconds: float, now: float = 0.0, stall: float = 0.0) -> None:
-        """Arm it and go on with it; the descriptor is ours from here on. Raises `OSError` or
-        `ValueError`; then what was held before is held still."""
+    def take(
+        self,
+        descriptor: int,
+        seconds: float,
+        now: float = 0.0,
+        stall: float = 0.0,
+        *,
+        may_feed: bool = True,
+    ) -> bool:
+        """Arm it and go on with it; the descriptor is ours from here on. Without `may_feed`
+        nothing is done that feeds it. False when it must be told its time-out again, later. Raises
+        `OSError` or `ValueError`; then what was held before is held still."""
+        wanted = math.ceil(seconds)
         try:
             made = device(descriptor)
-            timeout = made.set_timeout(math.ceil(seconds))
+            told = isinstance(made, KernelWatchdog) and self._told == wanted
+            timeout = self.timeout if told else made.set_timeout(wanted, may_feed=may_feed)
         except (OSError, ValueError):
             os.close(descriptor)
             raise
@@ -118,6 +132,9 @@ class Watchdog:
         self._descriptor, self._device = descriptor, made
         self.timeout, self.error, self._fed_at = timeout, "", float("-inf")
         self._canary.watch(stall, now)
+        settled = may_feed or told or timeout == wanted
+        self._told = wanted if settled else 0
+        return settled
 
     def feed(self, now: float) -> None:
         """Call at each tick at which nothing runs that must not. Does not feed while ordinary
@@ -145,7 +162,7 @@ class Watchdog:
             return error.strerror or type(error).__name__
         with suppress(OSError):
             os.close(self._descriptor)
-        self._descriptor, self._device, self.timeout = None, None, 0
+        self._descriptor, self._device, self.timeout, self._told = None, None, 0, 0
         self._canary.close()
         return ""
 

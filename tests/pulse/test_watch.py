@@ -197,3 +197,16 @@ def test_a_damaged_memory_counts_as_something_that_may_run(tmp_path: Path) -> No
     dead_man = DeadMan(str(kept), 100.0)
     dead_man.judge(100.1, D, hears_majority=True)
     assert not dead_man.may_feed()
+
+
+def test_what_is_inherited_is_judged_before_anything_is_fed(tmp_path: Path) -> None:
+    path = str(tmp_path / "pulse.json")
+    first = DeadMan(path, 100.0)
+    first.bind("boot")
+    first.hold(True, 100.0)
+    second = DeadMan(path, 200.0)
+    assert not second.may_feed(), "it may be overdue, and arming a device can feed it"
+    second.prove(210.0, 10.0, 200.0)
+    second.judge(200.1, 6.0, True)
+    assert second.may_feed()
+    assert DeadMan(str(tmp_path / "none.json"), 200.0).may_feed()

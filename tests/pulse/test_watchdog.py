@@ -130,3 +130,27 @@ def test_a_kernel_device_is_told_by_ioctls(
     assert kernel.asked[-1] == ("feed", 0)
     assert watchdog.disarm() == ""
     assert kernel.asked[-1] == ("options", 1)
+
+
+def test_a_device_that_knows_no_such_time_out_is_not_fed_by_asking_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel = Kernel(60)
+    monkeypatch.setattr("fcntl.ioctl", kernel.ioctl)
+    watchdog = Watchdog()
+    for _ in range(3):
+        assert watchdog.take(os.open("/dev/null", os.O_WRONLY), 1.0)
+    assert [what for what, _ in kernel.asked] == ["get", "set"], "setting it feeds it"
+    assert watchdog.timeout == 2
+
+
+def test_a_longer_time_out_does_not_feed_what_is_to_bite(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel(60)
+    monkeypatch.setattr("fcntl.ioctl", kernel.ioctl)
+    watchdog = Watchdog()
+    watchdog.take(os.open("/dev/null", os.O_WRONLY), 5.0)
+    assert not watchdog.take(os.open("/dev/null", os.O_WRONLY), 9.0, may_feed=False)
+    assert watchdog.timeout == 5
+    assert [what for what, _ in kernel.asked].count("set") == 1
+    assert watchdog.take(os.open("/dev/null", os.O_WRONLY), 9.0)
+    assert watchdog.timeout == 9

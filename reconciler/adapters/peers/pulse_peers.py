@@ -35,6 +35,7 @@ _CHECK_EVERY_S = 0.25
 _RETRY_S = 0.1
 _START_S = 5.0
 _LONGEST_PAUSE_S = 2.0
+_REARM_S = 0.5
 _HANG_FACTOR = 2  # silent for twice as long as promised: it will not come back by itself
 
 
@@ -67,6 +68,8 @@ class PulsePeers:
         self._kill_list: list[KillEntry] | None = None
         self._report: dict[str, Any] | None = None
         self._watchdog: tuple[int, float, float] | None = None
+        self._armed_as: tuple[float, float] | None = None  # asked for, what the device made of it
+        self._watchdog_sent_at = clock.now()
         self._hold: bool | None = None
         self._view = PeersView(taken_at=clock.now())
         self._status = PulseStatus()
@@ -201,6 +204,7 @@ class PulsePeers:
         self._socket = sock
         self._lost = asyncio.get_running_loop().create_future()
         self._configured.clear()
+        self._armed_as = None
         self._sign_at = self._clock.now()
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
         self._send_watchdog()
@@ -263,6 +267,7 @@ class PulsePeers:
         if self._socket is None or self._watchdog is None:
             return
         descriptor, timeout, stall = self._watchdog
+        self._watchdog_sent_at = self._clock.now()
         message = json.dumps({"op": "watchdog", "timeout": timeout, "stall": stall}).encode()
         try:
             socket.send_fds(self._socket, [message], [descriptor])
@@ -300,7 +305,7 @@ class PulsePeers:
             self._configured.set()
             self._notice()
         elif op == "watchdog-armed":
-            self._emit("watchdog_armed", timeout_s=message["timeout"])
+            self._take_armed(message)
         elif op == "refused":
             self._emit("pulse_refused", what=message.get("what"), reason=message.get("reason"))
             if message.get("what") == "configure":
@@ -311,7 +316,7 @@ class PulsePeers:
         before, status_before = self._view, self._status
         self._view = parse_view(message)
         self._status = parse_status(message, status_before)
-        if self._watchdog and self._status.watchdog_s != math.ceil(self._watchdog[1]):
+        if self._is_armed_otherwise() and self._clock.now() - self._watchdog_sent_at > _REARM_S:
             self._send_watchdog()  # it was refused: not promised yet, or the device failed
         self._warn(status_before.warnings)
         if self._status.pauses > status_before.pauses:
@@ -323,6 +328,20 @@ class PulsePeers:
         if essence(before, status_before) != essence(self._view, self._status):
             self._bump()
         self._notice()
+
+    def _is_armed_otherwise(self) -> bool:
+        """The watchdog is not what it was asked to be, and that is not all that it can."""
+        if self._watchdog is None:
+            return False
+        wanted, is_now = self._watchdog[1], self._status.watchdog_s
+        return is_now != math.ceil(wanted) and (wanted, is_now) != self._armed_as
+
+    def _take_armed(self, message: dict[str, Any]) -> None:
+        before, timeout = self._armed_as, float(message["timeout"])
+        settled = message.get("settled", True)
+        self._armed_as = (float(message.get("asked", timeout)), timeout) if settled else None
+        if settled and self._armed_as != before:
+            self._emit("watchdog_armed", timeout_s=timeout)
 
     def _warn(self, known: Sequence[str]) -> None:
         for warning in self._status.warnings:
