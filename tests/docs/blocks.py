@@ -1,7 +1,8 @@
 """Commands as the pages show them: fenced blocks, inline code, and how a line of them is read.
 
-A block is ` ```sh `: to be typed as it stands, in a lab. ` ```sh machine `: the same, but only real
-servers have what it needs (systemd, packages, a broken disk), so it is parsed and not run.
+A block is ` ```sh `: to be typed as it stands, in a lab; ` ```sh n1 `: on that server of it.
+` ```sh machine `: only real servers have what it needs (systemd, packages), so it is parsed and not
+run.
 ` ```console ` has `where# ` before each command, `$ ` stands before commands in transcripts.
 A comment `# exit 5` says how a command ends; without one it ends with 0.
 """
@@ -31,6 +32,7 @@ _CONTINUED = re.compile(r"\s*\\\n\s*")
 _REDIRECTION = re.compile(r"\s\d?>>?\s*(?:&\d|\S+)")
 _OPERATORS = frozenset("();<>|&")
 _ASSIGNMENT = re.compile(r"^\w+=")
+_KEYWORDS = frozenset(("until", "while", "if", "then", "do", "else", "sudo", "export", "$"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def invocations(line: str) -> Iterator[list[str]]:
 
 
 def _of_command(words: list[str]) -> Iterator[list[str]]:
-    while words and (_ASSIGNMENT.match(words[0]) or words[0] in ("sudo", "$")):
+    while words and (_ASSIGNMENT.match(words[0]) or words[0] in _KEYWORDS):
         words = words[1:]
     if words[:1] == ["clusterctl"] or words[:1] == [".venv/bin/clusterctl"]:
         yield words[1:]
