@@ -27,7 +27,7 @@ class FenceInForce(Invariant):
         since, self._since = self._since, fact.at
         if old is None or self._slot is None or old.closed or self._slot.closed:
             return None
-        if old.victim == self._slot.victim and old.attempt == self._slot.attempt:
+        if _is_claim(old, self._slot):
             return None
         if fact.at < since + 10.0:
             return f"the slot of {old.victim} is taken for {self._slot.victim} while it is open"
@@ -43,3 +43,9 @@ class FenceInForce(Invariant):
             age = fact.at - self._since
             return f"{fact.executor} switches {fact.victim} off {age:.1f} s after the intent"
         return None
+
+
+def _is_claim(old: FenceIntent, new: FenceIntent) -> bool:
+    """The executor wrote the same intent again, once, before it acts."""
+    same = old.model_copy(update={"counts_from": new.counts_from, "nonce": new.nonce})
+    return old.counts_from is None and same == new
