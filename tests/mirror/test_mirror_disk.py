@@ -1,0 +1,124 @@
+"""What the driver of a mirrored disk refuses, and in which order it commits and serves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from reconciler.binding import BoundDriver
+from reconciler.mirror.decide.promotion import Current
+from reconciler.mirror.header import Header
+from reconciler.ports.driver import ResourceError, ResourceState
+from specs.errors import SpecErrors
+from tests.resources.memory_host import MemoryHost
+from tests.resources.places import driver_of, permit, resource_from
+
+TEXT = """
+apiVersion: clusterctl/v1
+kind: Resource
+metadata: {name: data}
+spec:
+  group: web
+  type: mirror-disk
+  file: /var/lib/data.img
+  size: 256MiB
+  mountPoint: /srv/data
+"""
+BUILT = Header("data", 256 << 20, "g1", fresh=False)
+
+
+@pytest.fixture
+def host() -> MemoryHost:
+    return MemoryHost()
+
+
+@pytest.fixture
+def driver(host: MemoryHost) -> BoundDriver:
+    return driver_of(resource_from(TEXT), host)
+
+
+@pytest.mark.parametrize(
+    ("record", "header", "reason"),
+    [
+        (Current(("n2",), "g1", 1), BUILT, "only n2 has all acknowledged data"),
+        (Current(("n1", "n2"), "g9", 1), BUILT, "another generation"),
+        (Current(("n1", "n2"), "g1", 1), replace(BUILT, consistent=False), "unfinished target"),
+        (None, BUILT, "no record"),
+    ],
+)
+async def test_a_side_that_is_not_current_is_never_served(
+    driver: BoundDriver,
+    host: MemoryHost,
+    record: Current | None,
+    header: Header,
+    reason: str,
+) -> None:
+    host.mirrors.headers["data"] = header
+    if record is not None:
+        host.records.records["data"] = record
+    with pytest.raises(ResourceError, match=reason) as refused:
+        await driver.activate(permit(5))
+    assert not refused.value.retry
+    assert host.traces() == ()
+    assert host.records.records.get("data") == record
+
+
+async def test_the_record_names_this_side_alone_before_it_serves(
+    driver: BoundDriver, host: MemoryHost
+) -> None:
+    await driver.activate(permit(5))
+    record = host.records.records["data"]
+    assert (record.servers, record.epoch) == (("n1",), 5)
+    assert host.mirrors.headers["data"].current == record.generation
+    await driver.close()
+
+
+async def test_nothing_is_served_when_the_ownership_is_lost_at_the_commit(
+    driver: BoundDriver, host: MemoryHost
+) -> None:
+    host.records.lost = True
+    with pytest.raises(ResourceError, match="another server owns"):
+        await driver.activate(permit(5))
+    assert host.traces() == ()
+
+
+async def test_a_file_system_is_never_made_without_consent(host: MemoryHost) -> None:
+    driver = driver_of(resource_from(TEXT), host)
+    await driver.activate(permit(5))
+    await driver.close()
+    assert host.volumes.made == []
+
+
+async def test_a_file_system_is_made_at_the_first_start_only(host: MemoryHost) -> None:
+    driver = driver_of(resource_from(TEXT), host, format_consent="yes")
+    await driver.activate(permit(5))
+    assert len(host.volumes.made) == 1
+    await driver.deactivate(5)
+    host.volumes.made.clear()
+    await driver.activate(permit(6))
+    await driver.close()
+    assert host.volumes.made == []
+
+
+async def test_a_file_system_over_a_dead_engine_is_a_failure(
+    driver: BoundDriver, host: MemoryHost
+) -> None:
+    await driver.activate(permit(5))
+    host.mirrors.serving.clear()
+    assert (await driver.observe()).state is ResourceState.FAILED
+    await driver.deactivate(5)
+    assert host.traces() == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("file: /var/lib/data.img", "device: /dev/sdb"), "by-id"),
+        (lambda text: text.replace("file: /var/lib/data.img", "port: 7788"), "file or device"),
+        (lambda text: text.replace("256MiB", "100000001B"), "multiple of 4096"),
+        (lambda text: text.replace("/srv/data", "srv/data"), "not an absolute path"),
+    ],
+)
+def test_specs_that_could_lose_data_are_refused(change: Callable[[str], str], message: str) -> None:
+    with pytest.raises(SpecErrors, match=message):
+        resource_from(change(TEXT))
