@@ -8,6 +8,7 @@ from tests.faults.history import Line, gaps, groups, told
 
 OUTAGE_S = 0.25
 BEFORE_S = 0.1
+HEALING_S = 2.0
 COMBINED = "two faults, or a fault and a move"
 
 
@@ -71,8 +72,9 @@ def outages(history: Sequence[Line]) -> list[Outage]:
             if not silent:
                 continue
             a, b = max(silent, key=lambda gap: gap[1] - gap[0])
-            waited = blocked and a < healed < b
-            length = b - healed if waited else b - a
+            # healing takes a moment itself, and is noted when it is done
+            waited = blocked and a < healed < b + HEALING_S
+            length = max(0.0, b - healed) if waited else b - a
             found.append(Outage(number, kind, group, a, length, waited))
     return found
 

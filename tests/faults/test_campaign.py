@@ -6,12 +6,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.faults import checks, marks, recovery, report, timeline
+from tests.faults import checks, recovery, report, timeline
 from tests.faults.__main__ import run
 from tests.faults.history import Line
 from tests.faults.kinds.kind import all_kinds
 from tests.faults.schedule import rounds
 from tests.faults.test_checks import life, said
+from tests.integration.lab_under_test import missing
 
 KINDS = list(all_kinds().values())
 
@@ -105,8 +106,11 @@ def test_the_report_says_what_was_broken_and_for_how_long() -> None:
     assert "**1 violations**" in report.write(about, bad)
 
 
-@pytest.mark.parametrize("mark", [pytest.param("", marks=[*marks.bounded])])
-def test_a_partition_and_a_crash_leave_a_good_history(mark: str, tmp_path: Path) -> None:
+@pytest.mark.timeout(600)  # a minute on a machine that has nothing else to do
+@pytest.mark.faults
+@pytest.mark.integration
+@pytest.mark.skipif(bool(missing()), reason=missing() or "a lab can be made")
+def test_a_partition_and_a_crash_leave_a_good_history(tmp_path: Path) -> None:
     kinds = all_kinds()
     chosen = [kinds["partition-one"], kinds["crash"]]
     found = run(tmp_path, 3, 1, 0.0, chosen)

@@ -72,7 +72,7 @@ def compacted(bed: Bed, rng: random.Random) -> Fault:
             bed.etcdctl("defrag")
         detail = f"r{revision}, agent of {server} asleep"
     except (subprocess.SubprocessError, ValueError) as error:
-        detail = f"not done: {error}"
+        detail = f"not done, {type(error).__name__} of etcdctl"
     return Fault((server,), lambda: bed.signal(pids, signal.SIGCONT), detail)
 
 
