@@ -50,7 +50,7 @@ class State:
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
-            await asyncio.sleep(0.001)  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize(("server", "follows"), [("n1", True), ("n2", True), ("n3", False)])

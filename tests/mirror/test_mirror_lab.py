@@ -70,7 +70,8 @@ def _is_mounted(lab: LabUnderTest, node: str) -> bool:
 
 
 def _stored(lab: LabUnderTest, node: str) -> int:
-    _, text, _ = lab.run(node, "python3", "-S", "-c", READ)
+    code, text, errors = lab.run(node, "python3", "-S", "-c", READ)
+    assert code == 0, errors
     data = bytes.fromhex(text)
     return max(number for (number,) in struct.iter_unpack("<Q", data[: len(data) // 8 * 8]))
 
