@@ -136,8 +136,13 @@ class PoisonPillDevice:
             now = disk.promise()
             attempt.pause(_LISTEN_S)
             # A later boot's promise proves the end of this one as well.
-            if now["boot_id"] == promise["boot_id"] and disk.promise() != now:
-                raise FenceError(f"{self._settings.server} still writes, although it must be over")
+            if now["boot_id"] == promise["boot_id"]:
+                if any(now[term] != promise[term] for term in ("watchdog_s", "patience_s")):
+                    # Written before it could see the pill: what we waited for is not what it keeps.
+                    raise FenceError(f"{self._settings.server} changed its promise meanwhile")
+                if disk.promise() != now:
+                    text = f"{self._settings.server} still writes, although it must be over"
+                    raise FenceError(text)
         took = (time.monotonic() - began) * 1000
         boot_id = str(promise["boot_id"])
         return PowerOffReport(PowerState.ON, PowerState.OFF, None, took, boot_id)

@@ -34,6 +34,12 @@ class Mailbox:
         self.pill = False
         self.retracting = False  # the watchdog is about to be disarmed in order
 
+    def inherit(self, promised_s: int, read_at: float | None) -> None:
+        """What an earlier pulse of this boot promised binds this one, until the disk has answered
+        it: a disk that is dead still shows the promise to others."""
+        if self.read_at is None and not self.promised_s:
+            self.promised_s, self.read_at = promised_s, read_at
+
     def visit(self, descriptor: int) -> None:
         """One round: renew the promise, look for a pill. Raises `OSError`."""
         boot_id, wanted = self.boot_id, 0 if self.retracting else self.wanted_s

@@ -19,6 +19,7 @@ from typing import Any
 from reconciler.pulse import settings
 from reconciler.pulse.judge import Judge, Peer
 from reconciler.pulse.link import Connection, LinkServer
+from reconciler.pulse.mailbox import Mailbox
 from reconciler.pulse.packet import STORE_STATES, Heartbeat, KeyRing, Refused
 from reconciler.pulse.paths import Paths
 from reconciler.pulse.realtime import harden
@@ -197,9 +198,12 @@ class Pulse:
         """Whether a watchdog may be fed. Also tells the mailboxes what is armed, and ends
         everything when one holds a pill."""
         fed = self._dead_man.may_feed()
-        for mailbox in self._paths.mailboxes():
+        boxes = dict(self._paths.mailboxes())
+        # A promise of this boot on a disk that is not read here any more is not kept.
+        fed = fed and self._dead_man.promises.keys() <= boxes.keys()
+        for name, mailbox in boxes.items():
+            self._promise(name, mailbox, self._watchdog.timeout, now)
             mailbox.boot_id = self._configuration.boot_id if self._configuration else ""
-            mailbox.wanted_s = max(mailbox.wanted_s, self._watchdog.timeout)
             if mailbox.pill and not self._dead_man.condemned:
                 _log("poison_pill_found")
                 self._dead_man.condemn(now)
@@ -218,11 +222,19 @@ class Pulse:
         armed = self._watchdog.timeout
         return {"op": "watchdog-armed", "timeout": armed, "asked": seconds, "settled": settled}
 
+    def _promise(self, name: str, mailbox: Mailbox, seconds: int, now: float) -> None:
+        """The disk shall say so, once it has answered; a pulse after us must know of it before."""
+        mailbox.inherit(*self._dead_man.promises.get(name, (0, None)))
+        wanted = max(mailbox.wanted_s, seconds)
+        if mailbox.read_at is not None and wanted:
+            self._dead_man.promise(name, wanted, mailbox.read_at, now)
+            mailbox.wanted_s = wanted
+
     def _refuse_unpromised(self, timeout: float) -> None:
         """A longer time-out is taken only once the disk says so; the agent asks again. Raises
         `ValueError`."""
-        for mailbox in self._paths.mailboxes():
-            mailbox.wanted_s = max(mailbox.wanted_s, math.ceil(timeout))
+        for name, mailbox in self._paths.mailboxes():
+            self._promise(name, mailbox, math.ceil(timeout), time.monotonic())
             if 0 < mailbox.promised_s < timeout:
                 raise ValueError("the mailbox does not promise so long a time-out yet")
 
@@ -232,6 +244,7 @@ class Pulse:
             if not self._paths.retract(_RETRACT_S):
                 _log("watchdog_left_armed", reason="a mailbox still promises it")
                 return
+            self._dead_man.take_back(tuple(self._dead_man.promises))
             refused = self._watchdog.disarm()
             _log("watchdog_disarmed", refused=refused)
 
@@ -326,6 +339,7 @@ class Pulse:
 
     def _bind_paths(self, wanted: settings.Configuration) -> None:
         problems = self._paths.bind(wanted.paths, wanted.cluster)
+        self._dead_man.take_back(self._paths.taken_back())
         kept = [w for w in self._warnings if not w.startswith("path ")]
         self._warnings = kept + [f"path {name}: {text}" for name, text in problems.items()]
 

@@ -31,6 +31,9 @@ class DeadMan:
         self._saved_at = float("-inf")
         self._boot_id = ""
         self.condemned = False
+        # What mailboxes of this boot may say on their disks (the path's name, the watchdog's
+        # time-out, when it was read last): a pulse that cannot read such a disk must not feed.
+        self.promises: dict[str, tuple[int, float]] = {}
         self.fired = 0
         self.outcomes: list[Outcome] = []
         self._load(now)
@@ -40,6 +43,7 @@ class DeadMan:
         if self._boot_id and self._boot_id != boot_id:
             self._entries, self._hold, self.condemned = [], False, False
             self._stretch, self._stretched_until = "", 0.0
+            self.promises = {}
         self._boot_id = boot_id
 
     def register(self, entries: Sequence[Mapping[str, Any]], now: float) -> None:
@@ -65,6 +69,21 @@ class DeadMan:
         say so yet: then an overdue proof stops the feeding, until the agent takes the word back."""
         self._hold = wanted
         self._save(now)
+
+    def promise(self, path: str, seconds: int, read_at: float, now: float) -> None:
+        """A mailbox is about to promise this, or was read again; told before the disk is."""
+        known = self.promises.get(path)
+        self.promises[path] = (seconds, read_at)
+        if known is None or seconds > known[0] or now - self._saved_at >= _SAVE_EVERY_S:
+            self._save(now)
+
+    def take_back(self, paths: Sequence[str]) -> None:
+        """These disks say nothing any more."""
+        known = [path for path in paths if path in self.promises]
+        for path in known:
+            del self.promises[path]
+        if known:
+            self._save(self._saved_at)
 
     def condemn(self, now: float) -> None:
         """A poison pill: this boot is over, whoever is heard and whatever is proven."""
@@ -153,6 +172,7 @@ class DeadMan:
             "stretch": self._stretch,
             "stretched_until": self._stretched_until,
             "condemned": self.condemned,
+            "promises": self.promises,
         }
         temporary = f"{self._path}.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -176,6 +196,8 @@ class DeadMan:
             self._boot_id = str(content["boot_id"])
             self._hold = bool(content.get("hold", False))
             self.condemned = bool(content.get("condemned", False))
+            told = content.get("promises", {}).items()
+            self.promises = {str(path): (int(s), float(at)) for path, (s, at) in told}
             self._stretch = str(content.get("stretch", ""))
             until = float(content.get("stretched_until", 0.0))
             self._stretched_until = min(until, now + deadman.LONGEST_HOLD_S)

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import selectors
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ from reconciler.pulse.disk_layout import (
     read_note,
     write_note,
 )
+from reconciler.pulse.disk_path import DiskPath
 from reconciler.pulse.mailbox import Mailbox
+from reconciler.pulse.paths import Paths
+from reconciler.pulse.settings import DiskSettings
 
 SLOT, W, PATIENCE = 1, 1, 0.5
 
@@ -110,6 +115,24 @@ async def test_a_server_that_goes_on_writing_is_not_over(disk: Path, server: Ser
         attempt.result()
 
 
+@pytest.mark.parametrize("seconds", [0, W + 5])
+async def test_a_promise_that_changed_as_the_pill_was_written_is_not_counted_on(
+    disk: Path, server: Server, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    server.visit()
+    write = poison_pill._Disk.write_pill
+
+    def late(made: Any, boot_id: str) -> None:
+        server.box.retracting, server.box.wanted_s = not seconds, seconds
+        server.visit()  # its last look: it ends in order, or its disk dies
+        write(made, boot_id)
+
+    monkeypatch.setattr(poison_pill._Disk, "write_pill", late)
+    with pytest.raises(FenceError, match="changed its promise"):
+        await device(disk).power_off(later())
+    assert not server.box.pill
+
+
 async def test_a_new_boot_proves_the_end_of_the_old_one(disk: Path, server: Server) -> None:
     server.visit()
     attempt = asyncio.create_task(device(disk).power_off(later()))
@@ -148,6 +171,43 @@ def test_a_server_that_cannot_read_its_mailbox_is_not_fed_any_more(server: Serve
     assert read_at is not None
     assert server.box.may_feed(read_at + PATIENCE)
     assert not server.box.may_feed(read_at + PATIENCE + 0.01)
+
+
+def test_a_new_pulse_keeps_the_promise_of_the_one_before_until_the_disk_answers(
+    server: Server,
+) -> None:
+    now = time.monotonic()
+    server.box.wanted_s = 0
+    server.box.inherit(W, now)
+    assert server.box.may_feed(now + PATIENCE)
+    assert not server.box.may_feed(now + PATIENCE + 0.01), "others can still read it"
+    server.visit()
+    assert server.box.may_feed(now + 100.0), "the disk says that nothing is promised"
+
+
+def test_a_mailbox_that_is_not_wanted_any_more_is_kept_until_its_promise_is_taken_back(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DiskPath, "_work", lambda _: None)
+    server = Server(disk)
+    wanted = DiskSettings(str(disk), "n1", {"n0": 0, "n1": SLOT}, 0.05, PATIENCE)
+    paths = Paths(selectors.DefaultSelector())
+    paths.bind({"quorum": wanted}, "demo")
+    ((_, box),) = paths.mailboxes()
+    server.box = box
+    box.boot_id, box.wanted_s = "boot-1", W
+    server.visit()
+    longer = replace(wanted, patience=2 * PATIENCE)
+    for _ in range(2):
+        assert paths.bind({"quorum": longer}, "demo") != {}
+        assert [found for _, found in paths.mailboxes()] == [box]
+        assert not box.may_feed(time.monotonic() + PATIENCE + 0.01)
+    server.visit()
+    assert paths.bind({"quorum": longer}, "demo") == {}
+    assert [name for name, found in paths.mailboxes() if found is not box] == ["quorum"]
+    assert paths.taken_back() == ["quorum"]
+    paths.close()
+    os.close(server.descriptor)
 
 
 def test_a_promise_is_taken_back_before_the_watchdog_is_disarmed(

@@ -210,3 +210,20 @@ def test_what_is_inherited_is_judged_before_anything_is_fed(tmp_path: Path) -> N
     second.judge(200.1, 6.0, True)
     assert second.may_feed()
     assert DeadMan(str(tmp_path / "none.json"), 200.0).may_feed()
+
+
+def test_a_new_pulse_knows_what_the_disks_say_of_this_boot(tmp_path: Path) -> None:
+    path = str(tmp_path / "pulse.json")
+    first = DeadMan(path, 100.0)
+    first.bind("boot")
+    first.promise("quorum", 2, 100.0, 100.0)
+    first.promise("quorum", 2, 100.5, 100.5)
+    assert DeadMan(path, 101.0).promises == {"quorum": (2, 100.0)}, "not written at each tick"
+    first.promise("quorum", 2, 101.1, 101.1)
+    first.promise("quorum", 5, 101.2, 101.2)
+    assert DeadMan(path, 102.0).promises == {"quorum": (5, 101.2)}
+    other = DeadMan(path, 102.0)
+    other.bind("another-boot")
+    assert other.promises == {}
+    first.take_back(["quorum"])
+    assert DeadMan(path, 102.0).promises == {}
