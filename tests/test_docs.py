@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from clusterctl.app import COMMANDS
+from reconciler.decide import expiry
 from reconciler.decide.keys import Keys
+from reconciler.decide.records import Ownership
 from reconciler.events import CATALOGUE
 from specs.cluster import PROFILES, Timing
 from specs.load import Source, load
@@ -81,8 +83,27 @@ def test_the_table_of_profiles_is_the_code(profile: str) -> None:
     assert profile_row(profile, PROFILES[profile]) in text_of("docs/safety.md")
 
 
-def test_the_sum_that_is_shown_is_the_one_that_is_checked() -> None:
-    assert timing_sums(PROFILES["default"])[1] in text_of("docs/safety.md")
+def test_the_sums_that_are_shown_are_those_that_are_checked() -> None:
+    page = text_of("docs/safety.md")
+    assert [line for line in timing_sums(PROFILES["default"]) if line not in page] == []
+    longer = timing_sums(PROFILES["default"], watchdog=1.0)[1]
+    assert re.findall(r"= ([\d.]+s) <=.* = (\d+s)$", longer) == [("8.7s", "9s")]
+    assert "8.7s <= 9s" in page
+    owned = Ownership(
+        group="web", epoch=1, owner="n1", on_store_loss="stop", dead_man_s=6.0, watchdog_s=1.0
+    )
+    assert f"D 6s, W 1s: {expiry.wait_s(owned):.1f}s" in page
+
+
+def test_what_shows_a_row_of_safety_exists() -> None:
+    """Tests, stories of the simulator, golden decisions."""
+    rows = [row for row in text_of("docs/safety.md").splitlines() if row.count("|") == 5]
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row.split("|")[4])}
+    tests = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "tests").rglob("*.py"))
+    known = set(re.findall(r"def ([a-z_]+)\(", tests))
+    known |= {page.stem for page in (ROOT / "tests/decide/golden").glob("*.yaml")}
+    assert len(named) > 50
+    assert named - known == set()
 
 
 def test_the_first_yaml_is_valid() -> None:

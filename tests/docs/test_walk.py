@@ -17,7 +17,7 @@ import pytest
 from tests.docs.blocks import PAGES, ROOT, Block, blocks
 from tests.integration.lab_under_test import LabUnderTest, clusterctl, eventually, needs_lab
 
-pytestmark = [*needs_lab, pytest.mark.long, pytest.mark.timeout(3600)]
+pytestmark = [*needs_lab, pytest.mark.long]
 
 BLOCK_S = 1200.0
 PATIENCE = 4  # a machine of tests is slower than one of a reader
@@ -143,6 +143,7 @@ def files_of(page: Path) -> dict[str, str]:
     return {each[1]: each[2] for each in found}
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("page", WALKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_page_is_walked(walk: Walk, page: Path) -> None:
     for name, text in files_of(page).items():
