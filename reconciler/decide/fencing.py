@@ -15,6 +15,7 @@ from reconciler.decide.actions import (
     Reason,
     Write,
 )
+from reconciler.decide.deserting import DESERTED, deserted_at, deserting
 from reconciler.decide.draining import is_leaving
 from reconciler.decide.fence_execution import ASKED, SILENT, abandoned, execution
 from reconciler.decide.keys import Keys
@@ -191,6 +192,7 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> F
     if doomed and not _members_asked(snapshot):
         effects = (*effects, AskMembers())
     wake = [snapshot.now + MEMBERS_ASK_S] if doomed else []
+    wake.extend(deserted_at(snapshot, name) for name in deserting(snapshot))
     for name in suspects:
         challenge = snapshot.challenges.get(name)
         lead = snapshot.specs.timing.challenge_timeout + CHALLENGE_LEAD_S
@@ -239,21 +241,12 @@ def wished(snapshot: Snapshot) -> list[str]:
 
 
 def deserters(snapshot: Snapshot) -> list[str]:
-    """Servers that are heard, whose session is over, and that own a group which may not run then
-    (`onStoreLoss: stop`). A new boot runs nothing of it, and says so itself."""
-    found = set()
-    for name, stored in snapshot.ownerships.items():
-        record, owner = stored.record, stored.record.owner
-        if owner is None or owner == snapshot.me or record.on_store_loss != "stop":
-            continue
-        peer = snapshot.peers.peers.get(owner)
-        same_boot = peer is not None and peer.boot_id == record.boot_id
-        release = snapshot.releases.get(name)
-        released = release is not None and release.record.epoch == record.epoch
-        isolated = standing(snapshot, owner) is Standing.STORE_ISOLATED
-        if isolated and same_boot and not released and not _rests(snapshot, owner):
-            found.add(owner)
-    return sorted(found)
+    """Those of `deserting` whose next session was waited for long enough."""
+    return [
+        server
+        for server in deserting(snapshot)
+        if snapshot.now >= deserted_at(snapshot, server) and not _rests(snapshot, server)
+    ]
 
 
 def _choose_intent(
@@ -379,6 +372,8 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
         record=record,
         expected=slot.mod_revision if slot else 0,
         reason=reason,
+        # That it has no session is what it is fenced for: one made meanwhile saves it.
+        depends=((keys.session(victim), 0),) if why == DESERTED else (),
     )
 
 
@@ -386,7 +381,7 @@ def _why(snapshot: Snapshot, victim: str) -> str:
     if victim in wished(snapshot):
         return ASKED
     if victim in deserters(snapshot):
-        return "heard, but its session has ended, and it owns a group that must not run without"
+        return DESERTED
     return SILENT
 
 

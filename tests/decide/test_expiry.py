@@ -154,19 +154,39 @@ def test_a_kept_group_runs_on_without_the_store() -> None:
     assert made.decide().local["web"].want is Want.RUN
 
 
-def test_an_owner_that_is_heard_but_lost_its_session_is_fenced_under_stop() -> None:
+def deserted() -> Scene:
     made = Scene().group("web", onStoreLoss="stop").own("n2", on_store_loss="stop")
-    made.no_session("n2")
-    intent = written(made.decide(), KEYS.fence_slot)
+    return made.no_session("n2")
+
+
+def test_an_owner_that_is_heard_but_lost_its_session_is_fenced_under_stop() -> None:
+    made = deserted()
+    assert written(made.decide(), KEYS.fence_slot) is None, "it may be about to have the next one"
+    made.absent_since["n2"] = made.now - 1.1
+    decision = made.decide()
+    intent = written(decision, KEYS.fence_slot)
     assert intent is not None
     assert (intent.victim, "session has ended" in intent.reason) == ("n2", True)
+    write = next(w for w in decision.writes if w.key == KEYS.fence_slot)
+    assert (KEYS.session("n2"), 0) in write.depends, "a session made meanwhile saves it"
+
+
+def test_agents_that_were_restarted_together_do_not_fence_each_other() -> None:
+    made = deserted()
+    del made.absent_since["n2"]  # it ended before this agent began
+    made.complete_since = made.now - 9.0
+    assert written(made.decide(), KEYS.fence_slot) is None
+    made.complete_since = made.now - 10.1
+    assert written(made.decide(), KEYS.fence_slot) is not None
 
 
 def test_it_is_left_alone_under_keep_or_when_it_is_a_new_boot() -> None:
     kept = Scene().own("n2").no_session("n2")
+    kept.absent_since["n2"] = kept.now - 100.0
     assert written(kept.decide(), KEYS.fence_slot) is None
     made = Scene().group("web", onStoreLoss="stop").own("n2", on_store_loss="stop")
     made.no_session("n2").hear("n2", boot_id=boot("n2", 2))
+    made.absent_since["n2"] = made.now - 100.0
     assert written(made.decide(), KEYS.fence_slot) is None
 
 

@@ -83,7 +83,7 @@ def test_in_doubt_and_isolated_what_runs_is_stopped() -> None:
     made = scene(store_id="old").local("web", Phase.ONLINE, epoch=7)
     made.proof_at = NOW - 100
     for other in ("n2", "n3"):
-        made.silence(other)
+        made.silence(other, since=100.0)
     assert made.decide().local["web"].want is Want.STOP
 
 
