@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clusterctl.lab import inside
+from clusterctl.lab.plan import LabError
 from tests.integration.lab_under_test import LabUnderTest, clusterctl, eventually, needs_lab
 from tests.mirror.pair import usable
 from tests.mirror.test_engine import COUNTER
@@ -56,11 +57,17 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabUnderTes
         clusterctl("lab", "up", "--dir", str(directory), "--detach", "--servers", "3")
         yield found
     finally:
+        for node in ("n1", "n2"):  # shown when the test fails
+            print(node, _mirror_log(found, node))
+        print(clusterctl("events", check=False).stdout)
         found.down()
 
 
 def _mirror_log(lab: LabUnderTest, node: str) -> str:
-    _, text, _ = lab.run(node, "cat", "/run/clusterctl/mirrors/data/engine.log")
+    try:
+        _, text, _ = lab.run(node, "cat", "/run/clusterctl/mirrors/data/engine.log")
+    except LabError as error:
+        return str(error)
     return text
 
 

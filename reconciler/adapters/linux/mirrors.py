@@ -24,6 +24,9 @@ START_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 15.0
 LOG_BYTES = 4 << 20
+EXIT_TAKEN = 3
+"""Of an engine whose metadata another one holds."""
+
 _CODE = Path(__file__).resolve().parents[3]
 
 
@@ -34,8 +37,14 @@ class LinuxMirrors:
     def __init__(self, run_directory: Path, cluster_key: Path | None, boot: str) -> None:
         self._root, self._cluster_key, self._boot = run_directory / "mirrors", cluster_key, boot
         self._children: list[subprocess.Popen[bytes]] = []
+        self._starting: dict[str, asyncio.Lock] = {}
 
     async def ensure(self, plan: MirrorPlan) -> None:
+        # The follower and the driver may want it at the same time; one starts it.
+        async with self._starting.setdefault(plan.name, asyncio.Lock()):
+            await self._ensure(plan)
+
+    async def _ensure(self, plan: MirrorPlan) -> None:
         settings = self._settings(plan)
         directory = self._root / plan.name
         self._write_keys(plan.name)
@@ -46,12 +55,12 @@ class LinuxMirrors:
             if (_read(file) == wanted) or running.serves:
                 return
             await self._call(plan.name, {"do": "quit"})
-            await self._until(plan.name, gone=True)
+            await self._until(plan.name, None)
         temporary = file.with_suffix(".new")
         temporary.write_text(wanted)
         temporary.replace(file)
-        self._spawn(directory, file)
-        await self._until(plan.name, gone=False)
+        child = self._spawn(directory, file)
+        await self._until(plan.name, child)
 
     def _settings(self, plan: MirrorPlan) -> Settings:
         directory = self._root / plan.name
@@ -85,7 +94,7 @@ class LinuxMirrors:
             f.write(text)
         temporary.replace(path)
 
-    def _spawn(self, directory: Path, settings: Path) -> None:
+    def _spawn(self, directory: Path, settings: Path) -> "subprocess.Popen[bytes]":
         self._children = [child for child in self._children if child.poll() is None]
         log_path = directory / "engine.log"
         with suppress(FileNotFoundError):
@@ -93,7 +102,7 @@ class LinuxMirrors:
                 log_path.replace(log_path.with_suffix(".log.1"))
         with log_path.open("ab") as log:
             self._children.append(
-                subprocess.Popen(
+                child := subprocess.Popen(
                     [sys.executable, "-S", "-m", "reconciler.mirror", str(settings)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -103,12 +112,16 @@ class LinuxMirrors:
                     start_new_session=True,
                 )
             )
+        return child
 
-    async def _until(self, name: str, *, gone: bool) -> None:
+    async def _until(self, name: str, child: "subprocess.Popen[bytes] | None") -> None:
+        """Until the engine answers; without a child, until none does."""
+        gone = child is None
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 while (await self.view(name) is None) is not gone:
-                    if not gone and self._children[-1].poll() is not None:
+                    # A predecessor may hold the metadata for a moment longer: that one answers.
+                    if child is not None and child.poll() not in (None, EXIT_TAKEN):
                         raise HostError(f"its engine does not start: {self._last_words(name)}")
                     await asyncio.sleep(0.01)
         except TimeoutError:
