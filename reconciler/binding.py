@@ -11,6 +11,7 @@ from reconciler.ports.host import Host, HostError, StopPlan
 from specs.resource import Resource
 
 GIVE_UP_TIMEOUT_S = 6.0
+UNMOUNT_GRACE_S = 5.0
 PREPARED_FOR_S = 1.0
 """A preparation older than this is repeated: another machine may use the address by now."""
 
@@ -224,6 +225,7 @@ async def leftovers(host: Host) -> dict[str, int]:
     For a starting agent: names that no spec knows any more are cleared with `clear`.
     """
     found = {held.owner: held.epoch or 0 for held in await host.network.addresses() if held.owner}
+    found.update((name, claim.epoch) for name, claim in host.disks.claims().items())
     for name in host.runners.names():
         found[name] = (await host.runners.observe(name)).epoch or 0
     return found
@@ -231,8 +233,16 @@ async def leftovers(host: Host) -> dict[str, int]:
 
 async def clear(host: Host, name: str, epoch: int) -> None:
     """Stop what the named resource holds from an epoch <= `epoch`, without its spec: the runner
-    gets SIGTERM and 20 s, addresses go. Raises `HostError` when something does not go."""
+    gets SIGTERM and 20 s, a disk is unmounted, addresses go. Raises `HostError` when something
+    does not go."""
     await host.runners.stop(name, epoch, StopPlan())
+    claim = host.disks.claims().get(name)
+    if claim is not None and claim.epoch <= epoch:
+        if claim.directory:
+            await host.volumes.unmount(claim.directory, UNMOUNT_GRACE_S)
+        if claim.reserved:
+            await host.disks.release(claim.device, name, claim.epoch)
+        host.disks.disclaim(name)
     for held in await host.network.addresses():
         if held.owner == name and (held.epoch or 0) <= epoch:
             await host.network.remove_address(held)

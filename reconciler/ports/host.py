@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
+from reconciler.ports.disks import Disks
 from reconciler.ports.driver import Permit
 from reconciler.ports.mirrors import Mirrors
 from reconciler.ports.volumes import Volumes
@@ -205,3 +206,6 @@ class Host(Protocol):
 
     @property
     def volumes(self) -> Volumes: ...
+
+    @property
+    def disks(self) -> Disks: ...

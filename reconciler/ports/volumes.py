@@ -8,13 +8,24 @@ from reconciler.ports.driver import Permit
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """How one is checked and mounted. Time-outs in seconds."""
+    """How one is checked and mounted. Time-outs in seconds. `full` reads it all, `always` only when
+    it says itself that it may be damaged; `repair`: checked, and tried again, if a mount failed."""
 
     kind: str
     options: str = ""
-    check: Literal["never", "always"] = "always"
+    check: Literal["never", "always", "full"] = "always"
+    repair: bool = False
     check_timeout_s: float = 7200.0
     mount_timeout_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """One mount of a device. `read_only` is the file system's own word: after an error, too."""
+
+    directory: str
+    source: str
+    read_only: bool = False
 
 
 class Volumes(Protocol):
@@ -45,11 +56,25 @@ class Volumes(Protocol):
         ...
 
     async def mounted(self, directory: str) -> str | None:
-        """The device that is mounted there, None when none is."""
+        """The device that is mounted there, None when none is, or will be."""
+        ...
+
+    async def mounts_of(self, device: str) -> tuple[Mounted, ...]:
+        """Everywhere that a block device, or a file through a loop device, is mounted, the last
+        first; also what others mounted."""
+        ...
+
+    async def changed(self) -> None:
+        """Returns at the next change of the mount table."""
         ...
 
     async def unmount(self, directory: str, grace_s: float) -> None:
-        """Programs that use it get SIGTERM, after `grace_s` SIGKILL. Returns when it is gone."""
+        """Programs that use it get SIGTERM, after `grace_s` SIGKILL; what is mounted below it goes
+        too. Returns when it is gone."""
+        ...
+
+    async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
+        """The same in the mount namespace of another process, as far as it goes: look again."""
         ...
 
     async def tear_off(self, directory: str) -> None:

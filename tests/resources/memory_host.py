@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.mirror.decide.promotion import Change, Current
 from reconciler.mirror.header import Header
+from reconciler.ports.disks import Claim, DiskView
 from reconciler.ports.driver import Permit, PermitExpired
 from reconciler.ports.host import (
     HeldAddress,
@@ -20,7 +21,7 @@ from reconciler.ports.host import (
     Workload,
 )
 from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, RecordLost
-from reconciler.ports.volumes import FileSystem
+from reconciler.ports.volumes import FileSystem, Mounted
 
 
 @dataclass
@@ -269,7 +270,9 @@ class MemoryVolumes:
     def __init__(self) -> None:
         self.mounts: dict[str, str] = {}
         self.made: list[str] = []
-        self.hangs = False
+        self.systems: list[FileSystem] = []
+        self.read_only = self.hangs = False
+        self.changes = _Changes()
 
     async def _answer(self) -> None:
         await asyncio.sleep(3600 if self.hangs else 0)
@@ -294,6 +297,8 @@ class MemoryVolumes:
         await self._answer()
         permit.check()
         self.mounts[directory] = device
+        self.systems.append(file_system)
+        self.changes.tell()
         if not permit.is_valid():
             del self.mounts[directory]
             raise PermitExpired("too late")
@@ -302,13 +307,77 @@ class MemoryVolumes:
         await asyncio.sleep(0)
         return self.mounts.get(directory)
 
+    async def mounts_of(self, device: str) -> tuple[Mounted, ...]:
+        await asyncio.sleep(0)
+        names = (device, f"/dev/loop-of{device}")
+        found = [at for at, source in self.mounts.items() if source in names]
+        return tuple(Mounted(at, device, self.read_only) for at in reversed(found))
+
+    async def changed(self) -> None:
+        await self.changes.wait()
+
     async def unmount(self, directory: str, grace_s: float) -> None:
         await self._answer()
         self.mounts.pop(directory, None)
 
+    async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
+        await self._answer()
+
     async def tear_off(self, directory: str) -> None:
         await self._answer()
         self.mounts.pop(directory, None)
+
+
+class MemoryDisks:
+    """Claims, and who has reserved which disk: `(resource, epoch)` by device."""
+
+    def __init__(self) -> None:
+        self.noted: dict[str, Claim] = {}
+        self.holders: dict[str, tuple[str, int]] = {}
+        self.view = DiskView("")
+        self.hangs = False
+        self.problem = ""
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(3600 if self.hangs else 0)
+        if self.problem:
+            raise HostError(self.problem)
+
+    def claims(self) -> dict[str, Claim]:
+        return self.noted
+
+    def claim(self, resource: str, claim: Claim) -> None:
+        self.noted[resource] = claim
+
+    def disclaim(self, resource: str) -> None:
+        self.noted.pop(resource, None)
+
+    async def look(self, device: str) -> DiskView:
+        await self._answer()
+        return replace(self.view, node=device)
+
+    async def reserve(self, device: str, resource: str, permit: Permit) -> None:
+        await self._answer()
+        permit.check()
+        if self.holders.get(device, ("", 0))[1] > permit.epoch:
+            raise HostError("it is reserved at a newer epoch")
+        self.holders[device] = (resource, permit.epoch)
+        if not permit.is_valid():
+            del self.holders[device]
+            raise PermitExpired("too late")
+
+    async def reserved(self, device: str, resource: str, epoch: int) -> str:
+        await asyncio.sleep(0)
+        return "" if self.holders.get(device) == (resource, epoch) else "its reservation is gone"
+
+    async def hold(self, device: str, resource: str, permit: Permit) -> str:
+        permit.check()
+        return await self.reserved(device, resource, permit.epoch)
+
+    async def release(self, device: str, resource: str, epoch: int) -> None:
+        await self._answer()
+        if self.holders.get(device) == (resource, epoch):
+            del self.holders[device]
 
 
 class MemoryRecords:
@@ -341,11 +410,12 @@ class MemoryHost:
         self.scripts = MemoryScripts()
         self.mirrors = MemoryMirrors()
         self.volumes = MemoryVolumes()
+        self.disks = MemoryDisks()
         self.records = MemoryRecords()
 
     def hang(self) -> None:
         self.network.hangs = self.runners.hangs = True
-        self.mirrors.hangs = self.volumes.hangs = True
+        self.mirrors.hangs = self.volumes.hangs = self.disks.hangs = True
 
     def wipe(self) -> None:
         """What an administrator's hand or a crash does: everything is gone."""
@@ -353,6 +423,8 @@ class MemoryHost:
         self.runners.views.clear()
         self.mirrors.serving.clear()
         self.volumes.mounts.clear()
+        self.disks.holders.clear()
+        self.volumes.changes.tell()
         self.mirrors.changes.tell()
         self.network.changes.tell()
         self.runners.changes.tell()
@@ -361,4 +433,5 @@ class MemoryHost:
         ours = [one for one in self.network.held if one.owner is not None]
         views = sorted(self.runners.views.items(), key=lambda item: item[0])
         mirrors, mounts = self.mirrors.serving.items(), self.volumes.mounts.items()
-        return (*ours, *views, *sorted(mirrors), *sorted(mounts))
+        reserved = sorted(self.disks.holders.items())
+        return (*ours, *views, *sorted(mirrors), *sorted(mounts), *reserved)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+from reconciler.adapters.linux.disks import LinuxDisks
 from reconciler.adapters.linux.mirrors import LinuxMirrors
 from reconciler.adapters.linux.network import LinuxNetwork
 from reconciler.adapters.linux.runners import LinuxRunners
@@ -24,6 +25,7 @@ class LinuxHost:
     ) -> None:
         self.mirrors = LinuxMirrors(run_directory, cluster_key, boot)
         self.volumes = LinuxVolumes()
+        self.disks = LinuxDisks(run_directory)
         self.scripts = LinuxScripts(state_directory or run_directory)
         self.network = LinuxNetwork(run_directory)
         self.runners = LinuxRunners(run_directory)
@@ -32,5 +34,6 @@ class LinuxHost:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.volumes.close()
         self.network.close()
         self.runners.close()

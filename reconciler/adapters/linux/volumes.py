@@ -3,21 +3,26 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-from reconciler.adapters.linux import loop_device
+from reconciler.adapters.linux import file_system_check, loop_device, mount_table
+from reconciler.adapters.linux.command import run
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import HostError
-from reconciler.ports.volumes import FileSystem
+from reconciler.ports.volumes import FileSystem, Mounted
 
+_T = TypeVar("_T")
 COMMAND_TIMEOUT_S = 60.0
 UNMOUNT_TIMEOUT_S = 30.0
+_LOOKERS = ThreadPoolExecutor(4, "mounts")
+"""Apart from other threads: a look at a process that hangs may hang, too."""
+
 KILL_LIMIT_S = 3.0
 _BLANK = 1 << 20
-_CHECKS = {"ext4": ("e2fsck", "-p"), "ext3": ("e2fsck", "-p"), "ext2": ("e2fsck", "-p")}
-"""xfs and btrfs check themselves when they are mounted."""
-
 _MADE = {
     "ext4": ("mkfs.ext4", "-q", "-F"),
     "xfs": ("mkfs.xfs", "-q", "-f"),
@@ -30,6 +35,11 @@ class LinuxVolumes:
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[str, int]] = {}
+        self._watch = mount_table.Watch()
+
+    def close(self) -> None:
+        """Mounts stay."""
+        self._watch.close()
 
     async def attach(self, file: str) -> str:
         await self.detach(file)
@@ -56,49 +66,75 @@ class LinuxVolumes:
         if kind not in _MADE:
             raise HostError(f"{kind} cannot be made here, only {', '.join(sorted(_MADE))}")
         permit.check()
-        code, output = await _run([*_MADE[kind], device], COMMAND_TIMEOUT_S)
+        code, output = await run([*_MADE[kind], device], COMMAND_TIMEOUT_S)
         if code:
             raise HostError(f"{_MADE[kind][0]} {device}: {output}")
 
     async def mount(
         self, device: str, directory: str, file_system: FileSystem, permit: Permit
     ) -> None:
-        check = _CHECKS.get(file_system.kind)
-        if check is not None and file_system.check == "always":
+        if file_system.check != "never":
             permit.check()
-            code, output = await _run([*check, device], file_system.check_timeout_s)
-            if code not in (0, 1):
-                raise HostError(f"{check[0]} found errors on {device}: {output}")
+            await file_system_check.before_mount(
+                device,
+                file_system.kind,
+                full=file_system.check == "full",
+                timeout_s=file_system.check_timeout_s,
+            )
         try:
             await asyncio.to_thread(os.makedirs, directory, exist_ok=True)
         except OSError as error:
             raise HostError(f"{directory} cannot be made: {error.strerror}") from error
-        command = ["mount", "-t", file_system.kind]
-        if file_system.options:
-            command += ["-o", file_system.options]
-        permit.check()
-        code, output = await _run([*command, device, directory], file_system.mount_timeout_s)
-        if code:
-            raise HostError(f"{device} cannot be mounted on {directory}: {output}")
+        try:
+            await _mount(device, directory, file_system, permit)
+        except HostError:
+            permit.check()
+            limit = file_system.check_timeout_s
+            if not file_system.repair or not await file_system_check.after_failure(
+                device, file_system.kind, limit
+            ):
+                raise
+            await _mount(device, directory, file_system, permit)
         if not permit.is_valid():
             await self.unmount(directory, 0.0)
             permit.check()
 
     async def mounted(self, directory: str) -> str | None:
-        return _mounted(directory)
+        found = await _looked(mount_table.at, directory)
+        if found is None and await _looked(mount_table.under_way, directory):
+            raise HostError(f"a mount on {directory} is still under way")
+        return found
+
+    async def mounts_of(self, device: str) -> tuple[Mounted, ...]:
+        return await _looked(mount_table.of, device)
+
+    async def changed(self) -> None:
+        try:
+            await self._watch.changed()
+        except OSError as error:
+            raise HostError(f"mounts cannot be watched: {error.strerror}") from error
 
     async def unmount(self, directory: str, grace_s: float) -> None:
-        """The last mount of several on top of each other goes too."""
+        """The last mount of several on top of each other goes too, and what is mounted below."""
         while await self.mounted(directory) is not None:
-            code, output = await _run(["umount", directory], UNMOUNT_TIMEOUT_S)
+            code, output = await run(["umount", directory], UNMOUNT_TIMEOUT_S)
             if not code:
                 continue
-            if not await self._end_users(directory, grace_s):
+            inner = await _looked(mount_table.below, directory)
+            if inner:
+                await self.unmount(inner[0], grace_s)
+            elif not await self._end_users(directory, grace_s):
                 raise HostError(f"{directory} cannot be unmounted: {output}")
+
+    async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
+        command = ["nsenter", f"--target={pid}", "--mount", "umount", directory]
+        code, _ = await run(command, UNMOUNT_TIMEOUT_S)
+        if code and await self._end_users(directory, grace_s):
+            await run(command, UNMOUNT_TIMEOUT_S)
 
     async def _end_users(self, directory: str, grace_s: float) -> bool:
         """False when there was nobody to end, or somebody does not go."""
-        users = await asyncio.to_thread(_users, directory)
+        users = await _users(directory)
         if not users:
             return False
         for number, patience in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_LIMIT_S)):
@@ -110,77 +146,44 @@ class LinuxVolumes:
                     users = await _until_left(directory)
             if not users:
                 return True
-            users = await asyncio.to_thread(_users, directory)
+            users = await _users(directory)
         return False
 
     async def tear_off(self, directory: str) -> None:
         while await self.mounted(directory) is not None:
-            code, output = await _run(["umount", "-l", directory], UNMOUNT_TIMEOUT_S)
+            code, output = await run(["umount", "-l", directory], UNMOUNT_TIMEOUT_S)
             if code:
                 raise HostError(f"{directory} cannot be unmounted: {output}")
 
 
 async def _until_left(directory: str) -> list[int]:
-    while users := await asyncio.to_thread(_users, directory):
+    while users := await _users(directory):
         del users
         await asyncio.sleep(0.05)
     return []
 
 
-def _mounted(directory: str) -> str | None:
-    """The last of several on top of each other."""
-    wanted, found = os.path.normpath(directory), None
-    with suppress(OSError):
-        for line in Path("/proc/self/mounts").read_text().splitlines():
-            device, place, *_ = line.split(" ")
-            if place.replace("\\040", " ") == wanted:
-                found = device
-    return found
+async def _users(directory: str) -> list[int]:
+    return await _looked(lambda at: list(mount_table.users(at)), directory)
+
+
+async def _looked(look: Callable[[str], _T], what: str) -> _T:
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_LOOKERS, look, what)
+    except OSError as error:
+        raise HostError(f"the mount table cannot be read: {error.strerror}") from error
+
+
+async def _mount(device: str, directory: str, file_system: FileSystem, permit: Permit) -> None:
+    command = ["mount", "-t", file_system.kind]
+    if file_system.options:
+        command += ["-o", file_system.options]
+    permit.check()
+    code, output = await run([*command, device, directory], file_system.mount_timeout_s)
+    if code:
+        raise HostError(f"{device} cannot be mounted on {directory}: {output}")
 
 
 def _first_bytes(device: str) -> bytes:
     with Path(device).open("rb") as opened:
         return opened.read(_BLANK)
-
-
-def _users(directory: str) -> list[int]:
-    """Processes with a working directory, root, program or open file below it; never our own."""
-    found = []
-    below = os.path.normpath(directory) + "/"
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) not in (1, os.getpid()):
-            with suppress(OSError):
-                links = [entry / "cwd", entry / "root", entry / "exe", *(entry / "fd").iterdir()]
-                if any(f"{_target(link)}/".startswith(below) for link in links):
-                    found.append(int(entry.name))
-    return found
-
-
-def _target(link: Path) -> str:
-    try:
-        return str(link.readlink())
-    except OSError:
-        return ""
-
-
-async def _run(command: list[str], timeout_s: float) -> tuple[int, str]:
-    """(exit code, the end of what it wrote). Raises `HostError`."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-    except OSError as error:
-        raise HostError(f"{command[0]} cannot be run: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(timeout_s):
-            output, _ = await process.communicate()
-    except BaseException as error:
-        with suppress(ProcessLookupError):
-            process.kill()
-        if isinstance(error, TimeoutError):
-            raise HostError(f"{command[0]} takes longer than {timeout_s:g} s") from None
-        raise
-    return process.returncode or 0, output.decode(errors="replace").strip()[-300:]

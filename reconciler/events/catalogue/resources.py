@@ -61,4 +61,16 @@ EVENTS: tuple[EventType, ...] = (
         "Look at the interface on its owner. It is tried again.",
         retried=True,
     ),
+    warning(
+        "disk_not_released",
+        "resource reason",
+        "A shared disk was unmounted here, but its reservation could not be given up.",
+        "Nothing, if its next owner has it: it shuts this server out. Otherwise look at the disk.",
+    ),
+    error(
+        "reservation_in_doubt",
+        "resource reason",
+        "The disk does not keep other servers out any more, or can't be asked.",
+        "Read the reason. A lost reservation makes the resource fail and start again.",
+    ),
 )

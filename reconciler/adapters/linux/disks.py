@@ -1,0 +1,91 @@
+"""Looks at and reserves shared disks (`ports.disks.Disks`), in a process for each question.
+
+One that waits for a dead disk is killed and left behind, and the agent goes on.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.adapters.linux.atomic_file import read_json, write_json
+from reconciler.adapters.linux.command import run
+from reconciler.ports.disks import Claim, DiskView
+from reconciler.ports.driver import Permit
+from reconciler.ports.host import HostError
+
+ANSWER_TIMEOUT_S = 15.0
+_CODE = Path(__file__).resolve().parents[3]
+
+
+class LinuxDisks:
+    """Claims are files below `<run directory>/disks`: they end with the boot, as mounts do."""
+
+    def __init__(self, run_directory: Path) -> None:
+        self._directory = run_directory / "disks"
+
+    def claims(self) -> Mapping[str, Claim]:
+        found = {}
+        for path in sorted(self._directory.glob("*.json")):
+            content = read_json(path)
+            if content is None:
+                raise HostError(f"{path} cannot be read: what is mounted here is not known")
+            found[path.stem] = Claim(**content)
+        return found
+
+    def claim(self, resource: str, claim: Claim) -> None:
+        content = {name: getattr(claim, name) for name in Claim.__dataclass_fields__}
+        try:
+            write_json(self._directory / f"{resource}.json", content)
+        except OSError as error:
+            raise HostError(f"the claim cannot be noted: {error.strerror}") from error
+
+    def disclaim(self, resource: str) -> None:
+        try:
+            (self._directory / f"{resource}.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise HostError(f"the claim cannot be forgotten: {error.strerror}") from error
+
+    async def look(self, device: str) -> DiskView:
+        said = await _ask("look", device)
+        return DiskView(
+            said["node"],
+            tuple(said["uses"]),
+            said["taken"],
+            said["paths"],
+            said["mounts"],
+            tuple(said["foreign"]),
+        )
+
+    async def reserve(self, device: str, resource: str, permit: Permit) -> None:
+        permit.check()
+        await _ask("take", device, resource, str(permit.epoch))
+        if not permit.is_valid():
+            await self.release(device, resource, permit.epoch)
+            permit.check()
+
+    async def reserved(self, device: str, resource: str, epoch: int) -> str:
+        return str((await _ask("check", device, resource, str(epoch)))["reason"])
+
+    async def hold(self, device: str, resource: str, permit: Permit) -> str:
+        permit.check()
+        return str((await _ask("hold", device, resource, str(permit.epoch)))["reason"])
+
+    async def release(self, device: str, resource: str, epoch: int) -> None:
+        await _ask("drop", device, resource, str(epoch))
+
+
+async def _ask(*words: str) -> dict[str, Any]:
+    """Raises `HostError` with what the device, or its process, said."""
+    environment = {"PYTHONPATH": str(_CODE), "PATH": os.environ.get("PATH", os.defpath)}
+    command = [sys.executable, "-S", "-m", "reconciler.disks", *words]
+    code, output = await run(command, ANSWER_TIMEOUT_S, environment, limit=1 << 16)
+    try:
+        said: dict[str, Any] = json.loads(output)
+    except ValueError:
+        raise HostError(f"{words[1]} cannot be looked at ({code}): {output[-300:]}") from None
+    if "error" in said:
+        raise HostError(str(said["error"]))
+    return said

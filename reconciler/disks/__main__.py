@@ -1,0 +1,67 @@
+"""One question or order about a device; one JSON object on standard output.
+
+    python -S -m reconciler.disks look NAME
+    python -S -m reconciler.disks take NAME RESOURCE EPOCH      (drop, hold, check: the same)
+
+`look` says what `look` below returns; the others say {"reason"}, empty when it is so;
+{"error"} instead when the device refuses or cannot be asked. `adapters.linux.disks` runs it.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reconciler.disks import device, reservation
+from reconciler.disks.scsi import Device, NoScsi, ScsiError
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        said = look(arguments[1]) if arguments[0] == "look" else _reserve(*arguments)
+    except NoScsi as error:
+        said = {"error": f"{error}: without `reservation: none` it cannot be used"}
+    except (device.Unusable, reservation.Refused, ScsiError) as error:
+        said = {"error": str(error)}
+    except OSError as error:
+        said = {"error": f"{arguments[1]}: {error.strerror}"}
+    json.dump(said, sys.stdout)
+    return 0
+
+
+def look(name: str) -> Mapping[str, Any]:
+    node = device.node_of(name)
+    units = device.units(node)
+    reasons = list(device.uses(node))
+    number = device.number_of(node)
+    what, mounts = device.content(node)
+    return {
+        "node": node,
+        "number": number,
+        "uses": [*reasons, what] if what else reasons,
+        "taken": device.is_taken(node),
+        "paths": sum(len(unit) for unit in units),
+        "units": len(units),
+        "mounts": mounts,
+        "foreign": device.foreign_mounts(number),
+    }
+
+
+def _reserve(order: str, name: str, resource: str, epoch: str) -> Mapping[str, Any]:
+    key = reservation.key_of(resource, int(epoch))
+    reason = ""
+    for unit in device.units(device.node_of(name)):
+        paths = [Device(node) for node in unit]
+        if order == "take":
+            reservation.take(paths, key)
+        elif order == "drop":
+            reservation.drop(paths, key)
+        elif order == "hold":
+            reason = reason or reservation.hold(paths, key)
+        else:
+            reason = reason or reservation.why_not_held(paths, key)
+    return {"reason": reason}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

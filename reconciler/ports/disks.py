@@ -1,0 +1,69 @@
+"""Disks that several servers see: who may use one now. `adapters.linux.disks` implements it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.ports.driver import Permit
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a resource may hold of a disk on this server: noted before its first step, forgotten
+    after everything was seen gone. `directory` is empty without a file system."""
+
+    epoch: int
+    device: str
+    directory: str
+    reserved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiskView:
+    """`uses` are reasons why it must not be used here. `taken`: some exclusive user has it open (a
+    mounted file system, in whatever mount namespace); `foreign` are processes of other mount
+    namespaces that it is mounted in. `mounts` counts those since the last full check (ext4)."""
+
+    node: str
+    uses: tuple[str, ...] = ()
+    taken: bool = False
+    paths: int = 1
+    mounts: int | None = None
+    foreign: tuple[int, ...] = ()
+
+
+class Disks(Protocol):
+    """Every call ends in bounded time, also with a dead disk, and raises `HostError`, apart from
+    `PermitExpired`."""
+
+    def claims(self) -> Mapping[str, Claim]:
+        """By resource, whichever agent noted them."""
+        ...
+
+    def claim(self, resource: str, claim: Claim) -> None: ...
+
+    def disclaim(self, resource: str) -> None: ...
+
+    async def look(self, device: str) -> DiskView:
+        """Changes nothing."""
+        ...
+
+    async def reserve(self, device: str, resource: str, permit: Permit) -> None:
+        """From now on the disk refuses writes of every other server; what they had under way is
+        aborted. Refused when a newer epoch, or somebody else, has it. The permit is checked right
+        before and after."""
+        ...
+
+    async def reserved(self, device: str, resource: str, epoch: int) -> str:
+        """Why the reservation does not keep others out any more; "" when it does. Changes
+        nothing."""
+        ...
+
+    async def hold(self, device: str, resource: str, permit: Permit) -> str:
+        """Shut out old owners that came back since. Answers as `reserved`; never lets this server
+        itself in again."""
+        ...
+
+    async def release(self, device: str, resource: str, epoch: int) -> None:
+        """Give the reservation of that epoch up; fine when it is gone."""
+        ...
