@@ -49,7 +49,7 @@ class PulseCare:
         self._config, self._state, self._peers, self._host = config, state, peers, host
         self._group_of, self._adopted = group_of, adopted
         self._watchdog = WatchdogKeeper()
-        self._armed: WatchdogSpec | None = None
+        self._armed: tuple[float, float] | None = None  # time-out, stall
         self._deadline = 0.0
 
     async def run(self) -> None:
@@ -155,25 +155,32 @@ class PulseCare:
     def _arm_watchdog(self, specs: Specs) -> None:
         server, pulse = specs.servers.get(self._state.me), self._peers.status()
         wanted = server.spec.watchdog if server else None
-        promise = self._promise()
         if pulse.watchdog_error:
             self._watchdog.forget()
             self._armed = None
-        if wanted is None or wanted == self._armed:
+        arm = self._timeout(wanted), (wanted.stall or 0.0) if wanted else 0.0
+        if not arm[0] or arm == self._armed:
             return
-        if promise is not None and 0 < promise.watchdog_s < wanted.timeout:
-            return  # a longer one only once the others can read it
-        if (bound := self._bound()) is not None and wanted.timeout > bound[1]:
-            return  # ... and those who granted groups under it have written it down
         if pulse.watchdog_s and not self._watchdog.is_open:
             return  # the pulse of the agent before us holds it: fed, and opened by nobody else
+        device = Path(wanted.device) if wanted else Path()
         try:
-            descriptor = self._watchdog.descriptor(Path(wanted.device))
-            self._peers.arm(descriptor, wanted.timeout, wanted.stall or 0.0)
+            self._peers.arm(self._watchdog.descriptor(device), *arm)
         except OSError as error:
-            self._state.events.emit("watchdog_failed", error=f"{wanted.device}: {error.strerror}")
+            self._state.events.emit("watchdog_failed", error=f"{device}: {error.strerror}")
             return
-        self._armed = wanted
+        self._armed = arm
+
+    def _timeout(self, wanted: WatchdogSpec | None) -> float:
+        """What the next pulse, too, may arm it with now; 0 for nothing. A longer time-out than
+        before only once the others can read it, and those who granted groups under the old one
+        have written it down. One that is open must be fed for the rest of the boot."""
+        promise, bound = self._promise(), self._bound()
+        told = promise.watchdog_s if promise else 0.0
+        if wanted is None:
+            fed = told or self._peers.status().watchdog_s
+            return fed if self._watchdog.is_open else 0.0
+        return min(wanted.timeout, told or wanted.timeout, bound[1] if bound else wanted.timeout)
 
     def _policy_of(self, resource: str) -> str:
         return self._state.policy_of(self._group_of(resource))
