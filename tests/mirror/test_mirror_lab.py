@@ -42,9 +42,7 @@ spec:
   stopTimeout: 60s
 """
 WAIT_S = 120.0
-READ = """
-sys.stdout.buffer.write(open("/srv/data/counter", "rb").read().hex().encode())
-"""
+READ = 'print(open("/srv/data/counter", "rb").read().hex())'
 
 
 @pytest.fixture
