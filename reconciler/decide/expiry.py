@@ -9,7 +9,8 @@ Invariant: the deadlines are those of the grant, held in the ownership record. A
 nothing of such a group before its pulse holds a deadline that is not longer.
 """
 
-from reconciler.decide.membership import session_proven
+from reconciler.decide.keys import Keys
+from reconciler.decide.membership import session_proven, unreadable
 from reconciler.decide.records import Ownership, Phase, Session
 from reconciler.decide.snapshot import Snapshot
 from specs.timing_rules import CLOCK_DRIFT, RESET_S
@@ -88,8 +89,13 @@ def expires_at(snapshot: Snapshot, record: Ownership) -> float | None:
     owner, wait = record.owner, wait_s(record)
     if owner is None or wait is None or owner in snapshot.sessions:
         return None
+    keys = Keys(snapshot.specs.cluster.metadata.name)
     since = snapshot.absent_since.get(owner, snapshot.complete_since)
-    if since is None or _keeps_something(snapshot, owner):
+    if (
+        since is None
+        or unreadable(snapshot, keys.session(owner))
+        or _keeps_something(snapshot, owner)
+    ):
         return None
     return since + wait
 

@@ -11,7 +11,14 @@ from reconciler.decide.actions import Reason, Write
 from reconciler.decide.draining import DRAINED_PREFIX, cordon_of
 from reconciler.decide.expiry import STOP, expires_at, grown_terms, is_expired, terms
 from reconciler.decide.keys import Keys
-from reconciler.decide.membership import Standing, proven_off, session_of, standing, unreadable
+from reconciler.decide.membership import (
+    Standing,
+    agreed_silent,
+    proven_off,
+    session_of,
+    standing,
+    unreadable,
+)
 from reconciler.decide.placement import (
     Placing,
     candidates,
@@ -452,7 +459,9 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
         reason = f"{owner} has no spec any more, so nobody can fence it"
     if reason is None:
         return GroupPlan(keep_verdict=True)
-    if Proof.NONE.value in case.spec.proofs and where is Standing.OFFLINE:
+    gone = where is Standing.OFFLINE and agreed_silent(case.snapshot, owner)
+    known = unreadable(case.snapshot, case.keys.session(owner)) is None
+    if Proof.NONE.value in case.spec.proofs and gone and known:
         return _take_over(case, record, Proof.NONE)
     text = f"{owner} owns it and is not proven stopped"
     confirm = f"clusterctl fence confirm {owner}"

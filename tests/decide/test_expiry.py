@@ -5,7 +5,7 @@ import pytest
 from reconciler.decide.actions import Want
 from reconciler.decide.expiry import longest_deadlines, must_hold, wait_s
 from reconciler.decide.leases import may_activate
-from reconciler.decide.records import Ownership, Phase, Proof
+from reconciler.decide.records import OperationKind, OperationPhase, Ownership, Phase, Proof
 from specs.timing_rules import CLOCK_DRIFT, RESET_S
 from tests.decide.build import KEYS, Scene, boot, written
 
@@ -82,6 +82,26 @@ def test_a_session_that_came_back_voids_the_proof() -> None:
     made = dead(scene(), WAIT + 5.0)
     made.session("n2", boot_id=boot("n2", 2))
     assert takeover(made) is None
+
+
+@pytest.mark.parametrize("proof", ["expired", "none"])
+def test_a_session_that_cannot_be_read_is_none_that_has_ended(proof: str) -> None:
+    made = scene(proofs=["released", "fenced", proof])
+    if proof == "expired":
+        dead(made, 1000.0)
+    else:
+        made.no_session("n2").at(1.0).silence("n2").challenge("n2")
+    assert takeover(made) is not None
+    made.unreadable.add(KEYS.session("n2"))
+    assert takeover(made) is None, "its write would fail, with everything else that is decided"
+
+
+def test_no_proof_at_all_is_enough_only_for_who_is_silent_everywhere() -> None:
+    made = scene(proofs=["released", "fenced", "none"])
+    made.no_session("n2").at(1.0)
+    made.operation(OperationKind.FENCE, "server/n2", phase=OperationPhase.RUNNING)
+    assert takeover(made.silence("n2").challenge("n2")) is not None
+    assert takeover(made.suspect("n2")) is None
 
 
 def test_an_agent_that_may_have_missed_a_session_counts_from_its_own_listing() -> None:
