@@ -227,17 +227,27 @@ def _is_suspect(snapshot: Snapshot, server: str) -> bool:
 
 
 def wished(snapshot: Snapshot) -> list[str]:
-    """Servers that an operator asked to fence, until an attempt has given its result."""
+    """Servers that an operator asked to fence, until one attempt worked or every way was tried."""
     found = set()
     for stored in snapshot.operations.values():
         operation = stored.record
         victim = operation.target.removeprefix("server/")
-        fence = snapshot.fences.get(victim)
-        tried = fence is not None and fence.mod_revision > stored.mod_revision
+        tried = is_tried(snapshot, victim, stored.mod_revision)
         running = operation.phase is OperationPhase.RUNNING
         if operation.kind is OperationKind.FENCE and running and not tried:
             found.add(victim)
     return sorted(found)
+
+
+def is_tried(snapshot: Snapshot, victim: str, since: int) -> bool:
+    """Since this revision of the store an attempt worked, or each level failed from each server
+    that can reach it."""
+    fence = snapshot.fences.get(victim)
+    if fence is None or fence.mod_revision <= since:
+        return False
+    return fence.record.proves_off or not _failed_attempts(snapshot, victim) % _round(
+        snapshot, victim
+    )
 
 
 def deserters(snapshot: Snapshot) -> list[str]:
@@ -322,14 +332,19 @@ def _failed_attempts(snapshot: Snapshot, victim: str) -> int:
     )
 
 
+def _round(snapshot: Snapshot, victim: str) -> int:
+    """Attempts after which every executor has tried every level."""
+    server = snapshot.specs.servers.get(victim)
+    levels = len(server.spec.fencing.levels) if server and server.spec.fencing else 1
+    return levels * max(1, len(executors(snapshot, victim)))
+
+
 def retry_at(snapshot: Snapshot, victim: str) -> float:
     """Each executor tries each level at once; after a full round the pauses double, bounded."""
     failed = _failed_attempts(snapshot, victim)
     if failed == 0:
         return float("-inf")
-    spec = snapshot.specs.servers[victim].spec.fencing
-    levels = len(spec.levels) if spec else 1
-    round_size = levels * max(1, len(executors(snapshot, victim)))
+    round_size = _round(snapshot, victim)
     seen_at = snapshot.fences[victim].seen_at
     if failed % round_size:
         return seen_at

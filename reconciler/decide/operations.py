@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
 from reconciler.decide.draining import drain_result, plan_cordon, undrain_write
 from reconciler.decide.fence_execution import victim_addresses
-from reconciler.decide.fencing import boots_of, obstacle
+from reconciler.decide.fencing import boots_of, is_tried, obstacle
 from reconciler.decide.holding import hold_step
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
@@ -346,7 +346,7 @@ def _fence_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Wr
         if reason is not None and "members answer" not in reason:
             return finish(snapshot, keys, stored, False, reason)
         return _running(keys, stored)
-    if fence is not None and fence.mod_revision > stored.mod_revision:
+    if fence is not None and is_tried(snapshot, victim, stored.mod_revision):
         ok = fence.record.proves_off
         return finish(snapshot, keys, stored, ok, f"{victim}: {fence.record.detail}")
     return None

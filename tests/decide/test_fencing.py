@@ -320,12 +320,28 @@ def test_a_fenced_server_is_powered_on_once_and_only_if_its_spec_says_so() -> No
 
 
 @pytest.mark.parametrize("outcome", [FenceOutcome.CONFIRMED_OFF, FenceOutcome.FAILED])
-def test_an_operators_fence_is_tried_once_whatever_comes_of_it(outcome: FenceOutcome) -> None:
+def test_an_operators_fence_is_tried_each_way_once_whatever_comes_of_it(
+    outcome: FenceOutcome,
+) -> None:
     """Else the server would be powered off once more after the command had ended."""
     scene = (
         Scene().own("n1").operation(OperationKind.FENCE, "server/n3", phase=OperationPhase.RUNNING)
     )
-    scene.fenced("n3", outcome)
+    scene.fenced("n3", outcome, attempt=2)  # by n1 and by n2
+    assert intent(scene.decide()) is None
+
+
+def test_an_operators_fence_goes_on_to_the_next_server_and_level() -> None:
+    scene = Scene().server("n3", levels=2).own("n1")
+    scene.operation(OperationKind.FENCE, "server/n3", phase=OperationPhase.RUNNING)
+    ways = []
+    for attempt in range(1, 4):
+        scene.fenced("n3", FenceOutcome.FAILED, attempt=attempt)
+        found = intent(scene.decide())
+        assert found is not None
+        ways.append((found.executor, found.level))
+    assert ways == [("n2", 0), ("n1", 1), ("n2", 1)]
+    scene.fenced("n3", FenceOutcome.FAILED, attempt=4)
     assert intent(scene.decide()) is None
 
 

@@ -240,11 +240,13 @@ def test_a_resource_of_a_group_that_does_not_run_is_refused() -> None:
 # -- fence and confirm -----------------------------------------------------------------------
 
 
-def test_an_operators_fence_runs_once_and_reports_what_came_of_it() -> None:
+def test_an_operators_fence_tries_every_way_and_reports_what_came_of_it() -> None:
     scene = Scene().own("n1").operation(FENCE, "server/n3")
     assert result(scene.decide()) == (RUNNING, "")
     scene.store(scene.decide())
-    scene.fenced("n3", FenceOutcome.FAILED, detail="no answer")
+    scene.fenced("n3", FenceOutcome.FAILED, detail="no answer", attempt=1)
+    assert result(scene.decide()) is None  # n2 has not tried
+    scene.fenced("n3", FenceOutcome.FAILED, detail="no answer", attempt=2)
     assert result(scene.decide()) == (FAILED, "n3: no answer")
 
 
