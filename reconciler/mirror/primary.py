@@ -143,6 +143,7 @@ class Primary:
             self._seq += 1
             self._periods.seal(self._seq)
             self.link.send(Op.FLUSH, seq=self._seq)
+            self.link.push()  # the peer's disk works while ours does
         try:
             self._data.flush()
         except OSError as error:

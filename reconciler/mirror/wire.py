@@ -53,6 +53,10 @@ class Link(Protocol):
         self, op: Op, payload: "bytes | memoryview" = b"", offset: int = 0, seq: int = 0
     ) -> None: ...
 
+    def push(self) -> None:
+        """Give what was sent here to the network now, not at the end of the turn."""
+        ...
+
     def close(self) -> None: ...
 
 

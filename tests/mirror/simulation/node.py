@@ -45,6 +45,9 @@ class Wire:
             self.to_target.append((op, bytes(payload), offset, seq))
             self.queued += len(payload)
 
+    def push(self) -> None:
+        """Everything is on its way at once here."""
+
     def answer(self, op: Op, payload: bytes = b"", offset: int = 0, seq: int = 0) -> None:
         if not self.is_cut:
             self.to_source.append((op, payload, offset, seq))
