@@ -20,6 +20,7 @@ from specs.timing_rules import timing_sums
 
 OLD_TEST_S = 900.0  # three rounds of self-tests
 CLOCK_WARN_S, CLOCK_FAIL_S = 1.0, 30.0
+CERTIFICATE_DAYS = 30.0
 
 
 class Result(StrEnum):
@@ -279,6 +280,36 @@ def _real_time(case: Case) -> Iterator[Check]:
             yield Check("real-time", name, Result.WARN, text)
 
 
+def _certificates(case: Case) -> Iterator[Check]:
+    for name, facts in case.facts.items():
+        if not facts.certificates:
+            continue
+        first = min(facts.certificates, key=lambda each: facts.certificates[each])
+        days = (facts.certificates[first] - case.wall) / 86400
+        text = f"certificate {first} " + (f"holds {days:.0f} days" if days > 0 else "has expired")
+        result = (
+            Result.FAIL if days <= 0 else Result.WARN if days < CERTIFICATE_DAYS else Result.PASS
+        )
+        renew = "" if result is Result.PASS else "clusterctl cert renew"
+        yield Check("certificates", name, result, text, renew)
+
+
+def _watchdogs(case: Case) -> Iterator[Check]:
+    """Those that specs name; a server without one is no mistake."""
+    for name in case.live:
+        spec = case.specs.servers[name].spec.watchdog
+        if spec is None:
+            continue
+        armed = case.records.sessions[name].watchdog_s
+        if armed:
+            text = f"armed: it resets the server after {armed:g} s without feeding"
+            yield Check("watchdog", name, Result.PASS, text)
+        else:
+            text = f"{spec.device} is not armed: nothing ends this server when its kernel hangs"
+            look = f"clusterctl events --server {name} --name watchdog_failed"
+            yield Check("watchdog", name, Result.FAIL, text, look)
+
+
 def _boot_time(case: Case) -> Iterator[Check]:
     timing = case.timing
     if timing is None:
@@ -302,6 +333,8 @@ CHECKS: tuple[Callable[[Case], Iterator[Check]], ...] = (
     _timing,
     _paths,
     _clocks,
+    _certificates,
+    _watchdogs,
     _real_time,
     _boot_time,
 )

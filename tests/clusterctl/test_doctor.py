@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.decide.records import FencingTest, ServerFacts, ServerStatus
+from reconciler.decide.records import FencingTest, ServerFacts, ServerStatus, Session
 from reconciler.ports.store import MemberHealth
-from tests.clusterctl.conftest import KEYS, WALL, FakeCluster
+from tests.clusterctl.conftest import KEYS, SPECS, WALL, FakeCluster
 
 SERVERS = ("n1", "n2", "n3")
 
@@ -177,3 +177,26 @@ def test_a_cut_heartbeat_path(healthy: FakeCluster) -> None:
     check = found(healthy, "ports", "n2")
     assert check["result"] == "FAIL"
     assert "n1 on private" in check["reason"]
+
+
+def test_certificates_that_end(healthy: FakeCluster) -> None:
+    for days, result in ((400, "PASS"), (12, "WARN"), (-1, "FAIL")):
+        ends = {"ca": WALL + 4000 * 86400, "agent": WALL + days * 86400}
+        healthy.put(KEYS.server_facts("n2"), facts("n2", certificates=ends))
+        check = found(healthy, "certificates", "n2")
+        assert check["result"] == result
+        assert "certificate agent" in check["reason"]
+        assert check["next"] == ("" if result == "PASS" else "clusterctl cert renew")
+
+
+def test_a_watchdog_that_specs_name_must_be_armed(healthy: FakeCluster) -> None:
+    fencing = "  fencing: {levels: [{type: test-pdu, outlet: 1}]}\n"
+    specs = SPECS.replace(fencing, fencing + "  watchdog: {timeout: 1s}\n")
+    assert specs != SPECS
+    assert healthy.run("apply", "-f", healthy.file("specs.yaml", specs)).code == 0
+    check = found(healthy, "watchdog", "n1")
+    assert check["result"] == "FAIL"
+    assert "/dev/watchdog is not armed" in check["reason"]
+    session = Session(server="n1", boot_id="boot-n1", incarnation="i1", lease=1, watchdog_s=1.0)
+    healthy.put(KEYS.session("n1"), session)
+    assert found(healthy, "watchdog", "n1")["result"] == "PASS"

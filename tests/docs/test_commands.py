@@ -3,6 +3,7 @@ reads it; nothing is run here. What can be run is run by test_walk.py, and docs/
 tests/packaging/test_installed.py."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import pytest
 from clusterctl import app
 from reconciler.events import CATALOGUE
 from tests.docs.blocks import PAGES, ROOT, Block, blocks, inline_commands, invocations, parse
+from tests.docs.script import MARK, expected, script
 
 
 def name_of(page: Path) -> str:
@@ -126,3 +128,28 @@ def test_blocks_are_read() -> None:
     assert not block.runs_in_a_lab
     assert Block(ROOT / "README.md", 1, ("sh",), "# why\na \\\n  b\n").lines == ["a b"]
     assert not Block(ROOT / "README.md", 1, ("sh", "machine"), "").runs_in_a_lab
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        (["true", "X=1", 'test "$X" = 1'], [0, 0, 0]),
+        (["true", "false", "true"], [0, 1]),
+        (["false  # exit 1", "true"], [1, 0]),
+        (["true   # exit 1", "true"], [0]),
+        (["true   # exit 1 if there is one", "true"], [0, 0]),
+    ],
+)
+def test_a_script_ends_where_a_line_does_not_keep_its_word(
+    lines: list[str], codes: list[int]
+) -> None:
+    done = subprocess.run(["sh", "-c", script(lines)], capture_output=True, text=True, check=False)
+    told = re.findall(rf"^{MARK} (\d+) (\d+)$", done.stdout, re.MULTILINE)
+    assert told == [(str(number), str(code)) for number, code in enumerate(codes)]
+
+
+def test_what_goes_on_is_looked_at_for_a_while() -> None:
+    assert expected("clusterctl events -f --group web") == {124, 130}
+    assert "timeout" in script(["clusterctl status -w"])
+    assert "timeout" not in script(["clusterctl apply -f examples/01-web"])
+    assert "--timeout 240s" in script(["clusterctl wait group/web --for online --timeout 60s"])

@@ -6,7 +6,6 @@ What ends otherwise than with 0 says so in its comment (`# exit 5`). Time-outs a
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,48 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import PAGES, ROOT, Block, blocks
+from tests.docs.script import MARK, expected, script
 from tests.integration.lab_under_test import LabUnderTest, clusterctl, eventually, needs_lab
 
 pytestmark = [*needs_lab, pytest.mark.long]
 
 BLOCK_S = 1200.0
-PATIENCE = 4  # a machine of tests is slower than one of a reader
-FOLLOW_S = 20  # how long something is looked at that goes on until ^C
-MARK = "::ended::"
 NOT_HERE = re.compile(r"\s*(make|apt-get|\.venv/bin/python)\b|.*\bclusterctl lab (up|down)\b")
-FOLLOWS = re.compile(r"clusterctl (?:events|status|get) .*(?:-f|--follow|-w|--watch)(?:\s|$)")
 WALKED = [
     page for page in PAGES if any(b.runs_in_a_lab and "clusterctl " in b.text for b in blocks(page))
 ]
-
-
-def expected(line: str) -> set[int]:
-    """Exit statuses that the line's comment allows."""
-    if FOLLOWS.search(line.partition("#")[0]):
-        return {124, 130}
-    found = re.search(r"#.*?\bexit (\d+)( if)?", line)
-    if not found:
-        return {0}
-    return {int(found[1]), 0} if found[2] else {int(found[1])}
-
-
-def as_run(line: str) -> str:
-    line = re.sub(r"(--timeout )(\d+)s\b", lambda m: f"{m[1]}{PATIENCE * int(m[2])}s", line)
-    if FOLLOWS.search(line.partition("#")[0]):
-        return f"timeout --signal=INT {FOLLOW_S} {line}"
-    return line
-
-
-def script(lines: list[str]) -> str:
-    """Ends with the first line whose exit status is not the one that the page promises."""
-    text = ""
-    for number, line in enumerate(lines):
-        allowed = "|".join(str(code) for code in sorted(expected(line)))
-        text += f"echo {shlex.quote('+ ' + line)}\n{as_run(line)}\n"
-        text += (
-            f'code=$?; echo "{MARK} {number} $code"; case $code in {allowed}) ;; *) exit;; esac\n'
-        )
-    return text
 
 
 class Walk:
