@@ -22,6 +22,8 @@ from reconciler.ports.store import (
 
 RETRY_S = 0.3
 REMEMBER_EVERY_S = 10.0
+WATCHDOG_WAIT_S = 2.0
+WATCHDOG_LOOK_S = 0.05
 
 
 class SessionLoop:
@@ -63,6 +65,9 @@ class SessionLoop:
             # Being fenced, or declared off: only a new boot, or the end of the fence, helps.
             self._report(snapshot, "quorum")
             await state.clock.sleep(state.jitter(RETRY_S))
+            return
+        if waits_for_watchdog(snapshot, state.clock.now() - state.started_at):
+            await state.clock.sleep(WATCHDOG_LOOK_S)
             return
         timing = snapshot.specs.timing
         proof = await state.store.grant(timing.session_ttl)
@@ -218,6 +223,15 @@ def _facts(snapshot: Snapshot) -> dict[str, float]:
         "watchdog_s": max(pulse.watchdog_s, wanted) if pulse.watchdog_s else 0.0,
         "dead_man_s": max(pulse.dead_man_s, snapshot.specs.timing.dead_man),
     }
+
+
+def waits_for_watchdog(snapshot: Snapshot, age_s: float) -> bool:
+    """Whether a session made now would tell of no watchdog, although the pulse is about to have
+    one: what is granted at once, as at a cold start, could never be taken over by time alone.
+    Bounded by the age of this agent: one that cannot be armed keeps no server away."""
+    server = snapshot.specs.servers.get(snapshot.me)
+    wanted = server is not None and server.spec.watchdog is not None
+    return wanted and not snapshot.peers.watchdog_s and age_s < WATCHDOG_WAIT_S
 
 
 class AnswerLoop:
