@@ -118,12 +118,15 @@ def reset(lab: plan.Plan, node: plan.Node) -> None:
 def stop(lab: plan.Plan, node: plan.Node) -> None:
     """End everything that runs in the server. The caller holds the lock."""
     power = read(lab.node_directory(node.name))
+    loops = kernel.mounted_loops(power.init) if power.running else {}
     if power.init and not kernel.kill_and_wait(power.init, power.start, KILL_TIMEOUT_S):
         raise plan.LabError(f"{node.name}: its init (pid {power.init}) does not die")
     _empty_cgroup(lab.cgroup / node.name)
     for network in node.addresses:
         kernel.link_down(plan.port_name(node, network))
     kernel.detach_loops(lab.node_directory(node.name))
+    if not kernel.loops_gone(loops, KILL_TIMEOUT_S):
+        raise plan.LabError(f"{node.name}: what it had mounted is still being written")
     note(lab.node_directory(node.name), "stopped")
 
 

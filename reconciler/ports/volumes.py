@@ -31,9 +31,9 @@ class Mounted:
 class Volumes(Protocol):
     """Every call ends in bounded time and raises `HostError`, apart from `PermitExpired`."""
 
-    async def attach(self, file: str) -> str:
+    async def attach(self, file: str, *, alone: bool = False) -> str:
         """A loop device with direct I/O on the file, such as "/dev/loop3". It goes by itself when
-        its last user is gone."""
+        its last user is gone. `alone`: refused as long as another one is on the file."""
         ...
 
     async def detach(self, file: str) -> None:

@@ -93,7 +93,8 @@ class SharedDisk(ResourceType):
     )
     file: AbsolutePath | None = Field(
         default=None,
-        description="Instead of a device: a file that all servers see, through a loop device.",
+        description="Instead of a device: a file that all servers see, through a loop device; "
+        "it is locked meanwhile.",
         json_schema_extra=impact(
             "resource", example="/srv/shared/data.img", default_text="`device` is given"
         ),
@@ -276,7 +277,7 @@ class SharedDisk(ResourceType):
                 await self._mount(place, view.node, view.mounts, permit)
             return
         permit.check()
-        node = await place.host.volumes.attach(self.disk)
+        node = await place.host.volumes.attach(self.disk, alone=True)
         try:
             await self._mount(place, node, None, permit)
         finally:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,26 @@ async def test_a_file_through_a_loop_device(tmp_path: Path, image: Path, host: L
     assert (await other.observe()).epoch == 5
     await other.deactivate(5)
     assert not is_mounted(tmp_path / "mnt")
+
+
+async def test_a_file_that_is_mounted_still_is_not_mounted_again(
+    tmp_path: Path, image: Path, host: LinuxHost
+) -> None:
+    """Torn off by hand, it is in no table any more, but its user still writes to it."""
+    driver = driver_of(resource(tmp_path), host)
+    await driver.activate(permit(1))
+    process = await user_of(HOLD, tmp_path / "mnt/file")
+    run("umount", "--lazy", str(tmp_path / "mnt"))
+    with pytest.raises(ResourceError, match="still in use through another loop device"):
+        await driver.activate(permit(2))
+    process.kill()
+    await process.wait()
+    async with asyncio.timeout(20):
+        while not is_mounted(tmp_path / "mnt"):  # the kernel lets go a little later
+            with suppress(ResourceError):
+                await driver.activate(permit(2))
+    await driver.deactivate(2)
+    await driver.close()
 
 
 async def test_a_device_that_is_not_there(tmp_path: Path, host: LinuxHost) -> None:

@@ -277,7 +277,7 @@ class MemoryVolumes:
     async def _answer(self) -> None:
         await asyncio.sleep(3600 if self.hangs else 0)
 
-    async def attach(self, file: str) -> str:
+    async def attach(self, file: str, *, alone: bool = False) -> str:
         await self._answer()
         return f"/dev/loop-of{file}"
 

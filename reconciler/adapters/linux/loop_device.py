@@ -11,11 +11,15 @@ _CONFIG = struct.Struct("<IIQQQQQIIII64s64s32sQQ64x")
 _TRIES = 20
 
 
-def attach(file: str) -> tuple[str, int]:
+def attach(file: str, *, alone: bool = False) -> tuple[str, int]:
     """(device, open descriptor): close the descriptor once somebody else uses the device; when
-    nobody does, it goes with that. Raises `OSError`."""
+    nobody does, it goes with that. `alone`: the file is locked as long as the device exists, so
+    that no second one gets it. Raises `OSError`."""
     backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     try:
+        if alone:
+            # The lock belongs to the open file, which the device keeps beyond this descriptor.
+            fcntl.flock(backing, fcntl.LOCK_EX | fcntl.LOCK_NB)
         control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
         try:
             for _ in range(_TRIES):

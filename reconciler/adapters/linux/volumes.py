@@ -41,10 +41,12 @@ class LinuxVolumes:
         """Mounts stay."""
         self._watch.close()
 
-    async def attach(self, file: str) -> str:
+    async def attach(self, file: str, *, alone: bool = False) -> str:
         await self.detach(file)
         try:
-            self._held[file] = await asyncio.to_thread(loop_device.attach, file)
+            self._held[file] = await asyncio.to_thread(loop_device.attach, file, alone=alone)
+        except BlockingIOError as error:
+            raise HostError(f"{file} is still in use through another loop device") from error
         except OSError as error:
             raise HostError(f"no loop device for {file}: {error.strerror}") from error
         return self._held[file][0]
