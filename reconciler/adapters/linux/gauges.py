@@ -1,6 +1,7 @@
 """Measures this server: durable writes, boot time, interfaces. The agent makes one."""
 
 import asyncio
+import ipaddress
 import os
 import time
 from collections.abc import Callable
@@ -54,10 +55,13 @@ class LinuxGauges:
         return found
 
     async def interface_for(self, address: str) -> str | None:
+        """The one that carries this very address now."""
         try:
-            return await self._network.interface_for(address)
+            held = await self._network.addresses()
         except HostError:
             return None  # doctor reports a network without an interface
+        plain = str(ipaddress.ip_address(address))
+        return next((each.interface for each in held if each.address == plain), None)
 
 
 def _slowest_write_ms(path: Path) -> float:
