@@ -26,6 +26,7 @@ def guarded(cluster: ClusterUnderTest) -> ClusterUnderTest:
         cluster.ctl("apply", str(specs))
         for name in cluster.servers:
             cluster.wait_event("watchdog_armed", began, by=name)
+        cluster.beats_for(3.0)  # until every session says so
     return cluster
 
 
@@ -170,3 +171,29 @@ def test_the_second_level_fences_when_the_first_is_dead(cluster: ClusterUnderTes
     assert levels[0] == 0
     assert 1 in levels
     cluster.wait_new_boot(owner, boot)
+
+
+def test_time_alone_moves_a_group_that_must_stop_without_the_store(
+    guarded: ClusterUnderTest,
+) -> None:
+    stop = "onStoreLoss: stop\n  proofs: [released, fenced, expired, confirmed]"
+    guarded.apply_group(group=stop)
+    guarded.ctl("move", "web")  # the policy in force is that of the grant
+    guarded.wait_group()
+    owner = guarded.owner()
+    guarded.break_("bmc", owner, "dead")
+    guarded.break_("crash", owner)
+    guarded.wait_group(not_on=owner, timeout_s=2 * WAIT_S)
+    assert guarded.group()["proof"] == "expired"
+
+
+def test_an_owner_without_the_store_stops_itself_under_stop(guarded: ClusterUnderTest) -> None:
+    stop = "onStoreLoss: stop\n  proofs: [released, fenced, expired, confirmed]"
+    guarded.apply_group(group=stop)
+    guarded.ctl("move", "web")
+    guarded.wait_group()
+    owner = guarded.owner()
+    guarded.break_("bmc", owner, "dead")
+    guarded.break_("cut", owner, "--network", "private")  # heartbeats go on over the other one
+    guarded.wait_group(not_on=owner, timeout_s=2 * WAIT_S)
+    assert guarded.group()["proof"] == "expired"
