@@ -55,7 +55,8 @@ mkdir -p "$stage/usr/bin" "$stage/lib/systemd/system" "$stage/usr/share/doc/clus
 ln -s $home/bin/clusterctl "$stage/usr/bin/clusterctl"
 ln -s $home/bin/reconciler "$stage/usr/bin/reconciler"
 cp "$root"/packaging/systemd/*.service "$stage/lib/systemd/system/"
-cp "$root/docs/install.md" "$stage/usr/share/doc/clusterctl/install.md"
+cp "$root"/docs/*.md "$stage/usr/share/doc/clusterctl/"
+cp -r "$root/docs/reference" "$stage/usr/share/doc/clusterctl/reference"
 cp -r "$root/examples" "$stage/usr/share/doc/clusterctl/examples"
 cp "$root/LICENSE" "$stage/usr/share/doc/clusterctl/copyright"
 size=$(du -sk "$stage" | cut -f1)
