@@ -13,7 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from reconciler.probe import command, http, ping, processes
+from reconciler.probe import command, disk, http, ping, processes
 from reconciler.probe.answer import Answer, bad, unknown
 
 CONTROL = 3
@@ -22,6 +22,7 @@ LINE_LIMIT = 256 * 1024
 Probe = Callable[[Mapping[str, Any], float], Awaitable[Answer]]
 PROBES: Mapping[str, Probe] = {
     "command": command.probe,
+    "disk": disk.probe,
     "http": http.probe,
     "ping": ping.probe,
     "process": processes.probe,
