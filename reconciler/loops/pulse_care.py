@@ -189,15 +189,15 @@ class PulseCare:
         """The pulse always knows what to end if this agent does not come back."""
         await self._adopted.wait()
         wake = self._state.new_wake()
-        registered: list[KillEntry] = []
+        registered: list[KillEntry] | None = None  # what the agent before us said is not known
         while True:
             wake.clear()
+            entries = registered
             try:
                 entries = await kill_list(self._host, self._policy_of)
             except HostError as error:
                 self._state.events.emit("kill_list_failed", error=str(error))
-                entries = registered
-            if entries != registered:
+            if entries is not None and entries != registered:
                 self._peers.register(entries)
                 registered = entries
             await wait_for(self._state, wake, KILL_LIST_EVERY_S)

@@ -1,11 +1,13 @@
 """Whoever opened the watchdog has it fed for the rest of the boot, by each pulse that comes."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from reconciler.decide.hearing import PeersView
+from reconciler.loops import pulse_care
 from reconciler.loops.pulse_care import PulseCare
 from specs.server import WatchdogSpec
 
@@ -67,3 +69,28 @@ def test_a_watchdog_that_was_never_opened_is_not_opened_for_nothing() -> None:
     agent = Agent(told_s=0.0)
     agent.care._watchdog._descriptor = None
     assert agent.look(None) == []
+
+
+async def test_an_empty_kill_list_replaces_that_of_the_agent_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the pulse never ends in order, and the armed watchdog resets a server that is being
+    switched off."""
+
+    async def nothing_runs(*_: object) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(pulse_care, "kill_list", nothing_runs)
+    care = Agent(told_s=0.0).care
+    care._adopted = asyncio.Event()
+    care._adopted.set()
+    told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    peers: Any = care._peers
+    peers.register = told.set_result
+    state: Any = care._state
+    state.new_wake = asyncio.Event
+    state.clock = SimpleNamespace(sleep=asyncio.sleep)
+    loop = asyncio.create_task(care.keep_kill_list())
+    async with asyncio.timeout(10):
+        assert await told == []
+    loop.cancel()
