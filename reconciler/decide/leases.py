@@ -41,8 +41,10 @@ def is_isolated(snapshot: Snapshot) -> bool:
 
 def is_unproven(snapshot: Snapshot) -> bool:
     """Half of the dead-man time is over: what must not run without the store is stopped in order
-    now, while there is time; at its end the pulse kills it."""
-    return snapshot.now - snapshot.proof_at > snapshot.specs.timing.dead_man / 2
+    now, while there is time; at its end the pulse kills it. An agent that has just been started
+    has not lost the store: it is given a little longer to make its session."""
+    part = 0.75 if snapshot.own_session is None else 0.5
+    return snapshot.now - snapshot.proof_at > snapshot.specs.timing.dead_man * part
 
 
 def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:

@@ -168,6 +168,15 @@ def test_an_owner_without_the_store_stops_in_order_at_half_of_its_deadline() -> 
     assert made.decide().local["web"].want is Want.STOP
 
 
+def test_a_restarted_agent_stops_nothing_while_it_makes_its_session() -> None:
+    made = Scene(me="n2").own("n2", on_store_loss="stop").local("web", Phase.ONLINE)
+    made.no_session("n2")
+    made.proof_at = made.now - D * 0.75 + 0.1
+    assert made.decide().local["web"].want is Want.RUN
+    made.proof_at -= 0.2
+    assert made.decide().local["web"].want is Want.STOP
+
+
 def test_a_kept_group_runs_on_without_the_store() -> None:
     made = Scene(me="n2").own("n2").local("web", Phase.ONLINE)
     made.proof_at = made.now - 1000.0
