@@ -11,7 +11,7 @@ Times are CLOCK_MONOTONIC seconds. Three rules keep it from blaming the wrong on
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.pulse.packet import Heartbeat
 
@@ -39,6 +39,15 @@ class Settings:
 
     def interval_of(self, path: str) -> float:
         return self.intervals.get(path, self.interval)
+
+    def slower(self, other: "Settings") -> "Settings":
+        """Who is to be heard by these, and no sooner missed than by the others."""
+        slow = {
+            path: max(every, other.intervals.get(path, every))
+            for path, every in self.intervals.items()
+        }
+        interval, misses = max(self.interval, other.interval), max(self.misses, other.misses)
+        return replace(self, interval=interval, misses=misses, intervals=slow)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from reconciler.pulse import settings
-from reconciler.pulse.judge import Judge, Peer
+from reconciler.pulse.judge import Judge, Peer, Settings
 from reconciler.pulse.link import Connection, LinkServer
 from reconciler.pulse.mailbox import Mailbox
 from reconciler.pulse.packet import STORE_STATES, Heartbeat, KeyRing, Refused
@@ -32,6 +32,7 @@ VIEW_EVERY_S = 0.2
 _UPKEEP_EVERY_S = 1.0
 _COLLECT_EVERY = 60  # upkeeps
 _RETRACT_S = 1.0
+_SETTLE_S = 10.0
 
 
 class Pulse:
@@ -49,6 +50,9 @@ class Pulse:
         self._configuration: settings.Configuration | None = None
         self._keys: KeyRing | None = None
         self._judge: Judge | None = None
+        # the configuration before, as long as others may still go by it
+        self._pace: settings.Configuration | None = None
+        self._settled_at = now
         self._paths = Paths(self._selector)
         self._sequence = 0
         self._store = "unknown"
@@ -171,6 +175,8 @@ class Pulse:
     def _next_tick(self, now: float) -> None:
         assert self._configuration is not None  # noqa: S101
         interval = self._configuration.interval
+        if self._pace is not None:
+            interval = min(interval, self._pace.interval)
         self._tick_at += interval
         if self._tick_at <= now:  # we were late: no burst to make up for it
             self._tick_at = now + interval
@@ -331,11 +337,19 @@ class Pulse:
             self._judge = Judge(wanted.judge_settings(), self._start, now)
             self._tick_at = now
         else:
-            self._judge.configure(wanted.judge_settings(), now)
+            if before is not None and wanted.pace != before.pace:
+                self._pace, self._settled_at = before, now + _SETTLE_S
+            self._judge.configure(self._expected(wanted), now)
             self._tick_at = min(self._tick_at, now + wanted.interval)
         self._bind_paths(wanted)
         _log("pulse_configured", server=wanted.server, paths=sorted(wanted.paths))
         return True
+
+    def _expected(self, wanted: settings.Configuration) -> Settings:
+        """What the others are judged by: not all of them have a new pace at the same moment, so for
+        a while they are given the slower one, and get the faster one."""
+        new = wanted.judge_settings()
+        return new if self._pace is None else new.slower(self._pace.judge_settings())
 
     def _bind_paths(self, wanted: settings.Configuration) -> None:
         problems = self._paths.bind(wanted.paths, wanted.cluster)
@@ -346,6 +360,10 @@ class Pulse:
     def _upkeep(self, now: float) -> None:
         self._upkeep_at = now + _UPKEEP_EVERY_S
         self._upkeeps += 1
+        if self._pace is not None and now >= self._settled_at:
+            self._pace = None
+            if self._judge is not None and self._configuration is not None:
+                self._judge.configure(self._expected(self._configuration), now)
         if self._configuration:
             self._bind_paths(self._configuration)
         if not self._link.is_reachable():

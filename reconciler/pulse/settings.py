@@ -90,6 +90,12 @@ class Configuration:
         }
         return Settings(self.cluster, self.server, self.interval, self.misses, by_peer, intervals)
 
+    @property
+    def pace(self) -> tuple[object, ...]:
+        """What others reckon with when they listen for our heartbeats."""
+        slow = {n: p.interval for n, p in self.paths.items() if not isinstance(p, PathSettings)}
+        return self.interval, self.misses, slow
+
     def key_ring(self) -> KeyRing:
         return KeyRing(self.keys)
 
