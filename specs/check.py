@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from specs.address_rules import check_addresses
 from specs.catalogue import TypeCatalogue
+from specs.disk_rules import check_disks
 from specs.errors import Severity, SpecProblem
 from specs.heartbeat_rules import check_heartbeat_paths
 from specs.monitor_rules import check_monitors
@@ -31,6 +32,7 @@ def check(specs: SpecSet, types: TypeCatalogue) -> list[SpecProblem]:
         *check_references(specs),
         *check_cycles(specs),
         *check_addresses(specs),
+        *check_disks(specs),
         *check_monitors(specs),
     ]
     if not any(problem.code == "E0201" for problem in found):

@@ -101,6 +101,7 @@ CODES: dict[str, str] = {
     "E0303": "a server has an address in a network that the Cluster does not have",
     "E0304": "an address is outside every network of a server that may run the group",
     "E0305": "two networks overlap",
+    "E0306": "two resources use the same disk or directory",
     "E0401": "timings that contradict each other",
     "E0402": "no network carries heartbeats",
     "E0403": "a heartbeat path that cannot work",

@@ -3,13 +3,22 @@
 `ResourceSpec` is the base of every resource type (`reconciler/resources/`).
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, SerializeAsAny
 
 from specs.document import Document, Model
 from specs.scalars import Duration, Name, impact
 from specs.server_group import NameList
+
+
+class Use(NamedTuple):
+    """A disk or directory that one resource has for itself. `field` is where the spec names it;
+    `shared`: it is the same thing on every server."""
+
+    field: str
+    name: str
+    shared: bool = False
 
 
 class ResourceSpec(Model):
@@ -55,6 +64,10 @@ class ResourceSpec(Model):
     def one_writer(self) -> bool:
         """Whether a second writer would damage its data, and nothing but a stop keeps it out."""
         return False
+
+    def uses(self) -> tuple[Use, ...]:
+        """Disks and directories that no other resource may use; types with any override it."""
+        return ()
 
     def addresses(self) -> tuple[str, ...]:
         """Plain IP addresses that the resource makes reachable; types with any override it."""

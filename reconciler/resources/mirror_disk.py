@@ -28,6 +28,7 @@ from reconciler.ports.mirrors import (
     RecordUnavailable,
 )
 from reconciler.ports.volumes import FileSystem
+from specs.resource import Use
 from specs.scalars import ByteSize, Duration, Name, Port, impact
 
 LOOK_EVERY_S = 2.0
@@ -197,6 +198,10 @@ class MirrorDisk(ResourceType):
         if (self.file is None) == (self.device is None):
             raise ValueError("give either file or device")
         return self
+
+    def uses(self) -> tuple[Use, ...]:
+        data = Use("device" if self.device else "file", self.device or self.file or "")
+        return (data, Use("mountPoint", self.mount_point))
 
     # -- on every server of the group --------------------------------------------------------------
 

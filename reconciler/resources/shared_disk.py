@@ -18,6 +18,7 @@ from reconciler.ports.driver import (
 )
 from reconciler.ports.host import HostError
 from reconciler.ports.volumes import FileSystem, Mounted
+from specs.resource import Use
 from specs.scalars import Duration, impact
 
 LOOK_EVERY_S = 10.0
@@ -185,6 +186,10 @@ class SharedDisk(ResourceType):
     @property
     def one_writer(self) -> bool:
         return self.reservation == "none"
+
+    def uses(self) -> tuple[Use, ...]:
+        disk = Use("device" if self.device else "file", self.disk, shared=True)
+        return (disk, Use("mountPoint", self.mount_point)) if self.mount_point else (disk,)
 
     @property
     def disk(self) -> str:
