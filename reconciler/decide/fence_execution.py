@@ -7,9 +7,15 @@ comes of it never takes away a proof; a report that anything contradicts is none
 from reconciler.decide.actions import Effect, ExecuteFence, Reason, Write
 from reconciler.decide.hearing import PeersView
 from reconciler.decide.keys import Keys
-from reconciler.decide.membership import can_judge, named_in_slot, session_proven, slot_open
+from reconciler.decide.membership import (
+    can_judge,
+    named_in_slot,
+    session_proven,
+    slot_open,
+    unreadable,
+)
 from reconciler.decide.records import FenceIntent, FenceOutcome, FenceRecord
-from reconciler.decide.snapshot import LocalFence, Snapshot, Stored
+from reconciler.decide.snapshot import LocalFence, Snapshot, Specs, Stored
 
 ASKED = "asked by an operator"
 SILENT = "silent and unanswered"
@@ -85,7 +91,11 @@ def victim_addresses(snapshot: Snapshot, victim: str) -> tuple[str, ...]:
 
 
 def _result(
-    snapshot: Snapshot, keys: Keys, intent: FenceIntent, done: LocalFence
+    snapshot: Snapshot,
+    keys: Keys,
+    intent: FenceIntent,
+    done: LocalFence,
+    told: Reason | None = None,
 ) -> tuple[Write, ...]:
     stored = snapshot.fences.get(intent.victim)
     spec = snapshot.specs.servers.get(intent.victim)
@@ -117,14 +127,14 @@ def _result(
     proven = known is not None and known.proves_off and set(intent.covers) <= set(known.covers)
     if proven and not confirmed:
         # A late failure must not take away what was proven meanwhile, by a person or a device.
-        return (_closed(snapshot, keys, intent, reason),)
+        return (_closed(snapshot, keys, intent, told or reason),)
     put = Write(
         key=keys.fence(intent.victim),
         record=record,
         expected=stored.mod_revision if stored else 0,
-        reason=reason,
+        reason=None if told else reason,
     )
-    return put, _closed(snapshot, keys, intent)
+    return put, _closed(snapshot, keys, intent, told)
 
 
 def _closed(
@@ -136,19 +146,27 @@ def _closed(
 
 
 def abandoned(snapshot: Snapshot, keys: Keys) -> tuple[Write, ...]:
-    """Close an intent whose time is over and of which nobody told the end: its executor is gone.
-    Else it would be shown for ever as a fence in progress."""
+    """Close an intent whose time is over and of which nobody told the end: its executor is gone, or
+    cannot do it. A failed attempt like any other: else the same one would be asked for ever."""
     slot = snapshot.fence_slot
     if slot is None or slot.record.closed or slot_open(snapshot):
         return ()
-    intent = slot.record
-    reason = Reason.of(
+    intent, stored = slot.record, snapshot.fences.get(slot.record.victim)
+    proven = stored is not None and stored.record.proves_off
+    lost = stored is not None and proven and set(stored.record.covers) & set(intent.covers)
+    if lost or unreadable(snapshot, keys.fence(intent.victim)) is not None:
+        return (_closed(snapshot, keys, intent, _abandoned(intent)),)
+    done = LocalFence(FenceOutcome.FAILED, f"{intent.executor} told no end of it in its time")
+    return _result(snapshot, keys, intent, done, _abandoned(intent))
+
+
+def _abandoned(intent: FenceIntent) -> Reason:
+    return Reason.of(
         "fence_abandoned",
         server=intent.victim,
         executor=intent.executor,
         attempt=intent.attempt,
     )
-    return (_closed(snapshot, keys, intent, reason),)
 
 
 def plain_guid(text: str) -> str:
@@ -162,6 +180,22 @@ def ends_all(boot_id: str | None, covers: tuple[str, ...], newest: str | None) -
     if boot_id is None:
         return True
     return boot_id in covers and (len(covers) == 1 or boot_id == newest)
+
+
+def delay_s(specs: Specs, server: str) -> float:
+    """How late the last heartbeat of a server may be heard: what it wrote to a disk is found there
+    in the next round, and a serial line is slow."""
+    usual = specs.timing.heartbeat_interval
+    paths = specs.cluster.spec.heartbeat_paths
+    return max((p.every(usual) for p in paths if server in p.devices), default=0.0)
+
+
+def time_to_silence_s(specs: Specs, server: str) -> float:
+    """How long a server that was heard till now may take to be called silent: its slowest path
+    counts."""
+    timing = specs.timing
+    slowest = max(timing.heartbeat_interval, delay_s(specs, server))
+    return slowest * (timing.heartbeat_misses + 2)
 
 
 def judge_power_off(

@@ -207,14 +207,15 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> F
     if role is Role.DEPUTY and snapshot.coordinator is not None:
         # A deputy's only intent deposes; whoever else is dead is the next coordinator's business.
         victims = [n for n in victims if n == snapshot.coordinator.record.server]
+    if not results and role is Role.COORDINATOR:
+        results = abandoned(snapshot, keys)
     if results:  # the slot is being freed in this very decision; the next one may open it again
         return FencingPlan(tuple(challenges), None, results, effects, (), tuple(wake))
     intent, blocked, retries = _choose_intent(snapshot, keys, victims)
-    over = abandoned(snapshot, keys) if intent is None and role is Role.COORDINATOR else ()
     return FencingPlan(
         challenges=tuple(challenges),
         intent=intent,
-        results=over,
+        results=(),
         effects=effects,
         blocked=tuple(blocked),
         wake_at=tuple(wake + retries),

@@ -17,7 +17,13 @@ from reconciler.decide.actions import (
     PrepareFence,
     ProbeAddresses,
 )
-from reconciler.decide.fence_execution import ends_all, judge_power_off, plain_guid
+from reconciler.decide.fence_execution import (
+    delay_s,
+    ends_all,
+    judge_power_off,
+    plain_guid,
+    time_to_silence_s,
+)
 from reconciler.decide.records import FenceOutcome, FencingTest
 from reconciler.decide.snapshot import LocalFence, LocalProbe, StoreMember
 from reconciler.loops.state import AgentState
@@ -144,7 +150,8 @@ class FenceLoop:
             report = await device.power_off(effect.valid_until)
         except FenceError as error:
             return FenceOutcome.FAILED, str(error), None
-        confirmed_at = state.clock.now()
+        late_s = delay_s(state.specs, intent.victim) if state.specs else 0.0
+        confirmed_at = state.clock.now() + late_s
         session = state.mirror.maps["sessions"].get(intent.victim)
         if not ends_all(report.boot_id, intent.covers, session.record.boot_id if session else None):
             text = f"boot {report.boot_id} was ended, which is not the one that counts"
@@ -152,7 +159,7 @@ class FenceLoop:
         probe = LocalProbe()
         if report.after is PowerState.OFF:
             probe = await self._probe(effect.probe_addresses)
-            await self._listen(intent.victim, confirmed_at)
+            await self._listen(intent.victim, confirmed_at, effect.valid_until)
         if probe.error:
             return (
                 FenceOutcome.FAILED,
@@ -177,19 +184,18 @@ class FenceLoop:
         except HostError as error:
             return LocalProbe(error=str(error))
 
-    async def _listen(self, victim: str, since: float) -> None:
+    async def _listen(self, victim: str, since: float, until: float) -> None:
         """Until the victim is silent or heard again, bounded. A silent suspect costs no time; one
         that was heard till now (an operator's fence) could send its next heartbeat any moment."""
         state = self._state
         if state.specs is None:
             return
-        timing = state.specs.timing
-        end = since + timing.heartbeat_interval * (timing.heartbeat_misses + 2)
+        end = min(until, since + time_to_silence_s(state.specs, victim))
         while state.clock.now() < end:
             peer = state.peers.view().peers.get(victim)
             if peer is None or peer.silent or (peer.heard_at or since) > since:
                 return
-            await state.clock.sleep(timing.heartbeat_interval / 4)
+            await state.clock.sleep(state.specs.timing.heartbeat_interval / 4)
 
     async def _prepare(self, server: str) -> None:
         try:

@@ -159,7 +159,26 @@ def test_one_fence_at_a_time() -> None:
 def test_a_closed_or_long_expired_slot_is_free() -> None:
     assert intent(dying().challenge("n3").slot("n2", closed=True).decide()) is not None
     assert intent(dying().challenge("n3").slot("n2", age=12).decide()) is None
-    assert intent(dying().challenge("n3").slot("n2", age=13).decide()) is not None
+    freed = dying().challenge("n3").slot("n2", age=13).decide()
+    assert written(freed, KEYS.fence_slot).closed
+    failed = written(freed, KEYS.fence("n2"))
+    assert (failed.outcome, "told no end" in failed.detail) == (FenceOutcome.FAILED, True)
+
+
+def test_who_told_no_end_of_an_attempt_is_not_asked_again_at_once() -> None:
+    scene = dying().challenge("n3").slot("n3", "n1", age=13, executor_incarnation=agent("n1", 0))
+    record = written(scene.decide(), KEYS.fence("n3"))
+    assert record is not None
+    scene.put("fences", "n3", record, age=0.0).slot("n3", closed=True)
+    found = intent(scene.decide())
+    assert found is not None
+    assert (found.executor, found.attempt) == ("n2", 2)
+
+
+def test_what_was_proven_is_kept_when_an_attempt_is_given_up() -> None:
+    scene = dying().challenge("n3").slot("n3", "n2", age=13).fenced("n3")
+    assert written(scene.decide(), KEYS.fence_slot).closed
+    assert written(scene.decide(), KEYS.fence("n3")) is None
 
 
 def test_the_intent_compares_the_slot_as_it_was_seen() -> None:
@@ -480,4 +499,5 @@ def test_an_intent_whose_executor_is_gone_is_closed_when_its_time_is_over() -> N
     assert write.expected == scene.fence_slot.mod_revision
     assert write.reason is not None
     assert write.reason.name == "fence_abandoned"
+    assert "fence_failed" not in [w.reason.name for w in scene.decide().writes if w.reason]
     assert not [w for w in scene.slot("n3", age=12).decide().writes if w.key == KEYS.fence_slot]

@@ -3,10 +3,13 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from reconciler.adapters.clock import MonotonicClock
 from reconciler.decide.actions import AskMembers, Effect, ExecuteFence, ProbeAddresses
+from reconciler.decide.hearing import PeersView
 from reconciler.decide.records import FenceIntent, FenceOutcome
 from reconciler.loops.fence import FenceLoop
 from reconciler.loops.state import AgentState
@@ -129,3 +132,45 @@ async def test_a_server_is_switched_on_by_any_level_that_works() -> None:
     assert len(power.asked) == 2
     told = [name for name, _ in state.events.events]  # type: ignore[attr-defined]
     assert told == ["server_power_on_failed"]
+
+
+class QuietProber:
+    async def probe(self, addresses: Sequence[str]) -> Mapping[str, str]:
+        return {}
+
+
+async def fenced_with_a_disk(last_heard_s: float, valid_s: float) -> FenceOutcome:
+    """n3 was heard till its power went off; its last heartbeat is found on the disk (each 250 ms)
+    so much later."""
+    disk = {"name": "disk", "type": "disk", "devices": {"n1": "/dev/a", "n3": "/dev/a"}}
+    scene, began, now = Scene(), 100.0, [100.0]
+    scene.cluster["heartbeatPaths"] = [disk]
+    slot = scene.slot("n3").fence_slot
+    assert slot is not None
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def view() -> PeersView:
+        heard_at = min(now[0], began + last_heard_s)
+        silent = now[0] - heard_at >= 4 * 0.25
+        peers = scene.silence("n3").snapshot().peers
+        seen = replace(peers.peers["n3"], heard_at=heard_at, suspect=silent, silent=silent)
+        return replace(peers, peers={**peers.peers, "n3": seen})
+
+    state: Any = SimpleNamespace(
+        specs=scene.snapshot().specs,
+        clock=SimpleNamespace(now=lambda: now[0], sleep=sleep),
+        peers=SimpleNamespace(view=view),
+        mirror=SimpleNamespace(maps={"sessions": {}}),
+    )
+    effect = ExecuteFence(slot.record, 1, began + valid_s, ())
+    loop = FenceLoop(state, Device(), QuietProber())  # type: ignore[arg-type]
+    return (await loop._power_off(effect))[0]
+
+
+async def test_a_heartbeat_disk_neither_contradicts_nor_hurries_a_power_off() -> None:
+    """Else what an operator asked for failed, and the next attempt found the power off already."""
+    assert await fenced_with_a_disk(0.2, valid_s=10.0) is FenceOutcome.CONFIRMED_OFF
+    assert await fenced_with_a_disk(0.3, valid_s=10.0) is FenceOutcome.CONTRADICTED
+    assert await fenced_with_a_disk(0.2, valid_s=0.5) is FenceOutcome.CONTRADICTED, "no longer"

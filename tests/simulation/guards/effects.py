@@ -55,7 +55,7 @@ def no_guid_check(patch: Patch) -> None:
 def no_listening(patch: Patch) -> None:
     """After *off* the executor waits for silence, or for the next heartbeat."""
 
-    async def listen(self: Any, victim: str, since: float) -> None:
+    async def listen(self: Any, *_: Any) -> None:
         return
 
     patch.setattr(fence.FenceLoop, "_listen", listen)
