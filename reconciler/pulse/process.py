@@ -7,7 +7,6 @@ had been received by then is known. Nothing in the loop waits for an agent, a di
 
 import gc
 import json
-import math
 import os
 import secrets
 import select
@@ -17,9 +16,9 @@ import time
 from typing import Any
 
 from reconciler.pulse import settings
+from reconciler.pulse.feeding import Feeding
 from reconciler.pulse.judge import Judge, Peer, Settings
 from reconciler.pulse.link import Connection, LinkServer
-from reconciler.pulse.mailbox import Mailbox
 from reconciler.pulse.packet import STORE_STATES, Heartbeat, KeyRing, Refused
 from reconciler.pulse.paths import Paths
 from reconciler.pulse.realtime import harden
@@ -31,7 +30,6 @@ _BATCHED_UP_TO_S = 0.1
 VIEW_EVERY_S = 0.2
 _UPKEEP_EVERY_S = 1.0
 _COLLECT_EVERY = 60  # upkeeps
-_RETRACT_S = 1.0
 _SETTLE_S = 10.0
 
 
@@ -54,6 +52,7 @@ class Pulse:
         self._pace: settings.Configuration | None = None
         self._settled_at = now
         self._paths = Paths(self._selector)
+        self._feeding = Feeding(self._dead_man, self._watchdog, self._paths, _log)
         self._sequence = 0
         self._store = "unknown"
         self._reported_at: float | None = None
@@ -75,7 +74,8 @@ class Pulse:
             while not self._stopping:
                 self._pass()
         finally:
-            self._let_go_of_watchdog()
+            if self._stopping:
+                self._feeding.let_go()
             self._paths.close()
             self._link.close()
             self._selector.close()
@@ -197,62 +197,10 @@ class Pulse:
             ended = [{"entry": o.entry, "error": o.error} for o in outcomes]
             _log("dead_man_fired", ended=ended)
             self._publish(time.monotonic())
-        if self._nothing_is_left(now) and self._watchdog.timeout:
-            self._watchdog.feed(now)
-
-    def _nothing_is_left(self, now: float) -> bool:
-        """Whether a watchdog may be fed. Also tells the mailboxes what is armed, and ends
-        everything when one holds a pill."""
-        fed = self._dead_man.may_feed()
-        boxes = dict(self._paths.mailboxes())
-        # A promise of this boot on a disk that is not read here any more is not kept.
-        fed = fed and self._dead_man.promises.keys() <= boxes.keys()
-        for name, mailbox in boxes.items():
-            self._promise(name, mailbox, self._watchdog.timeout, now)
-            mailbox.boot_id = self._configuration.boot_id if self._configuration else ""
-            if mailbox.pill and not self._dead_man.condemned:
-                _log("poison_pill_found")
-                self._dead_man.condemn(now)
-                self._publish(now)
-            fed = fed and mailbox.may_feed(now)
-        return fed
-
-    def _arm(self, message: dict[str, Any], descriptor: int, now: float) -> dict[str, Any]:
-        """The agent repeats itself, so this must not feed what is to bite: `settled` is false when
-        the time-out could not be set for that."""
-        seconds, stall = float(message["timeout"]), float(message.get("stall", 0.0))
-        before, may_feed = self._watchdog.timeout, self._nothing_is_left(now)
-        settled = self._watchdog.take(descriptor, seconds, now, stall, may_feed=may_feed)
-        if self._watchdog.timeout != before:
-            _log("watchdog_armed", timeout=self._watchdog.timeout)
-        armed = self._watchdog.timeout
-        return {"op": "watchdog-armed", "timeout": armed, "asked": seconds, "settled": settled}
-
-    def _promise(self, name: str, mailbox: Mailbox, seconds: int, now: float) -> None:
-        """The disk shall say so, once it has answered; a pulse after us must know of it before."""
-        mailbox.inherit(*self._dead_man.promises.get(name, (0, None)))
-        wanted = max(mailbox.wanted_s, seconds)
-        if mailbox.read_at is not None and wanted:
-            self._dead_man.promise(name, wanted, mailbox.read_at, now)
-            mailbox.wanted_s = wanted
-
-    def _refuse_unpromised(self, timeout: float) -> None:
-        """A longer time-out is taken only once the disk says so; the agent asks again. Raises
-        `ValueError`."""
-        for name, mailbox in self._paths.mailboxes():
-            self._promise(name, mailbox, math.ceil(timeout), time.monotonic())
-            if 0 < mailbox.promised_s < timeout:
-                raise ValueError("the mailbox does not promise so long a time-out yet")
-
-    def _let_go_of_watchdog(self) -> None:
-        """An orderly end with nothing left running disarms it; any other end does not."""
-        if self._stopping and self._watchdog.timeout and not self._dead_man.is_armed:
-            if not self._paths.retract(_RETRACT_S):
-                _log("watchdog_left_armed", reason="a mailbox still promises it")
-                return
-            self._dead_man.take_back(tuple(self._dead_man.promises))
-            refused = self._watchdog.disarm()
-            _log("watchdog_disarmed", refused=refused)
+        condemned = self._dead_man.condemned
+        self._feeding.feed(now)
+        if self._dead_man.condemned is not condemned:
+            self._publish(now)
 
     # -- the agent ------------------------------------------------------------------------------
 
@@ -278,8 +226,7 @@ class Pulse:
         op, descriptors = message.get("op"), message.pop("_descriptors", [])
         try:
             if op == "watchdog":
-                self._refuse_unpromised(float(message["timeout"]))
-                return self._arm(message, descriptors.pop(), now)
+                return self._feeding.arm(message, descriptors, now)
             if op == "configure":
                 changed = self._configure(settings.parse(message), now)
                 return {"op": "configured", "changed": changed}
@@ -328,6 +275,7 @@ class Pulse:
             return False
         self._configuration, self._keys = wanted, wanted.key_ring()
         self._dead_man.bind(wanted.boot_id)
+        self._feeding.boot_id = wanted.boot_id
         same = before is not None and (before.cluster, before.server, before.boot_id) == (
             wanted.cluster,
             wanted.server,
