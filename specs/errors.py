@@ -105,7 +105,6 @@ CODES: dict[str, str] = {
     "E0401": "timings that contradict each other",
     "E0402": "no network carries heartbeats",
     "E0403": "a heartbeat path that cannot work",
-    "E0501": "not available in this release",
     "E0502": "a proof that this group cannot rest on",
     "W0303": "a server has no address in a network",
     "W0401": "timings that work but are unwise",

@@ -47,12 +47,17 @@ def is_unproven(snapshot: Snapshot) -> bool:
     return snapshot.now - snapshot.proof_at > snapshot.specs.timing.dead_man * part
 
 
+def is_overdue(snapshot: Snapshot) -> bool:
+    """The lease may live on for a while, but the dead-man would end what is started now."""
+    return snapshot.now - snapshot.proof_at > snapshot.specs.timing.dead_man
+
+
 def may_activate(snapshot: Snapshot, group: str, epoch: int) -> str | None:
     """None if this server may start resources of the group at this epoch now, else why not."""
     if not session_proven(snapshot):
         return "the session is not proven"
-    if snapshot.now - snapshot.proof_at > snapshot.specs.timing.dead_man:
-        return "the session was not proven within the dead-man time"  # the pulse ends it anyway
+    if is_overdue(snapshot):
+        return "the session was not proven within the dead-man time"
     if snapshot.peers.paused or snapshot.proof_at <= snapshot.stood_still_at:
         return "this server stood still; its session must be proven again"
     if not snapshot.peers.pulse_alive:

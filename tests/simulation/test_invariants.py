@@ -92,7 +92,7 @@ CASES: dict[str, tuple[History, History]] = {
         [stored(5, TWO, owned("n1", 3))],
     ),
     "no_start_without_proof": (
-        [Renewed(1, "n1", 0.9, 10.9), up(10.0), Frozen(11, "n1", True), Frozen(12, "n1", False)],
+        [Renewed(1, "n1", 0.9, 10.9), up(7.0), Frozen(11, "n1", True), Frozen(12, "n1", False)],
         [Renewed(12.5, "n1", 11.9, 21.9), up(13.0)],
     ),
     "one_decider": (

@@ -20,12 +20,18 @@ Patch = pytest.MonkeyPatch
 
 
 def no_session_proof(patch: Patch) -> None:
-    """A start needs a lease that is proven now; a session counts for its TTL only."""
+    """A start needs a lease that is proven now: within the dead-man time, and within its TTL."""
 
     def proven(snapshot: Any) -> bool:
         return snapshot.own_session is not None
 
     patch.setattr(leases, "session_proven", proven)
+    patch.setattr(leases, "is_overdue", lambda _snapshot: False)
+
+
+def no_overdue_check(patch: Patch) -> None:
+    """Nothing starts on a proof older than the dead-man time, though the lease lives longer."""
+    patch.setattr(leases, "is_overdue", lambda _snapshot: False)
 
 
 def no_drop_before_release(patch: Patch) -> None:

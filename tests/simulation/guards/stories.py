@@ -261,17 +261,19 @@ async def start_after_a_pause(cluster: SimCluster) -> None:
 
 
 async def last_moments_of_a_proof(cluster: SimCluster) -> None:
-    """Answers to renewals come late, then none: a start must not count from the late answer, and
-    not at all when the session's time is over."""
+    """Answers to renewals come late, then none: a start must not count from the late answer, nor be
+    made when the dead-man time, or the session's, is over."""
     await all_up(cluster)
     cluster.world.slow_replies["keep_alive"] = 0.9
     await asyncio.sleep(5.0)
     cluster.world.store_stall_until = cluster.loop.now + 40.0
     host = cluster.world.hosts["n1"]
     age = lambda: host.clock.now() - host.proof_at  # noqa: E731
-    await until(cluster, lambda: age() >= 9.6, "the proof is nearly over")
+    await until(cluster, lambda: age() >= 5.9, "the proof is nearly overdue")
     cluster.world.stop_resource("n1", "a-1", "itself")
-    await until(cluster, lambda: age() >= 15.0, "it is over")
+    await until(cluster, lambda: age() >= 8.0, "it is")
+    cluster.world.stop_resource("n1", "a-1", "itself")
+    await until(cluster, lambda: age() >= 15.0, "the session is over, too")
     cluster.world.stop_resource("n1", "a-1", "itself")
     await asyncio.sleep(5.0)
 

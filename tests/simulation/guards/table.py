@@ -44,6 +44,7 @@ class Caught:
 GUARDS: tuple[Guard, ...] = (
     Guard(effects.no_permit_check, scenarios.late_effect_after_a_false_confirmation),
     Guard(decisions.no_session_proof, stories.last_moments_of_a_proof),
+    Guard(decisions.no_overdue_check, stories.last_moments_of_a_proof),
     Guard(effects.no_send_time, stories.last_moments_of_a_proof),
     Guard(effects.no_session_bound, stories.session_on_old_knowledge),
     Guard(decisions.no_pulse_needed, stories.start_without_a_pulse),

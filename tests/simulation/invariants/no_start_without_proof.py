@@ -1,9 +1,11 @@
 """Nothing starts without a proven lease, without a pulse, or on what was proven before a pause.
 
-A renewal counts from its sending. After a pause of the whole machine only one that left since then
-counts: everything older may have been overtaken meanwhile.
+A renewal counts from its sending, and for the dead-man time only. After a pause of the whole machine
+only one that left since then counts: everything older may have been overtaken meanwhile.
 """
 
+from specs.cluster import PROFILES
+from specs.timing_rules import CLOCK_DRIFT
 from tests.simulation.facts import Fact, Frozen, Powered, Pulse, Renewed, Up
 from tests.simulation.invariants.base import Handler, Invariant
 
@@ -11,6 +13,8 @@ from tests.simulation.invariants.base import Handler, Invariant
 PAUSE_S = 0.2
 # Until the agent learns that its pulse is gone.
 NOTICED_S = 1.0
+# D on the slowest of clocks.
+OVERDUE_S = PROFILES["default"].dead_man / (1 - CLOCK_DRIFT)
 
 
 class NoStartWithoutProof(Invariant):
@@ -56,6 +60,9 @@ class NoStartWithoutProof(Invariant):
         until = self._until.get(fact.server, float("-inf"))
         if fact.at > until + 1e-6:
             return f"{fact.resource} starts on {fact.server}, proven until {until:.2f} only"
+        if fact.at - self._sent.get(fact.server, fact.at) > OVERDUE_S + 1e-6:
+            since = self._sent[fact.server]
+            return f"{fact.resource} starts on {fact.server}, proven at {since:.2f}: overdue"
         if self._sent[fact.server] < self._resumed.get(fact.server, float("-inf")):
             since = self._resumed[fact.server]
             return f"{fact.resource} starts on {fact.server} on what was before its pause ({since})"
