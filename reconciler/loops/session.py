@@ -21,7 +21,6 @@ from reconciler.ports.store import (
 )
 
 RETRY_S = 0.3
-ARMING_S = 2.0
 REMEMBER_EVERY_S = 10.0
 WATCHDOG_WAIT_S = 2.0
 WATCHDOG_LOOK_S = 0.05
@@ -70,9 +69,6 @@ class SessionLoop:
         if waits_for_watchdog(snapshot, state.clock.now() - state.started_at):
             await state.clock.sleep(WATCHDOG_LOOK_S)
             return
-        if self._arms_soon(snapshot):
-            await state.clock.sleep(state.jitter(RETRY_S))
-            return
         timing = snapshot.specs.timing
         proof = await state.store.grant(timing.session_ttl)
         incarnation = state.nonce()
@@ -109,14 +105,6 @@ class SessionLoop:
         state.events.emit("session_created", incarnation=incarnation, boot_id=state.boot_id)
         self._report(snapshot, "quorum")
         state.wake()
-
-    def _arms_soon(self, snapshot: Snapshot) -> bool:
-        """The watchdog comes first, bounded: what is granted to a session counts on what that
-        session promises at the time."""
-        server = snapshot.specs.servers.get(self._state.me)
-        wanted = server.spec.watchdog if server else None
-        waited = self._state.clock.now() - self._state.started_at
-        return wanted is not None and not snapshot.peers.watchdog_s and waited < ARMING_S
 
     def _compares(self, snapshot: Snapshot) -> tuple[Unchanged, ...]:
         keys, me = self._state.keys, self._state.me
