@@ -62,8 +62,14 @@ class Walk:
             for number, code in ended
             if int(code) not in expected(lines[int(number)])
         ]
-        assert not wrong, f"{block.where}: {wrong}\n{done.stdout}"
+        assert not wrong, f"{block.where}: {wrong}\n{done.stdout}\n{self.story()}"
         assert len(ended) == len(lines), f"{block.where}: not all was run\n{done.stdout}"
+
+    def story(self) -> str:
+        """What the cluster says of its last minutes."""
+        asked = (("operation", "list", "--all"), ("events", "--since", "4m"))
+        answers = [self.ctl(*words, check=False) for words in asked]
+        return "\n".join(answer.stdout + answer.stderr for answer in answers)
 
     def begin(self) -> None:
         """As after `lab up`: everything whole, no group."""
