@@ -1,7 +1,7 @@
 """Nothing starts without a proven lease, without a pulse, or on what was proven before a pause.
 
-A renewal counts from its sending, and for the dead-man time only. After a pause of the whole machine
-only one that left since then counts: everything older may have been overtaken meanwhile.
+A renewal counts from its sending, and for the dead-man time only. After a pause of the whole
+machine only one that left since then counts: all else may have been overtaken meanwhile.
 """
 
 from specs.cluster import PROFILES
