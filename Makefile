@@ -7,7 +7,7 @@ ARGS ?=
 export PATH := $(CURDIR)/.tools/usr/bin:$(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format bench simulate faults docs deb clean
+.PHONY: help setup demo test test-long lint format bench simulate simulate-mirror faults docs deb clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -40,6 +40,9 @@ bench: setup ## how long outages last; JSON and a table
 
 simulate: setup ## simulated clusters with faults (SEEDS=0:200)
 	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+simulate-mirror: setup ## simulated mirrored disks with crashes (SEEDS=0:2000)
+	@$(PYTHON) -m tests.mirror.simulation --seeds $(SEEDS) $(ARGS)
 
 faults: setup ## real faults on a lab, out of a seed (ARGS="--minutes 10 --seed 1 --servers 3")
 	@$(PYTHON) -m tests.faults $(ARGS)
