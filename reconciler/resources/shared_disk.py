@@ -24,7 +24,7 @@ from specs.scalars import Duration, impact
 LOOK_EVERY_S = 10.0
 OBSERVE_TIMEOUT_S = 20.0
 _STABLE = re.compile(r"^/dev/(disk/by-[a-z]+/.|mapper/.|[^/]+/.)")
-_KERNEL_NAME = re.compile(r"^/dev/(mapper/mpath[a-z]+$|(disk/by-path|block|char|shm|pts)/)")
+_CHANGING = re.compile(r"^/dev/(mapper/mpath[a-z]+$|(disk/by-(path|diskseq)|block|char|shm|pts)/)")
 _OPTIONS = re.compile(r"^[^\s\0]*$")
 
 
@@ -365,7 +365,7 @@ class SharedDisk(ResourceType):
 
 
 def _is_stable(device: str) -> bool:
-    return bool(_STABLE.match(device)) and not _KERNEL_NAME.match(device)
+    return bool(_STABLE.match(device)) and not _CHANGING.match(device)
 
 
 def _where(mounts: Sequence[Mounted]) -> str:

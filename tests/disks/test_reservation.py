@@ -109,6 +109,20 @@ def test_a_unit_that_refuses_everything_is_not_taken() -> None:
         take([Dumb()], ONE)
 
 
+@pytest.mark.parametrize("action", [scsi.REGISTER_AND_IGNORE, scsi.RESERVE])
+def test_a_unit_that_says_yes_and_does_nothing_is_not_trusted(action: int) -> None:
+    class Liar(Nexus):
+        def send(self, command: bytes, out: bytes = b"", size: int = 0) -> scsi.Answer:
+            if command[:2] == bytes([0x5F, action]):
+                return scsi.Answer(0)
+            return super().send(command, out, size)
+
+    unit = Unit()
+    with pytest.raises((Refused, scsi.ScsiError)):
+        take([Liar(unit, "n1")], ONE)
+    assert unit.keys == {}
+
+
 def test_what_sleeps_in_the_middle_of_a_start_shuts_nobody_out_and_never_writes() -> None:
     """The new owner comes before each single command of the old one's start."""
     for moment in range(12):

@@ -35,8 +35,9 @@ spec:
 """
 HOLD = "import sys, time; f = open(sys.argv[1], 'w'); print('up', flush=True); time.sleep(600)"
 MAP = (
-    "import mmap, sys, time; f = open(sys.argv[1], 'w+b'); f.truncate(4096); "
-    "m = mmap.mmap(f.fileno(), 4096); f.close(); print('up', flush=True); time.sleep(600)"
+    "import mmap, os, sys, time; f = open(sys.argv[1], 'w+b'); f.truncate(4096); "
+    "m = mmap.mmap(f.fileno(), 4096); os.closerange(3, 99); print('up', flush=True); "
+    "time.sleep(600)"
 )
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); " + HOLD
 

@@ -32,7 +32,7 @@ def disk(**fields: Any) -> Resource:
 @pytest.mark.parametrize(
     "name",
     ["/dev/sdb", "/dev/sdb1", "/dev/nvme0n1p1", "/dev/vdb", "/dev/dm-3", "/dev/mapper/mpatha",
-     "/dev/disk/by-path/pci-0", "/dev/block/8:16", "/dev/loop3"],
+     "/dev/disk/by-path/pci-0", "/dev/disk/by-diskseq/7", "/dev/block/8:16", "/dev/loop3"],
 )  # fmt: skip
 def test_a_name_that_may_be_another_disk_tomorrow_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="may name another disk after a restart"):
