@@ -115,10 +115,21 @@ def reset(lab: plan.Plan, node: plan.Node) -> None:
             _start_board(lab, node)
 
 
+def _inherited_loops(lab: plan.Plan) -> set[str]:
+    """Those that this machine had mounted when the lab came up: servers see them, and they stay."""
+    try:
+        root = json.loads((lab.directory / "root.json").read_text())["pid"]
+        return set(kernel.mounted_loops(int(root)))
+    except (OSError, ValueError, KeyError):
+        return set()  # there is no lab around this server any more
+
+
 def stop(lab: plan.Plan, node: plan.Node) -> None:
     """End everything that runs in the server. The caller holds the lock."""
     power = read(lab.node_directory(node.name))
     loops = kernel.mounted_loops(power.init) if power.running else {}
+    for device in _inherited_loops(lab):
+        loops.pop(device, None)
     if power.init and not kernel.kill_and_wait(power.init, power.start, KILL_TIMEOUT_S):
         raise plan.LabError(f"{node.name}: its init (pid {power.init}) does not die")
     _empty_cgroup(lab.cgroup / node.name)
