@@ -309,3 +309,13 @@ async def test_a_server_that_hears_the_majority_keeps_all_when_the_store_is_gone
         assert n1.status().dead_man_fired == 0
         assert workload.poll() is None
         workload.kill()
+
+
+async def test_the_same_configuration_again_disturbs_nobody(cluster: Cluster) -> None:
+    """As after each apply: nothing starts while the pulse is not known to be configured."""
+    await cluster.start_all()
+    peers = cluster.peers["n1"]
+    peers.configure(cluster.configuration("n1"))
+    assert peers.view().pulse_alive
+    peers.configure(cluster.configuration("n1", ("cc" * 32,)))
+    assert not peers.view().pulse_alive, "another one has to be confirmed"

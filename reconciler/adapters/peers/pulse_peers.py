@@ -111,6 +111,9 @@ class PulsePeers:
 
     def configure(self, configuration: PulseConfiguration) -> None:
         """What the pulse shall do from now on; repeated by itself after each reconnect."""
+        same = configuration == self._configuration and self._refusal is None
+        if same and self._configured.is_set():
+            return  # else each apply would make the pulse look dead for a moment
         self._configuration = configuration
         self._configured.clear()
         self._refusal = None
