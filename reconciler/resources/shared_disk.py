@@ -1,5 +1,6 @@
 """A disk that several servers see, and one of them uses."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -347,7 +348,20 @@ class SharedDisk(ResourceType):
         return await place.host.disks.look(claim.device)
 
     async def changed(self, place: Place) -> None:
-        await place.host.volumes.changed()
+        """Not for every mount of a busy server: asking a reserved disk costs a process."""
+        volumes = place.host.volumes
+        seen = await volumes.mounts_of(self.disk)
+        while True:
+            waiting = asyncio.ensure_future(volumes.changed())
+            try:
+                await asyncio.sleep(0)  # let it register before the look
+                if await volumes.mounts_of(self.disk) != seen:
+                    return
+                await waiting
+            finally:
+                waiting.cancel()
+            if self.reservation == "none":
+                return
 
     async def keep(self, place: Place, permit: Permit) -> None:
         told = ""

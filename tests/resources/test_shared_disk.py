@@ -1,5 +1,6 @@
 """What is special about shared disks: names that are refused, and who else uses the disk."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -187,6 +188,25 @@ async def test_how_it_is_checked(check: str, mounts: int | None, wanted: str) ->
     await driver_of(disk(check=check), host).activate(permit())
     (system,) = host.volumes.systems
     assert (system.check, system.repair) == (wanted, True)
+
+
+async def test_mounts_of_others_do_not_wake_it() -> None:
+    host = MemoryHost()
+    driver = driver_of(disk(), host)
+    await driver.activate(permit())
+    woken = asyncio.ensure_future(driver.place.host.volumes.changed())
+    changed = asyncio.ensure_future(driver.spec.changed(driver.place))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    host.volumes.mounts["/media"] = "/dev/sr0"
+    host.volumes.changes.tell()
+    await woken
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not changed.done()
+    host.wipe()
+    await asyncio.wait_for(changed, 5)
+    await driver.close()
 
 
 async def test_without_a_file_system_the_claim_is_all() -> None:
