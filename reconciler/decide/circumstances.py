@@ -8,7 +8,7 @@ other cluster products run unchanged.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.decide.ownership import FAILED_PREFIX, RESTARTED
+from reconciler.decide.group_case import FAILED_PREFIX, RESTARTED
 from reconciler.decide.records import Operation, OperationKind, Ownership, Phase, Proof
 from reconciler.decide.snapshot import Snapshot
 

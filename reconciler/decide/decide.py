@@ -19,6 +19,7 @@ from reconciler.decide.cancelling import plan_cancels
 from reconciler.decide.draining import end_of_cordons
 from reconciler.decide.fence_execution import claims
 from reconciler.decide.fencing import FencingPlan, plan_fencing
+from reconciler.decide.group_case import GroupCase, GroupPlan, new_failures, unreadable_case
 from reconciler.decide.holding import end_of_holds
 from reconciler.decide.keys import Keys
 from reconciler.decide.leases import plan_local
@@ -29,17 +30,10 @@ from reconciler.decide.operations import (
     plan_operations,
     stopped_resources,
 )
-from reconciler.decide.ownership import (
-    GroupCase,
-    GroupPlan,
-    new_failures,
-    plan_deleted,
-    plan_group,
-    proof_of_stop,
-    unreadable_case,
-)
+from reconciler.decide.ownership import plan_deleted, plan_group
 from reconciler.decide.placement import owners
 from reconciler.decide.preparation import groups_to_prepare
+from reconciler.decide.proofs import proof_of_stop
 from reconciler.decide.records import FenceIntent, FenceRecord, Ownership, Phase, Verdict
 from reconciler.decide.snapshot import Snapshot, Stored
 from reconciler.decide.store_leader import better_leader, members_known

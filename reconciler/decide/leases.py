@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.decide.actions import Effect, LocalWant, Reason, ResetSelf, Want, Write
 from reconciler.decide.expiry import STOP, broken_terms
+from reconciler.decide.group_case import FAILED_PREFIX, RESTARTED
 from reconciler.decide.holding import plan_own_hold
 from reconciler.decide.keys import Keys
 from reconciler.decide.machine_actions import plan_machine
@@ -18,7 +19,6 @@ from reconciler.decide.membership import (
     session_proven,
     unreadable,
 )
-from reconciler.decide.ownership import FAILED_PREFIX, RESTARTED
 from reconciler.decide.records import Ownership, Phase, Release
 from reconciler.decide.snapshot import LocalGroup, Snapshot
 from reconciler.decide.store_life import RESTORED, doubt, first_epoch

@@ -8,8 +8,8 @@ watchdog, what cannot be stopped.
 from enum import StrEnum
 
 from reconciler.decide.actions import ActOnMachine, Effect, ForgetMachineActions
+from reconciler.decide.group_case import FAILED_PREFIX
 from reconciler.decide.membership import Standing, session_proven, standing
-from reconciler.decide.ownership import FAILED_PREFIX
 from reconciler.decide.placement import recent_failures
 from reconciler.decide.records import OperationKind, OperationPhase, Wanted
 from reconciler.decide.snapshot import Snapshot

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 
+from reconciler.decide.group_case import MONITOR_PREFIX
 from reconciler.decide.machine_actions import MachineAction
-from reconciler.decide.ownership import MONITOR_PREFIX
 from reconciler.decide.records import (
     MonitorState,
     MonitorStatus,

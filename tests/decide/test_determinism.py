@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.decide.actions import Decision
 from reconciler.decide.decide import WRITES_PER_DECISION, decide, decide_locally
 from reconciler.decide.membership import Role, role
-from reconciler.decide.ownership import proof_of_stop
+from reconciler.decide.proofs import proof_of_stop
 from reconciler.decide.records import (
     FenceOutcome,
     FenceRecord,

@@ -9,10 +9,12 @@ from reconciler.decide import (
     decide,
     fence_execution,
     fencing,
+    granting,
     leases,
     membership,
     operations,
     ownership,
+    proofs,
 )
 from reconciler.decide.records import Proof
 
@@ -67,7 +69,7 @@ def no_boot_coverage(patch: Patch) -> None:
 
     from reconciler.loops import session
 
-    for module in (membership, fencing, leases, operations, ownership, session):
+    for module in (membership, fencing, leases, operations, proofs, session):
         patch.setattr(module, "proven_off", proven)
 
 
@@ -93,32 +95,34 @@ def no_boot_match(patch: Patch) -> None:
 
 def no_release_epoch(patch: Patch) -> None:
     """A release is a proof for its own epoch only."""
-    real = ownership.proof_of_stop
+    real = proofs.proof_of_stop
 
     def proof(snapshot: Any, record: Any) -> Any:
         if record.owner is not None and record.group in snapshot.releases:
             return Proof.RELEASED
         return real(snapshot, record)
 
-    patch.setattr(ownership, "proof_of_stop", proof)
+    for module in (ownership, granting):
+        patch.setattr(module, "proof_of_stop", proof)
     patch.setattr(decide, "proof_of_stop", proof)
 
 
 def no_proof(patch: Patch) -> None:
     """Silence moves nothing: a takeover needs a proof."""
-    real = ownership.proof_of_stop
+    real = proofs.proof_of_stop
 
     def proof(snapshot: Any, record: Any) -> Any:
         if record.owner and membership.agreed_silent(snapshot, record.owner):
             return Proof.FENCED
         return real(snapshot, record)
 
-    patch.setattr(ownership, "proof_of_stop", proof)
+    for module in (ownership, granting):
+        patch.setattr(module, "proof_of_stop", proof)
 
 
 def no_new_epoch(patch: Patch) -> None:
     """Every grant is a new epoch."""
-    real = ownership._grant
+    real = granting.grant
 
     def grant(case: Any, record: Any, *args: Any, **more: Any) -> Any:
         plan = real(case, record, *args, **more)
@@ -128,7 +132,7 @@ def no_new_epoch(patch: Patch) -> None:
         same = write.record.model_copy(update={"epoch": record.epoch})
         return replace(plan, ownership=replace(write, record=same))
 
-    patch.setattr(ownership, "_grant", grant)
+    patch.setattr(granting, "grant", grant)
 
 
 def no_agreement(patch: Patch) -> None:
