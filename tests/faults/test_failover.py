@@ -62,7 +62,7 @@ def test_behind_a_dead_bmc_only_a_person_can_say_that_the_power_is_off(
     cluster.break_("bmc", owner, "dead")
     cluster.break_("crash", owner)
     assert _confirm(cluster, owner).status == 5, "its session has not ended yet"
-    cluster.wait_reason("BMC", "did not answer")
+    cluster.wait_reason("fencing", "failed", "BMC")
     assert cluster.group()["phase"] == "blocked"
     cluster.eventually(lambda: cluster.group()["needsPerson"], "it says that a person is needed")
     assert f"fence confirm {owner}" in cluster.group()["nextCommand"]
