@@ -138,12 +138,12 @@ def orderly_shutdown(lab: LabUnderTest) -> None:
     for pid in agent.split():
         lab.run("n1", "kill", pid)
     eventually(lambda: events(lab, "n1")[-1] == "agent_stopped", "the agent has ended")
-    lab.lab("power", "off", "n1")
+    lab.lab("power", "n1", "off")
     eventually(
         lambda: any(pids(lab, name) for name in ("n2", "n3")), "the service runs on another server"
     )
     (lab.directory / "servers/n1/clusterctl/disabled/agent").unlink()
-    lab.lab("power", "on", "n1")
+    lab.lab("power", "n1", "on")
     eventually(
         lambda: clusterctl("status", "--check", check=False).returncode == 0, "n1 is back", 90.0
     )
