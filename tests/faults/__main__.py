@@ -1,6 +1,6 @@
 """Real faults, out of a seed, on a lab of its own: `make faults`, or
 
-    python -m tests.faults --minutes 10 --seed 1 --servers 3 [--fault NAME]… [--evidence]
+    python -m tests.faults --minutes 10 --seed 1 --servers 3 [--fault NAME]… [--single] [--evidence]
     python -m tests.faults --list
     python -m tests.faults --check HISTORY [--servers 3 --seed 1 --evidence]
 
@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.faults import checks, report, timeline
 from tests.faults.campaign import Campaign
 from tests.faults.history import Line, condensed, parse
-from tests.faults.kinds.kind import Kind, all_kinds
-from tests.faults.schedule import rounds
+from tests.faults.kinds.kind import all_kinds
+from tests.faults.schedule import Round, rounds
 from tests.integration.lab_under_test import SOURCE, missing
 
 EVIDENCE = SOURCE / "docs/evidence"
@@ -50,8 +50,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no lab can be made: {missing()}", file=sys.stderr)
         return 2
     chosen = [kinds[name] for name in options.fault] or list(kinds.values())
+    if options.single:
+        plan = rounds(options.seed, chosen, options.servers, combined=0.0)
+    else:
+        plan = rounds(options.seed, chosen, options.servers)
     directory = options.dir or Path(tempfile.mkdtemp(prefix="clusterctl-faults-"))
-    history = run(directory, options.servers, options.seed, options.minutes * 60, chosen)
+    history = run(directory, options.servers, plan, options.minutes * 60)
     return _conclude(directory, history, options)
 
 
@@ -71,18 +75,15 @@ def _end(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def run(
-    directory: Path, servers: int, seed: int, seconds: float, kinds: Sequence[Kind]
-) -> list[Line]:
+def run(directory: Path, servers: int, plan: Iterable[Round], seconds: float) -> list[Line]:
     """Rounds until the time is over or nothing helps any more; returns the history. The logs of
-    the servers are kept in `directory` after a violation."""
+    the servers and their events are kept in `directory`."""
     campaign = Campaign.start(directory / "lab", servers, all_kinds(), say)
-    broken = True
     try:
         campaign.prepare()
         deadline = time.monotonic() + seconds
         known: set[str] = set()
-        for planned in rounds(seed, kinds, servers):
+        for planned in plan:
             well = campaign.run_round(planned)
             for text in campaign.violations():
                 if text not in known:
@@ -90,14 +91,12 @@ def run(
                 known.add(text)
             if time.monotonic() > deadline or not (well or campaign.repaired()):
                 break
-        broken = bool(known)
         return list(campaign.cluster.whole_history())
     finally:
         keep_history(campaign, directory)
-        if broken:
-            keep_states(campaign, directory)
+        keep_states(campaign, directory)
         campaign.close()
-        campaign.cluster.down(keep=directory / f"logs-{os.getpid()}" if broken else None)
+        campaign.cluster.down(keep=directory / f"logs-{os.getpid()}")
 
 
 def keep_history(campaign: Campaign, directory: Path) -> None:
@@ -163,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--servers", type=int, default=3, choices=range(3, 10))
     parser.add_argument("--fault", action="append", default=[], metavar="NAME")
+    parser.add_argument("--single", action="store_true", help="one fault at a time")
     parser.add_argument("--list", action="store_true", help="print the kinds of faults")
     parser.add_argument("--evidence", action="store_true", help="also write docs/evidence/")
     parser.add_argument("--dir", type=Path, help="where to leave everything (default: a new one)")

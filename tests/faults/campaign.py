@@ -23,7 +23,7 @@ from tests.faults.kinds.kind import Fault, Kind
 from tests.faults.schedule import Planned, Round
 
 STATE_MIB = 320  # etcd sets 128 MiB aside for its log
-GROUPS = {"web": "10.77.2.100", "mail": "10.77.2.101"}
+GROUPS = {"web": "10.77.2.100", "mail": "10.77.2.101", "files": "10.77.2.102"}
 # Faults that kill programs for an hour are not the program's failure.
 PATIENT = "restarts: {max: 100, window: 1m}\n  failover: {maxFailures: 100, window: 1m}"
 MONITOR = """\
@@ -61,6 +61,8 @@ class Campaign:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._history = os.open(cluster.shared / "history", flags, 0o600)
         self._clients = [SpecClient(n, cluster.lab.directory, self.write) for n in CLIENTS]
+        self._waited_for = ""
+        self._judged = [0, 0]  # where the last two rounds began, in lines
         self._tails: list[tuple[Callable[[str, Tail], object], str, Tail]] = []
 
     @classmethod
@@ -99,10 +101,14 @@ class Campaign:
         """False when it ended with something that is not well."""
         words = " + ".join(f"{each.kind} {each.hold_s:.1f}s" for each in planned.faults)
         self._say(f"round {planned.number}: {words}" + (" + move" if planned.move_s else ""))
+        self._judged = [self._judged[1], len(self.cluster.whole_history())]
         self.write(note("round_begun", round=planned.number))
         self._do(planned)
         self.write(note("all_healed", round=planned.number))
+        healed = time.monotonic()
         what = self._wait_whole(PATIENCE_S)
+        last = f", then {self._waited_for}" if self._waited_for else ""
+        self._say(f"  settled after {time.monotonic() - healed:.1f} s{last[:300]}")
         if what:
             more = {"what": what, "patience_s": PATIENCE_S}
             self.write(note("not_whole", round=planned.number, **more))
@@ -179,15 +185,20 @@ class Campaign:
 
     def _wait_whole(self, patience_s: float) -> str:
         """What is not well when the patience ends; nothing as soon as all is, for some looks."""
+        self._waited_for = ""
         deadline = time.monotonic() + patience_s
         well = 0
         members: set[str] = set()  # of the store, that have answered since; each once will do
         while True:
             what = self._not_well(members)
             well = 0 if what else well + 1
+            if what and what != self._waited_for:
+                self._waited_for = what
+                self.write(note("settling", what=what))
             if well >= WELL_LOOKS or (what and time.monotonic() > deadline):
                 return what
-            self._switch_on_idle_ones()
+            if what:
+                self._switch_on_idle_ones()
             time.sleep(LOOK_EVERY_S)
 
     def _switch_on_idle_ones(self) -> None:
@@ -261,4 +272,5 @@ class Campaign:
         return []
 
     def violations(self) -> list[str]:
-        return checks.violations(self.cluster.whole_history())
+        """Of this round and the one before; the whole is judged when all is over."""
+        return checks.violations(self.cluster.whole_history()[self._judged[0] :])

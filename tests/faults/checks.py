@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tests.faults.history import Line, Run, beats_at, groups, runs, told, witnessed
+from tests.faults.history import Line, Run, beating, groups, runs, told, witnessed
 
 FENCES = ("fence_confirmed", "fence_confirmed_by_person")
 PROOFS = (*FENCES, "group_released", "group_granted")
@@ -215,12 +215,14 @@ def stuck(history: Iterable[Line]) -> list[str]:
         f"were healed: {line.more['what']}"
         for line in told(lines, "not_whole")
     ]
-    complaints += [
-        f"round {line.more['round']}: {group} is said to be well but does not beat"
-        for line in told(lines, "whole")
-        for group in groups(lines)
-        if not beats_at(lines, group, line.t, FRESH_S)
-    ]
+    whole = told(lines, "whole")
+    for group in groups(lines):
+        lived = beating(lines, group, FRESH_S)
+        complaints += [
+            f"round {line.more['round']}: {group} is said to be well but does not beat"
+            for line in whole
+            if not lived(line.t)
+        ]
     return complaints
 
 

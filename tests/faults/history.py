@@ -6,9 +6,10 @@ used by the checks, the report, and the fault tests.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +149,20 @@ def gaps(history: Iterable[Line], group: str, longer_s: float) -> Iterator[tuple
     )
 
 
-def beats_at(history: Iterable[Line], group: str, t: float, within_s: float) -> bool:
-    """The group's witness lived within so many seconds of that time."""
+def beating(history: Iterable[Line], group: str, within_s: float) -> Callable[[float], bool]:
+    """Tells of any time whether the group's witness lived within so many seconds of it."""
     lines = witnessed(history, group)
-    if not any(line.t >= t - within_s for line in lines):
-        return False
-    first, last = min(line.t for line in lines), max(line.t for line in lines)
-    silent = any(a < t - within_s and t + within_s < b for a, b in gaps(lines, group, within_s))
-    return first <= t + within_s and t - within_s <= last and not silent
+    first = min((line.t for line in lines), default=inf)
+    last = max((line.t for line in lines), default=-inf)
+    silences = list(gaps(lines, group, within_s))
+
+    def lived(t: float) -> bool:
+        early, late = t - within_s, t + within_s
+        return (
+            first <= late and early <= last and not any(a < early < late < b for a, b in silences)
+        )
+
+    return lived
 
 
 def condensed(history: Sequence[Line]) -> list[Line]:

@@ -1,6 +1,7 @@
 """The campaign of real faults: its schedule, its arithmetic, its picture; and one short run."""
 
 import itertools
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -53,10 +54,14 @@ def beats_are_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_seed_decides_the_schedule() -> None:
-    first = list(itertools.islice(rounds(7, KINDS, 3), 60))
-    assert first == list(itertools.islice(rounds(7, KINDS, 3), 60))
-    assert first != list(itertools.islice(rounds(8, KINDS, 3), 60))
-    assert {each.faults[0].kind for each in first} == {kind.name for kind in KINDS}
+    first = list(itertools.islice(rounds(7, KINDS, 3), 160))
+    assert first == list(itertools.islice(rounds(7, KINDS, 3), 160))
+    assert first != list(itertools.islice(rounds(8, KINDS, 3), 160))
+    combined = [each for each in first if len(each.faults) > 1 or each.move_s is not None]
+    assert 20 < len(combined) < 60
+    alone = Counter(each.faults[0].kind for each in first if each not in combined)
+    assert set(alone) == {kind.name for kind in KINDS}
+    assert max(alone.values()) - min(alone.values()) <= 1, "every kind as often as every other"
     assert all(0.0 < fault.hold_s <= 30.0 for each in first for fault in each.faults)
 
 
@@ -113,7 +118,8 @@ def test_the_report_says_what_was_broken_and_for_how_long() -> None:
 def test_a_partition_and_a_crash_leave_a_good_history(tmp_path: Path) -> None:
     kinds = all_kinds()
     chosen = [kinds["partition-one"], kinds["crash"]]
-    found = run(tmp_path, 3, 1, 0.0, chosen)
+    plan = itertools.islice(rounds(1, chosen, 3, combined=0.0), 2)
+    found = run(tmp_path, 3, plan, 600.0)
     assert checks.violations(found) == []
     assert {line.more["kind"] for line in found if line.event == "fault"} == {
         "partition-one",
