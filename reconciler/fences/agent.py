@@ -117,7 +117,7 @@ class AgentDevice:
     def __init__(self, settings: Agent, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
 
-    async def power_off(self, valid_until: float) -> PowerOffReport:
+    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         """See the port. Nothing of the program is left once the right to fence is over, so no
         command of its can leave later."""
         started, end = time.monotonic(), self._end()

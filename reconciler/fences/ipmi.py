@@ -127,7 +127,7 @@ class IpmiDevice:
         self._clock = clock
         self._prepared: tuple[IpmiSession, float] | None = None
 
-    async def power_off(self, valid_until: float) -> PowerOffReport:
+    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         """See the port. The GUID is compared before anything is sent that changes something."""
 
         def may_leave() -> None:

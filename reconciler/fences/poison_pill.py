@@ -77,11 +77,12 @@ class PoisonPillDevice:
     def __init__(self, settings: PoisonPill, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
 
-    async def power_off(self, valid_until: float) -> PowerOffReport:
-        """Write the pill, and wait until the promise must have come true. Raises `FenceError`
-        also when that takes longer than the right to fence lasts: then nothing is written."""
+    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+        """Write the pill, and wait until the promise must have come true. Raises `FenceError` also
+        when another boot than `boots` has promised, or when it takes longer than the right to
+        fence lasts: then nothing is written."""
         return await in_thread(
-            lambda attempt, deliver: deliver(self._end(attempt, valid_until)),
+            lambda attempt, deliver: deliver(self._end(attempt, valid_until, boots)),
             _LONGEST_S,
             f"poison pill for {self._settings.server}",
         )
@@ -118,10 +119,14 @@ class PoisonPillDevice:
 
         return await in_thread(body, _CALL_S, f"mailbox of {self._settings.server}")
 
-    def _end(self, attempt: Attempt, valid_until: float) -> PowerOffReport:
+    def _end(self, attempt: Attempt, valid_until: float, boots: tuple[str, ...]) -> PowerOffReport:
         began = time.monotonic()
         with _Disk(self._settings) as disk:
             promise = disk.promise()
+            if promise["boot_id"] not in boots:
+                # Started since, or of long ago: its end would prove nothing of those that count.
+                text = f"the promise is of boot {promise['boot_id']}, which is not to be ended"
+                raise FenceError(text)
             wait = _wait_s(promise)
             left = valid_until - self._clock.now()
             if wait > left:

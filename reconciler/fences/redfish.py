@@ -151,7 +151,7 @@ class RedfishDevice:
         self._settings, self._clock = settings, clock
         self._prepared: tuple[RedfishSession, float] | None = None
 
-    async def power_off(self, valid_until: float) -> PowerOffReport:
+    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         """See the port. The UUID is compared before anything is sent that changes something."""
 
         def may_leave() -> float:

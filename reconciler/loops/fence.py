@@ -24,7 +24,7 @@ from reconciler.decide.fence_execution import (
     plain_guid,
     time_to_silence_s,
 )
-from reconciler.decide.records import FenceOutcome, FencingTest
+from reconciler.decide.records import FenceIntent, FenceOutcome, FencingTest
 from reconciler.decide.snapshot import LocalFence, LocalProbe, StoreMember
 from reconciler.loops.state import AgentState
 from reconciler.ports.host import HostError
@@ -147,13 +147,12 @@ class FenceLoop:
         levels = self._levels(intent.victim)
         try:
             device = self._device(intent.victim, intent.level)
-            report = await device.power_off(effect.valid_until)
+            report = await device.power_off(effect.valid_until, self._boots(intent))
         except FenceError as error:
             return FenceOutcome.FAILED, str(error), None
         late_s = delay_s(state.specs, intent.victim) if state.specs else 0.0
         confirmed_at = state.clock.now() + late_s
-        session = state.mirror.maps["sessions"].get(intent.victim)
-        if not ends_all(report.boot_id, intent.covers, session.record.boot_id if session else None):
+        if not ends_all(report.boot_id, intent.covers, self._newest_boot(intent.victim)):
             text = f"boot {report.boot_id} was ended, which is not the one that counts"
             return FenceOutcome.FAILED, text, report.guid
         probe = LocalProbe()
@@ -177,6 +176,16 @@ class FenceLoop:
             answered=dict(probe.answered),
         )
         return outcome, detail, report.guid
+
+    def _newest_boot(self, server: str) -> str | None:
+        session = self._state.mirror.maps["sessions"].get(server)
+        return session.record.boot_id if session else None
+
+    def _boots(self, intent: FenceIntent) -> tuple[str, ...]:
+        """Those whose end is what this intent is for. The server may have started again since: a
+        device that ends boots must leave the new one alone."""
+        newest = self._newest_boot(intent.victim)
+        return tuple(boot for boot in intent.covers if ends_all(boot, intent.covers, newest))
 
     async def _probe(self, addresses: Sequence[str]) -> LocalProbe:
         try:

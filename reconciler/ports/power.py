@@ -42,10 +42,11 @@ class FenceDevice(Protocol):
     """One way to control a server's power. Every call ends within the device's own time-out and
     raises `FenceError`, never another exception."""
 
-    async def power_off(self, valid_until: float) -> PowerOffReport:
+    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         """Read state, command *off*, read until *off*. The command leaves only while the monotonic
         clock is before `valid_until`, checked right before the packet. A device that reads *off*
-        before the command is read a second time and then reports before=off, after=off."""
+        before the command is read a second time and then reports before=off, after=off. `boots`
+        are the only ones that a device which ends a boot, rather than the power, may end."""
         ...
 
     async def power_on(self) -> None: ...

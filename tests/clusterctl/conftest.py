@@ -123,7 +123,7 @@ class _Pdu:
             raise FenceError("login refused")
         return SelfTest(True, f"outlet {self._outlet} is on", 12.0, None, PowerState.ON)
 
-    async def power_off(self, valid_until: float) -> PowerOffReport:
+    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         raise NotImplementedError
 
     async def power_on(self) -> None: ...

@@ -31,6 +31,7 @@ from reconciler.pulse.paths import Paths
 from reconciler.pulse.settings import DiskSettings
 
 SLOT, W, PATIENCE = 1, 1, 0.5
+BOOTS = ("boot-1",)
 
 
 @pytest.fixture
@@ -86,27 +87,39 @@ async def test_a_server_that_promised_is_ended_and_its_boot_is_named(
     disk: Path, server: Server
 ) -> None:
     server.visit()
-    report = await device(disk).power_off(later())
+    report = await device(disk).power_off(later(), BOOTS)
     assert (report.after, report.boot_id) == (PowerState.OFF, "boot-1")
     server.visit()
     assert server.box.pill
     assert not server.box.may_feed(time.monotonic())
 
 
+async def test_a_boot_that_is_not_to_be_ended_gets_no_pill(disk: Path, server: Server) -> None:
+    """Fenced for being silent, the server had started again meanwhile: the order for the old boot
+    must not end the new one."""
+    server.box.boot_id = "boot-2"
+    server.visit()
+    with pytest.raises(FenceError, match="not to be ended"):
+        await device(disk).power_off(later(), BOOTS)
+    with pytest.raises(FenceError, match="not to be ended"):
+        await device(disk).power_off(later())
+    assert pill(disk) is None
+
+
 async def test_without_an_armed_watchdog_a_pill_proves_nothing(disk: Path, server: Server) -> None:
     with pytest.raises(FenceError, match="promised nothing"):
-        await device(disk).power_off(later())
+        await device(disk).power_off(later(), BOOTS)
     server.box.wanted_s = 0
     server.visit()
     with pytest.raises(FenceError, match="no armed watchdog"):
-        await device(disk).power_off(later())
+        await device(disk).power_off(later(), BOOTS)
     server.visit()
     assert not server.box.pill
 
 
 async def test_a_server_that_goes_on_writing_is_not_over(disk: Path, server: Server) -> None:
     server.visit()
-    attempt = asyncio.create_task(device(disk).power_off(later()))
+    attempt = asyncio.create_task(device(disk).power_off(later(), BOOTS))
     while not attempt.done():
         server.box.boot_id = "boot-1"
         server.visit()
@@ -129,13 +142,13 @@ async def test_a_promise_that_changed_as_the_pill_was_written_is_not_counted_on(
 
     monkeypatch.setattr(poison_pill._Disk, "write_pill", late)
     with pytest.raises(FenceError, match="changed its promise"):
-        await device(disk).power_off(later())
+        await device(disk).power_off(later(), BOOTS)
     assert not server.box.pill
 
 
 async def test_a_new_boot_proves_the_end_of_the_old_one(disk: Path, server: Server) -> None:
     server.visit()
-    attempt = asyncio.create_task(device(disk).power_off(later()))
+    attempt = asyncio.create_task(device(disk).power_off(later(), BOOTS))
     while not attempt.done():
         server.visit()
         if server.box.pill:
@@ -150,7 +163,7 @@ async def test_nothing_is_written_when_the_right_to_fence_ends_too_early(
 ) -> None:
     server.visit()
     with pytest.raises(FenceError, match="the right to fence lasts"):
-        await device(disk).power_off(later(0.0))
+        await device(disk).power_off(later(0.0), BOOTS)
     assert pill(disk) is None
 
 

@@ -31,8 +31,9 @@ class Device:
     def device(self, level: Mapping[str, Any]) -> "Device":
         return self
 
-    async def power_off(self, valid_until: float) -> PowerOffReport:
+    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         self.commands += 1
+        self.boots = boots
         return PowerOffReport(PowerState.ON, PowerState.OFF, "guid-n3", 1.0)
 
 
@@ -93,6 +94,16 @@ async def test_a_fence_whose_addresses_cannot_be_probed_proves_nothing_and_is_do
     assert found.outcome is FenceOutcome.FAILED
     assert "the network is down" in found.detail
     assert device.commands == 1
+    assert device.boots == ("n3-boot-1",)
+
+
+async def test_of_several_boots_only_the_newest_is_ended_by_a_device_that_ends_boots() -> None:
+    """The others are over with it; without a session nobody knows which one is the newest."""
+    slot = Scene().slot("n3", covers=("n3-boot-0", "n3-boot-1")).fence_slot
+    assert slot is not None
+    intent: FenceIntent = slot.record
+    _, device = await run(ExecuteFence(intent, 1, float("inf"), ()))
+    assert device.boots == ()
 
 
 async def test_a_probe_that_fails_says_so() -> None:

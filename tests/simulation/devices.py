@@ -79,7 +79,7 @@ class SimDevice:
             raise FenceError(f"the device is {guid}, expected {self._guid}")
         return guid
 
-    async def power_off(self, valid_until: float) -> PowerOffReport:
+    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         mode = await self._answer()
         guid, before = self._identity(), self._reads(mode)
         if self._clock.now() >= valid_until:
