@@ -56,7 +56,7 @@ async def _serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tasks: asyncio.TaskGroup
 ) -> None:
     running: dict[object, asyncio.Task[None]] = {}
-    while line := await reader.readline():
+    while line := await _next_line(reader):
         request = json.loads(line)
         if "cancel" in request:
             if request["cancel"] in running:
@@ -65,6 +65,16 @@ async def _serve(
         task = tasks.create_task(_answer(request, writer))
         running = {number: one for number, one in running.items() if not one.done()}
         running[request["id"]] = task
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    """Nothing once the agent is gone: it may have been killed within a line, or before it read our
+    answers, which makes the kernel say *reset*."""
+    try:
+        line = await reader.readline()
+    except ConnectionError:
+        return b""
+    return line if line.endswith(b"\n") else b""
 
 
 async def _answer(request: Mapping[str, Any], writer: asyncio.StreamWriter) -> None:
