@@ -3,6 +3,7 @@
 `ResourceSpec` is the base of every resource type (`reconciler/resources/`).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, SerializeAsAny
@@ -68,6 +69,12 @@ class ResourceSpec(Model):
     def uses(self) -> tuple[Use, ...]:
         """Disks and directories that no other resource may use; types with any override it."""
         return ()
+
+    def side_of(self, server: str, server_groups: Sequence[str]) -> str | None:  # noqa: ARG002
+        """What `run/mirrors/<resource>` calls the side of a mirror that this server would serve;
+        `server_groups` are those of the group that it is in. None: the data is not mirrored; types
+        with a mirror override it."""
+        return None
 
     def addresses(self) -> tuple[str, ...]:
         """Plain IP addresses that the resource makes reachable; types with any override it."""

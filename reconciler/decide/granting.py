@@ -6,6 +6,7 @@ Invariant: every grant is a new epoch, to a session that the transaction compare
 from dataclasses import replace
 
 from reconciler.decide.actions import Reason
+from reconciler.decide.copies import missing_copies
 from reconciler.decide.draining import DRAINED_PREFIX
 from reconciler.decide.expiry import terms
 from reconciler.decide.group_case import (
@@ -22,8 +23,10 @@ from reconciler.decide.membership import (
 )
 from reconciler.decide.placement import (
     Placing,
+    availability,
     candidates,
     choose,
+    listed_servers,
     recent_failures,
 )
 from reconciler.decide.proofs import proof_of_stop
@@ -179,8 +182,8 @@ def grant(
     session = session_of(snapshot, chosen.server) if chosen else None
     if chosen is None or session is None:
         text = "no server can run it now"
-        clear = f"clusterctl clear group/{case.name}" if case.failures else "clusterctl status"
-        return GroupPlan(verdict=verdict_of(case, Phase.BLOCKED, (cause, text), found, clear))
+        blocked = verdict_of(case, Phase.BLOCKED, (cause, text), found, _next_command(case))
+        return GroupPlan(verdict=blocked)
     new = Ownership(
         group=case.name,
         epoch=max(record.epoch, first_epoch(snapshot)) + 1,
@@ -211,3 +214,13 @@ def grant(
     verdict = verdict_of(case, Phase.STARTING, (), found) if case.failures else None
     write = ownership_write(snapshot, case.keys, case.name, new, reason)
     return GroupPlan(ownership=write, verdict=verdict)
+
+
+def _next_command(case: GroupCase) -> str:
+    """Where to look when nobody can run it: at the data, if that is what all lack who are there."""
+    snapshot = case.snapshot
+    there = [s for s in listed_servers(snapshot, case.spec) if availability(snapshot, s) is None]
+    lacking = missing_copies(snapshot, case.name, there)
+    if lacking and len(lacking) == len(there):
+        return f"clusterctl mirror status {lacking[there[0]].resource}"
+    return f"clusterctl clear group/{case.name}" if case.failures else "clusterctl status"

@@ -199,6 +199,8 @@ def _as_coordinator(records: StoredRecords, specs: Specs, wall: float) -> Snapsh
         monitor_status=records.monitor_status,
         cordons=_stored(records.cordons),
         holds=_stored(records.holds),
+        mirrors=_stored(records.mirrors),
+        mirror_status=records.mirror_status,
     )
 
 

@@ -106,6 +106,9 @@ class Keys:
     def monitor_status(self, server: str, monitor: str) -> str:
         return f"{self.root}status/{server}/monitors/{monitor}"
 
+    def mirror_status(self, server: str, resource: str) -> str:
+        return f"{self.root}status/{server}/mirrors/{resource}"
+
     # events/ and tokens/
     @property
     def events(self) -> str:

@@ -1,13 +1,15 @@
 """Where a group may run, and the reason for each server.
 
-Hard rules first: listed in the group, in session, not suspected, not being fenced, not shared
-against a required exclusion, and for `stable` no recent failure there. What is left is ordered by
-healthy monitors, the old owner's server group, exclusion, for `dynamic` fewest groups, the list.
+Hard rules first: listed in the group, in session, not suspected, not being fenced, with all data of
+its mirrored disks, not shared against a required exclusion, and for `stable` no recent failure
+there. What is left is ordered by healthy monitors, the old owner's server group, exclusion, for
+`dynamic` fewest groups, the list.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reconciler.decide.copies import missing_copies
 from reconciler.decide.draining import cordon_of
 from reconciler.decide.holding import clock_time, hold_of
 from reconciler.decide.membership import Standing, named_in_slot, session_of, standing
@@ -112,12 +114,17 @@ def candidates(snapshot: Snapshot, group: str, placing: Placing) -> tuple[Candid
     watched = dynamic or spec.failover.choice == "stable"
     sick = faulty_monitors(snapshot, group) if watched else {}
     ranked: list[tuple[tuple[int, ...], Candidate]] = []
-    for place, server in enumerate(listed_servers(snapshot, spec)):
+    listed = listed_servers(snapshot, spec)
+    lacking = missing_copies(snapshot, group, listed)
+    for place, server in enumerate(listed):
         away = home is not None and server_group_of(snapshot, spec, server) != home
         faulty = sick.get(server)
         shared = _shared_with(snapshot, spec, others, server)
         load = sum(owner == server for owner in others.values()) if dynamic else 0
-        obstacle = _obstacle(snapshot, group, placing, server, others, faulty)
+        obstacle = availability(snapshot, server)
+        if obstacle is None and server in lacking:
+            obstacle = str(lacking[server])
+        obstacle = obstacle or _obstacle(snapshot, group, placing, server, others, faulty)
         if obstacle is None and away and not placing.by_operator:
             forbid = spec.failover.across_server_groups == "forbid"
             obstacle = f"it is outside server group {home}" if forbid else None
@@ -152,11 +159,9 @@ def _obstacle(
     others: Mapping[str, str],
     faulty: str | None,
 ) -> str | None:
-    """Why the group cannot be placed there, whatever else there is to choose from."""
+    """Why the group cannot be placed on a server that is there and has its data, whatever else
+    there is to choose from."""
     spec = snapshot.specs.groups[group].spec
-    obstacle = availability(snapshot, server)
-    if obstacle is not None:
-        return obstacle
     if spec.exclusion == "require":
         for name, owner in sorted(others.items()):
             if owner == server and _exclusion(snapshot, name) == "require":

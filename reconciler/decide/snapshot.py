@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from reconciler.decide.hearing import PeersView
+from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.records import (
     Answer,
     Challenge,
@@ -19,6 +20,7 @@ from reconciler.decide.records import (
     FenceRecord,
     GroupStatus,
     Hold,
+    MirrorRecord,
     MonitorStatus,
     Operation,
     Ownership,
@@ -193,4 +195,6 @@ class Snapshot:
     store_life: Stored[StoreLife] | None = None
     cordons: Mapping[str, Stored[Cordon]] = field(default_factory=dict)
     holds: Mapping[str, Stored[Hold]] = field(default_factory=dict)
+    mirrors: Mapping[str, Stored[MirrorRecord]] = field(default_factory=dict)
+    mirror_status: Mapping[tuple[str, str], MirrorStatus] = field(default_factory=dict)
     machine_actions: tuple[PastAction, ...] = ()

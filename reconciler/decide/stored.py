@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from reconciler.decide.keys import Keys
+from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.records import (
     Answer,
     Challenge,
@@ -16,6 +17,7 @@ from reconciler.decide.records import (
     FenceRecord,
     GroupStatus,
     Hold,
+    MirrorRecord,
     MonitorStatus,
     Operation,
     Ownership,
@@ -34,7 +36,8 @@ _R = TypeVar("_R", bound=Record)
 @dataclass(frozen=True, slots=True)
 class StoredRecords:
     """Mappings are keyed by server or group name, `group_status` by (server, group),
-    `monitor_status` by (server, monitor), `operations` by id. `unreadable` lists keys whose value
+    `monitor_status` by (server, monitor), `mirrors` by resource, `mirror_status` by (server,
+    resource), `operations` by id. `unreadable` lists keys whose value
     no reader of this version understands: they are shown, never guessed."""
 
     coordinator: Coordinator | None = None
@@ -42,6 +45,7 @@ class StoredRecords:
     store_life: StoreLife | None = None
     cordons: Mapping[str, Cordon] = field(default_factory=dict)
     holds: Mapping[str, Hold] = field(default_factory=dict)
+    mirrors: Mapping[str, MirrorRecord] = field(default_factory=dict)
     sessions: Mapping[str, Session] = field(default_factory=dict)
     groups: Mapping[str, Ownership] = field(default_factory=dict)
     releases: Mapping[str, Release] = field(default_factory=dict)
@@ -54,6 +58,7 @@ class StoredRecords:
     server_facts: Mapping[str, ServerFacts] = field(default_factory=dict)
     group_status: Mapping[tuple[str, str], GroupStatus] = field(default_factory=dict)
     monitor_status: Mapping[tuple[str, str], MonitorStatus] = field(default_factory=dict)
+    mirror_status: Mapping[tuple[str, str], MirrorStatus] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
 
     def pending_operations(self, *targets: str) -> tuple[Operation, ...]:
@@ -124,6 +129,7 @@ def read_records(keys: Keys, items: Iterable[tuple[str, bytes]]) -> StoredRecord
         store_life=reader.one(("run", "store"), StoreLife),
         cordons=reader.named("cordons", Cordon),
         holds=reader.named("holds", Hold),
+        mirrors=reader.named("mirrors", MirrorRecord),
         sessions=reader.named("sessions", Session),
         groups=reader.named("groups", Ownership),
         releases=reader.named("releases", Release),
@@ -136,6 +142,7 @@ def read_records(keys: Keys, items: Iterable[tuple[str, bytes]]) -> StoredRecord
         server_facts=reader.of_server("facts", ServerFacts),
         group_status=reader.status_of("groups", GroupStatus),
         monitor_status=reader.status_of("monitors", MonitorStatus),
+        mirror_status=reader.status_of("mirrors", MirrorStatus),
         unreadable=tuple(sorted(set(reader.unreadable))),
     )
 

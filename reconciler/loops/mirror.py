@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reconciler.decide.keys import Keys
+from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.records import (
     Answer,
     Challenge,
@@ -17,6 +18,7 @@ from reconciler.decide.records import (
     FenceRecord,
     GroupStatus,
     Hold,
+    MirrorRecord,
     MonitorStatus,
     Operation,
     Ownership,
@@ -43,6 +45,7 @@ MAPS: dict[str, type[Record]] = {
     "answers": Answer,
     "cordons": Cordon,
     "holds": Hold,
+    "mirrors": MirrorRecord,
 }
 SINGLES: dict[str, type[Record]] = {
     "coordinator": Coordinator,
@@ -70,6 +73,7 @@ class Mirror:
         self.singles: dict[str, Stored[Any] | None] = dict.fromkeys(SINGLES)
         self.group_status: dict[tuple[str, str], GroupStatus] = {}
         self.monitor_status: dict[tuple[str, str], MonitorStatus] = {}
+        self.mirror_status: dict[tuple[str, str], MirrorStatus] = {}
         self.clock_offsets: dict[str, float] = {}  # by how much another server's clock is ahead
         self.revision = 0
         self.store_id = ""
@@ -183,24 +187,24 @@ class Mirror:
         if len(path) == 3 and path[2] == "facts":
             self._compare_clocks(key, path[1], item)
             return
-        if len(path) != 4 or path[2] not in ("groups", "monitors"):
+        tables: dict[str, tuple[type[Record], dict[tuple[str, str], Any]]] = {
+            "groups": (GroupStatus, self.group_status),
+            "monitors": (MonitorStatus, self.monitor_status),
+            "mirrors": (MirrorStatus, self.mirror_status),
+        }
+        if len(path) != 4 or path[2] not in tables:
             return
+        model, table = tables[path[2]]
         where = (path[1], path[3])
-        record: Record | None = None
         self.unreadable.pop(key, None)
-        if item is not None:
-            model = GroupStatus if path[2] == "groups" else MonitorStatus
-            record = self._parse(key, item.value, model)
-            if record is None:
-                self.unreadable[key] = item.mod_revision
-        if path[2] == "groups":
-            self.group_status.pop(where, None)
+        table.pop(where, None)
+        if item is None:
+            return
+        record = self._parse(key, item.value, model)
+        if record is None:
+            self.unreadable[key] = item.mod_revision
         else:
-            self.monitor_status.pop(where, None)
-        if isinstance(record, GroupStatus):
-            self.group_status[where] = record
-        elif isinstance(record, MonitorStatus):
-            self.monitor_status[where] = record
+            table[where] = record
 
     def _compare_clocks(self, key: str, server: str, item: KeyValue | None) -> None:
         """Only what comes while we watch is fresh: a listing may be of any age."""

@@ -190,4 +190,6 @@ class AgentState:
             store_life=singles["store"],
             cordons=MappingProxyType(maps["cordons"]),
             holds=MappingProxyType(maps["holds"]),
+            mirrors=MappingProxyType(maps["mirrors"]),
+            mirror_status=MappingProxyType(self.mirror.mirror_status),
         )

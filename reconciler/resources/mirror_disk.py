@@ -3,7 +3,7 @@ over with everything that was acknowledged."""
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
@@ -202,6 +202,9 @@ class MirrorDisk(ResourceType):
     def uses(self) -> tuple[Use, ...]:
         data = Use("device" if self.device else "file", self.device or self.file or "")
         return (data, Use("mountPoint", self.mount_point))
+
+    def side_of(self, server: str, server_groups: Sequence[str]) -> str | None:  # noqa: ARG002
+        return server
 
     # -- on every server of the group --------------------------------------------------------------
 

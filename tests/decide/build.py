@@ -4,13 +4,14 @@ Default: three servers n1..n3 in session that hear each other, n1 looks and is c
 `web` on all of them was never owned. Every method changes the scene and returns it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from reconciler.decide.actions import Decision, Write
 from reconciler.decide.decide import decide
 from reconciler.decide.hearing import PathView, PeersView, PeerView
 from reconciler.decide.keys import Keys
+from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.records import (
     Answer,
     Challenge,
@@ -20,6 +21,7 @@ from reconciler.decide.records import (
     FenceOutcome,
     FenceRecord,
     GroupStatus,
+    MirrorRecord,
     MonitorState,
     MonitorStatus,
     Operation,
@@ -70,6 +72,7 @@ AREAS = {
     "answers": "answers",
     "cordons": "cordons",
     "holds": "holds",
+    "mirrors": "mirrors",
 }
 
 
@@ -81,6 +84,16 @@ class Plain(ResourceSpec):
 
     def addresses(self) -> tuple[str, ...]:
         return (self.address,) if self.address else ()
+
+
+class Mirrored(ResourceSpec):
+    """A disk that is mirrored between servers, or between server groups."""
+
+    type: Literal["mirrored"] = "mirrored"
+    between: Literal["servers", "server-groups"] = "servers"
+
+    def side_of(self, server: str, server_groups: Sequence[str]) -> str | None:
+        return server if self.between == "servers" else next(iter(server_groups), "")
 
 
 def boot(server: str, number: int = 1) -> str:
@@ -103,6 +116,7 @@ class Scene:
         self.resources: dict[str, Resource] = {}
         self.monitors: dict[str, Monitor] = {}
         self.monitor_status: dict[tuple[str, str], MonitorStatus] = {}
+        self.mirror_status: dict[tuple[str, str], MirrorStatus] = {}
         self.tables: dict[str, dict[str, Stored[Any]]] = {area: {} for area in AREAS.values()}
         self.coordinator: Stored[Coordinator] | None = None
         self.fence_slot: Stored[FenceIntent] | None = None
@@ -159,6 +173,23 @@ class Scene:
         self.resources[name] = Resource.model_validate(
             {"metadata": {"name": name}, "spec": Plain(group=group, address=address)}
         )
+        return self
+
+    def mirrored(self, name: str = "data", group: str = "web", **spec: Any) -> "Scene":
+        self.resources[name] = Resource.model_validate(
+            {"metadata": {"name": name}, "spec": Mirrored(group=group, **spec)}
+        )
+        return self
+
+    def copies(self, *holders: str, name: str = "data", **more: Any) -> "Scene":
+        """The record says that these have all acknowledged data of the mirror."""
+        values = {"resource": name, "servers": holders, "generation": "g1", "epoch": 1}
+        return self.put("mirrors", name, MirrorRecord(**(values | more)))
+
+    def side(self, server: str, name: str = "data", **more: Any) -> "Scene":
+        """What a server says of its side of the mirror."""
+        values = {"resource": name, "server": server, "boot_id": boot(server), "generation": "g1"}
+        self.mirror_status[server, name] = MirrorStatus(**(values | more))
         return self
 
     def monitor(self, name: str, target: str = "group/web", **states: str) -> "Scene":
@@ -411,6 +442,7 @@ class Scene:
             fence_slot=self.fence_slot,
             group_status=dict(self.group_status),
             monitor_status=dict(self.monitor_status),
+            mirror_status=dict(self.mirror_status),
             store_members=self.members,
             local_groups=dict(self.local_groups),
             dropped_epochs=dict(self.dropped),

@@ -1,0 +1,75 @@
+"""Records of what servers say of their side of a mirrored disk: status, which proves nothing.
+
+Written by `loops.mirror_care`, read by the coordinator, `clusterctl mirror` and monitors. Sizes are
+bytes, rates bytes a second, `*_wall` wall-clock seconds.
+"""
+
+from reconciler.decide.records import Record
+
+
+class MirrorCheck(Record):
+    """A comparison of both sides: how far it is, and how many parts differ. `ended` is why it
+    ended, "done" when it looked at everything."""
+
+    done: int = 0
+    different: int = 0
+    ended: str = ""
+    operation: str = ""
+
+
+class MirrorResult(Record):
+    """What came of an operator's wish on this side. `generation` is that of the data here, for a
+    promotion."""
+
+    operation: str
+    ok: bool
+    text: str = ""
+    generation: str = ""
+
+
+class MirrorStatus(Record):
+    """status/<server>/mirrors/<resource>: one side, as its engine tells.
+
+    `serving` is True on the side that serves the disk, at `epoch`; `stage` (alone, joining, both)
+    and `verdict` (the outcome of the last meeting) are its. `consistent` is False on the unfinished
+    target of a copy. `unfit` says why this side could not serve although the cluster's record may
+    name it; "" if nothing here speaks against it. `to_copy` is what the other side lacks, or what
+    is still to come here; `rate` and `seconds_left` are known while copying. `as_of_wall` is the
+    time up to which this side has everything; None: now. `engine` is False while none runs.
+    """
+
+    resource: str
+    server: str
+    boot_id: str
+    peer: str = ""
+    engine: bool = True
+    serving: bool = False
+    epoch: int = 0
+    stage: str = ""
+    suspended: bool = False
+    over: str = ""
+    connected: bool = False
+    address: str = ""
+    problem: str = ""
+    verdict: str = ""
+    verdict_reason: str = ""
+    asynchronous: bool = False
+    size: int = 0
+    generation: str = ""
+    fresh: bool = False
+    consistent: bool = True
+    clean: bool = True
+    discard: bool = False
+    isolated: bool = False
+    isolated_until_wall: float | None = None
+    unfit: str = ""
+    to_copy: int = 0
+    copied: int = 0
+    rate: int | None = None
+    seconds_left: float | None = None
+    backlog: int = 0
+    limit: int = 0
+    as_of_wall: float | None = None
+    check: MirrorCheck | None = None
+    results: tuple[MirrorResult, ...] = ()
+    at_wall: float = 0.0
