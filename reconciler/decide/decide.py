@@ -57,7 +57,6 @@ def decide(snapshot: Snapshot) -> Decision:
         own_writes=local.releases + claims(snapshot, keys),
         effects=fencing.effects + local.effects,
         local=local.wants,
-        prepare=groups_to_prepare(snapshot),
         wake_at=_earliest(snapshot, fencing.wake_at),
     )
     if mine is Role.NONE:
@@ -69,7 +68,8 @@ def decide(snapshot: Snapshot) -> Decision:
 
 def decide_locally(snapshot: Snapshot) -> Decision:
     """What `decide` says of this server's own groups, without the rest: it is asked at each change,
-    and a grant must not wait for verdicts about other groups."""
+    and a grant must not wait for verdicts about other groups. Only this one says what to `prepare`.
+    """
     keys = Keys(snapshot.specs.cluster.metadata.name)
     local = plan_local(snapshot, keys)
     prepare = groups_to_prepare(snapshot)

@@ -65,9 +65,10 @@ def plan_machine(snapshot: Snapshot) -> tuple[Effect, ...]:
     """Final actions of groups that failed too often, last on this boot of this server; and the
     count, once an operator cleared it."""
     effects: list[Effect] = []
-    cleared = _cleared_wall(snapshot)
-    if any(action.wall <= cleared for action in snapshot.machine_actions):
-        effects.append(ForgetMachineActions(cleared))
+    if snapshot.machine_actions:
+        cleared = _cleared_wall(snapshot)
+        if any(action.wall <= cleared for action in snapshot.machine_actions):
+            effects.append(ForgetMachineActions(cleared))
     for name, group in sorted(snapshot.specs.groups.items()):
         if (action := _final_action(snapshot, name, group)) is not None:
             effects.append(action)
@@ -91,9 +92,11 @@ def _final_action(snapshot: Snapshot, name: str, group: Group) -> ActOnMachine |
     """Once for an epoch: after the reboot it is another boot, and a restarted agent finds the
     action among those that it took."""
     action = OF_GROUPS.get(group.spec.final_action)
+    if action is None:
+        return None
     stored, release = snapshot.ownerships.get(name), snapshot.releases.get(name)
     verdict = snapshot.verdicts.get(name)
-    if action is None or stored is None or release is None or verdict is None:
+    if stored is None or release is None or verdict is None:
         return None
     record, given_up = stored.record, release.record
     parked = record.owner is None and record.wanted is Wanted.ONLINE

@@ -6,6 +6,7 @@ people and for windows of hours only.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from reconciler.decide.hearing import PeersView
@@ -50,9 +51,9 @@ class Stored(Generic[R]):
     seen_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Specs:
-    """The head revision's objects by name."""
+    """The head revision's objects by name. No slots: what each decision asks for is kept."""
 
     revision: int
     cluster: Cluster
@@ -62,7 +63,7 @@ class Specs:
     resources: Mapping[str, Resource] = field(default_factory=dict)
     monitors: Mapping[str, Monitor] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def timing(self) -> Timing:
         return self.cluster.spec.timing.resolved()
 

@@ -34,9 +34,10 @@ def any_boot(number: int) -> str:
 
 def doubt(snapshot: Snapshot) -> str | None:
     """Why this server must not act on this store; None if it may."""
-    keys = Keys(snapshot.specs.cluster.metadata.name)
-    if (problem := unreadable(snapshot, keys.store_life)) is not None:
-        return problem
+    if snapshot.unreadable:
+        keys = Keys(snapshot.specs.cluster.metadata.name)
+        if (problem := unreadable(snapshot, keys.store_life)) is not None:
+            return problem
     life = snapshot.store_life.record if snapshot.store_life else None
     known, here = snapshot.known_store, snapshot.store_id
     if not here:

@@ -45,17 +45,21 @@ class FollowLoop:
         try:
             while True:
                 self._wake.clear()
-                snapshot = self._state.snapshot()
+                # Nearly nothing that wakes this concerns it.
+                snapshot = self._state.snapshot() if self._is_due() else None
                 if snapshot is not None:
-                    changed = snapshot.specs.revision != self._revision
-                    if changed or any(task.done() for _, task in self._tasks.values()):
-                        self._revision = snapshot.specs.revision
-                        await self._compare(self._wanted(snapshot))
+                    self._revision = snapshot.specs.revision
+                    await self._compare(self._wanted(snapshot))
                 await wait_for(self._state, self._wake, LOOK_EVERY_S)
         finally:
             for _, task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*(t for _, t in self._tasks.values()), return_exceptions=True)
+
+    def _is_due(self) -> bool:
+        specs = self._state.specs
+        changed = specs is not None and specs.revision != self._revision
+        return changed or any(task.done() for _, task in self._tasks.values())
 
     async def _compare(self, wanted: dict[str, Resource]) -> None:
         for name, (resource, task) in list(self._tasks.items()):

@@ -24,7 +24,7 @@ from reconciler.decide.snapshot import (
     Stored,
     StoreMember,
 )
-from reconciler.loops.mirror import Mirror
+from reconciler.loops.mirror import MAPS, Mirror
 from reconciler.ports.clock import Clock
 from reconciler.ports.events import Events
 from reconciler.ports.local_state import LocalState
@@ -88,6 +88,7 @@ class AgentState:
         self.on_challenge: Callable[[], None] = lambda: None
         self._wakes: list[asyncio.Event] = []
         self.mirror = Mirror(keys, store, clock, events, self.wake, self._on_record)
+        self._views = self._read_only()
 
     def new_wake(self) -> asyncio.Event:
         """An event of the caller's own that is set at every change."""
@@ -134,8 +135,8 @@ class AgentState:
             return str(stored.record.on_store_loss)
         return self.store_loss.get(group, "stop")
 
-    def _newest_proof(self) -> float:
-        known = self.peers.view().proven_at
+    def _newest_proof(self, view: PeersView) -> float:
+        known = view.proven_at
         return self.proof_at if self.proven or known is None else known
 
     def _note_pause(self, view: PeersView, now: float) -> None:
@@ -145,51 +146,50 @@ class AgentState:
             self.stood_still_at = now
         self._looked_at = now
 
+    def _read_only(self) -> dict[str, Any]:
+        """The tables of a snapshot, made once: they change in place and are never replaced."""
+        mirror = self.mirror
+        tables: dict[str, dict[Any, Any]] = {
+            **{name: mirror.maps[name] for name in MAPS if name != "groups"},
+            "ownerships": mirror.maps["groups"],
+            "absent_since": mirror.absent_since,
+            "group_status": mirror.group_status,
+            "monitor_status": mirror.monitor_status,
+            "mirror_status": mirror.mirror_status,
+            "local_groups": self.local_groups,
+            "dropped_epochs": self.dropped,
+            "local_fences": self.local_fences,
+            "local_probes": self.local_probes,
+        }
+        return {name: MappingProxyType(table) for name, table in tables.items()}
+
     def snapshot(self) -> Snapshot | None:
         """Frozen view of now; None while there is no spec to decide by."""
         view, now = self.peers.view(), self.clock.now()
         self._note_pause(view, now)
         if self.specs is None or not self.mirror.synced.is_set():
             return None
-        maps, singles = self.mirror.maps, self.mirror.singles
+        singles = self.mirror.singles
         return Snapshot(
             now=now,
             wall=self.clock.wall(),
             me=self.me,
             boot_id=self.boot_id,
+            **self._views,
             specs=self.specs,
             peers=view,
             own_session=self.own_session,
             fresh_at=self.mirror.fresh_at,
-            proof_at=self._newest_proof(),
+            proof_at=self._newest_proof(view),
             stood_still_at=self.stood_still_at,
             revision=self.mirror.revision,
-            sessions=MappingProxyType(maps["sessions"]),
-            absent_since=MappingProxyType(self.mirror.absent_since),
             complete_since=self.mirror.complete_since,
             coordinator=singles["coordinator"],
-            ownerships=MappingProxyType(maps["groups"]),
-            releases=MappingProxyType(maps["releases"]),
             fence_slot=singles["fence-slot"],
-            fences=MappingProxyType(maps["fences"]),
-            challenges=MappingProxyType(maps["challenges"]),
-            answers=MappingProxyType(maps["answers"]),
-            operations=MappingProxyType(maps["operations"]),
-            verdicts=MappingProxyType(maps["verdicts"]),
-            group_status=MappingProxyType(self.mirror.group_status),
-            monitor_status=MappingProxyType(self.mirror.monitor_status),
             store_members=self.store_members,
-            local_groups=MappingProxyType(self.local_groups),
-            dropped_epochs=MappingProxyType(self.dropped),
-            local_fences=MappingProxyType(self.local_fences),
-            local_probes=MappingProxyType(self.local_probes),
             unreadable=frozenset(self.mirror.unreadable),
             store_id=self.mirror.store_id,
             known_store=self.known_store,
             machine_actions=self.machine_actions,
             store_life=singles["store"],
-            cordons=MappingProxyType(maps["cordons"]),
-            holds=MappingProxyType(maps["holds"]),
-            mirrors=MappingProxyType(maps["mirrors"]),
-            mirror_status=MappingProxyType(self.mirror.mirror_status),
         )

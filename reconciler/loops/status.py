@@ -14,6 +14,7 @@ from reconciler.decide.records import (
     Phase,
     ServerStatus,
 )
+from reconciler.decide.snapshot import Snapshot
 from reconciler.decide.store_life import doubt
 from reconciler.loops.act import wait_for
 from reconciler.loops.fence import FenceLoop
@@ -114,9 +115,10 @@ class StatusLoop:
             keys.monitor_status(state.me, name): status.to_bytes()
             for name, status in sorted(state.monitors.items())
         }
-        doubted = self._doubted()
+        snapshot = state.snapshot()
+        doubted = doubt(snapshot) if snapshot is not None else None
         if state.own_session is not None or doubted is not None:
-            wanted[keys.server_status(state.me)] = self._server().to_bytes()
+            wanted[keys.server_status(state.me)] = self._server(snapshot, doubted).to_bytes()
         for group, runner in sorted(self._runners().items()):
             status = runner.status()
             if status.phase is Phase.OFFLINE and not self._owns(group):
@@ -132,7 +134,7 @@ class StatusLoop:
         specs = self._state.specs
         return status.model_copy(update={"revision": specs.revision if specs else 0})
 
-    def _server(self) -> ServerStatus:
+    def _server(self, snapshot: Snapshot | None, doubted: str | None) -> ServerStatus:
         state = self._state
         view = state.peers.view()
         heartbeats: dict[str, dict[str, str]] = {}
@@ -142,11 +144,10 @@ class StatusLoop:
                 for path, seen in sorted(peer.paths.items())
             }
         warnings = []
-        if (doubted := self._doubted()) is not None:
+        if doubted is not None:
             warnings.append(doubted)
         if not view.pulse_alive:
             warnings.append("the pulse is not running")
-        snapshot = state.snapshot()
         if snapshot is not None and (reached := limit_reached(snapshot)):
             warnings.append(reached)
         server = snapshot.specs.servers.get(state.me) if snapshot else None
@@ -173,10 +174,6 @@ class StatusLoop:
             store_id=state.mirror.store_id,
             store_generation=state.known_store.generation if state.known_store else 0,
         )
-
-    def _doubted(self) -> str | None:
-        snapshot = self._state.snapshot()
-        return doubt(snapshot) if snapshot is not None else None
 
 
 def _with_nonce(value: bytes, nonce: str) -> bytes:

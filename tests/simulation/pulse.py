@@ -30,6 +30,7 @@ class SimPeers:
         self._context = copy_context()
         self._view = PeersView(taken_at=float("-inf"))
         self._viewed: tuple[float, ...] | None = None
+        self._now = -1, PathView(None, NEVER)
         world.version += 1
         world.listeners[me] = self._on_change
 
@@ -37,13 +38,20 @@ class SimPeers:
         for delay in (0.001, 2.2 * HEARTBEAT_S, SILENCE_S + 0.01, SILENCE_S + 0.06):
             self._world.loop.call_later(delay, self._event.set, context=self._context)
 
+    def _path(self, at: int | None, tick: int) -> PathView:
+        """The same for all that was heard right now: most of it is."""
+        if at is None:
+            return PathView(None, NEVER)
+        if at != tick:
+            return PathView(self._clock.at(at * HEARTBEAT_S), tick - at)
+        if self._now[0] != tick:
+            self._now = tick, PathView(self._clock.at(tick * HEARTBEAT_S), 0)
+        return self._now[1]
+
     def _peer(self, sender: str, tick: int) -> PeerView:
         world, host = self._world, self._world.hosts[sender]
         times = world.ears.heard(sender, self._me)
-        paths = {}
-        for network, at in zip(NETWORKS, times, strict=True):
-            heard = None if at is None else self._clock.at(at * HEARTBEAT_S)
-            paths[network] = PathView(heard, NEVER if at is None else tick - at)
+        paths = {network: self._path(at, tick) for network, at in zip(NETWORKS, times, strict=True)}
         newest = max((at for at in times if at is not None), default=None)
         fewest = NEVER if newest is None else tick - newest
         return PeerView(
