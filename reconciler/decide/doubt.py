@@ -35,7 +35,7 @@ def doubt(server: str, records: StoredRecords) -> str:
 def is_proven_off(server: str, records: StoredRecords, boot_id: str) -> bool:
     """A fence ended this boot of the server."""
     fence = records.fences.get(server)
-    return fence is not None and fence.proves_off and boot_id in fence.covers
+    return fence is not None and fence.proof_for(boot_id) is not None
 
 
 def ears(server: str, records: StoredRecords) -> tuple[tuple[str, ...], tuple[str, ...]]:

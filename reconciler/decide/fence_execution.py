@@ -5,6 +5,7 @@ comes of it never takes away a proof; a report that anything contradicts is none
 """
 
 from reconciler.decide.actions import Effect, ExecuteFence, Reason, Write
+from reconciler.decide.boots import boots_of
 from reconciler.decide.hearing import PeersView
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
@@ -113,6 +114,7 @@ def _result(
         at_wall=snapshot.wall,
         duration_ms=done.duration_ms,
         power_on_due=confirmed and after == "on",
+        earlier=still_proven(snapshot, intent.victim, intent.covers if confirmed else ()),
     )
     reason = Reason.of(
         "fence_confirmed" if confirmed else "fence_failed",
@@ -123,10 +125,8 @@ def _result(
         attempt=intent.attempt,
         duration_ms=round(done.duration_ms, 1),
     )
-    known = stored.record if stored else None
-    proven = known is not None and known.proves_off and set(intent.covers) <= set(known.covers)
-    if proven and not confirmed:
-        # A late failure must not take away what was proven meanwhile, by a person or a device.
+    if not confirmed and _proven_meanwhile(snapshot, intent):
+        # What a person or a device has proven since then is the last word.
         return (_closed(snapshot, keys, intent, told or reason),)
     put = Write(
         key=keys.fence(intent.victim),
@@ -135,6 +135,23 @@ def _result(
         reason=None if told else reason,
     )
     return put, _closed(snapshot, keys, intent, told)
+
+
+def _proven_meanwhile(snapshot: Snapshot, intent: FenceIntent) -> bool:
+    stored, slot = snapshot.fences.get(intent.victim), snapshot.fence_slot
+    if stored is None or slot is None or stored.mod_revision < slot.mod_revision:
+        return False
+    return all(stored.record.proof_for(boot) is not None for boot in intent.covers)
+
+
+def still_proven(snapshot: Snapshot, server: str, anew: tuple[str, ...]) -> dict[str, FenceOutcome]:
+    """What the stored record proves and the next one does not prove `anew`, for the boots that
+    something still depends on."""
+    stored = snapshot.fences.get(server)
+    if stored is None:
+        return {}
+    found = {boot: stored.record.proof_for(boot) for boot in boots_of(snapshot, server)}
+    return {b: proof for b, proof in found.items() if proof is not None and b not in anew}
 
 
 def _closed(
@@ -151,10 +168,8 @@ def abandoned(snapshot: Snapshot, keys: Keys) -> tuple[Write, ...]:
     slot = snapshot.fence_slot
     if slot is None or slot.record.closed or slot_open(snapshot):
         return ()
-    intent, stored = slot.record, snapshot.fences.get(slot.record.victim)
-    proven = stored is not None and stored.record.proves_off
-    lost = stored is not None and proven and set(stored.record.covers) & set(intent.covers)
-    if lost or unreadable(snapshot, keys.fence(intent.victim)) is not None:
+    intent = slot.record
+    if unreadable(snapshot, keys.fence(intent.victim)) is not None:
         return (_closed(snapshot, keys, intent, _abandoned(intent)),)
     done = LocalFence(FenceOutcome.FAILED, f"{intent.executor} told no end of it in its time")
     return _result(snapshot, keys, intent, done, _abandoned(intent))

@@ -15,6 +15,7 @@ from reconciler.decide.actions import (
     Reason,
     Write,
 )
+from reconciler.decide.boots import boots_of
 from reconciler.decide.deserting import DESERTED, deserted_at, deserting
 from reconciler.decide.draining import is_leaving
 from reconciler.decide.fence_execution import ASKED, SILENT, abandoned, execution
@@ -37,7 +38,7 @@ from reconciler.decide.records import (
     OperationPhase,
 )
 from reconciler.decide.snapshot import Snapshot
-from reconciler.decide.store_life import any_boot, generation, in_doubt
+from reconciler.decide.store_life import in_doubt
 
 INTENT_VALID_S = 10.0
 CHALLENGE_RENEW_S = 5.0
@@ -68,21 +69,6 @@ class FencingPlan:
     effects: tuple[Effect, ...] = ()
     blocked: tuple[tuple[str, str], ...] = ()
     wake_at: tuple[float, ...] = ()
-
-
-def boots_of(snapshot: Snapshot, server: str) -> tuple[str, ...]:
-    """Boot ids of this server that something in the store still depends on."""
-    boots = {
-        stored.record.boot_id
-        for stored in snapshot.ownerships.values()
-        if stored.record.owner == server and stored.record.boot_id
-    }
-    session = snapshot.sessions.get(server)
-    if session is not None:
-        boots.add(session.record.boot_id)
-    if in_doubt(snapshot, server):
-        boots.add(any_boot(generation(snapshot)))
-    return tuple(sorted(boots))
 
 
 def matters(snapshot: Snapshot, server: str) -> bool:

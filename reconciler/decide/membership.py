@@ -46,7 +46,7 @@ def unreadable(snapshot: Snapshot, *keys: str) -> str | None:
 def proven_off(snapshot: Snapshot, server: str, boot_id: str) -> bool:
     """True if a fence proves that this boot of the server is over."""
     fence = snapshot.fences.get(server)
-    return fence is not None and fence.record.proves_off and boot_id in fence.record.covers
+    return fence is not None and fence.record.proof_for(boot_id) is not None
 
 
 def session_of(snapshot: Snapshot, server: str) -> Stored[Session] | None:

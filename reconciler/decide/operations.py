@@ -7,9 +7,10 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
+from reconciler.decide.boots import boots_of
 from reconciler.decide.draining import drain_result, plan_cordon, undrain_write
-from reconciler.decide.fence_execution import victim_addresses
-from reconciler.decide.fencing import boots_of, is_tried, obstacle
+from reconciler.decide.fence_execution import still_proven, victim_addresses
+from reconciler.decide.fencing import is_tried, obstacle
 from reconciler.decide.holding import hold_step
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
@@ -393,6 +394,7 @@ def _confirm_step(
         executor=snapshot.me,
         detail=f"{operation.who or 'somebody'} confirmed that it is off: {operation.why}",
         at_wall=snapshot.wall,
+        earlier=still_proven(snapshot, victim, boots),
     )
     reason = Reason.of("fence_confirmed_by_person", server=victim, who=operation.who)
     session = snapshot.sessions.get(victim)

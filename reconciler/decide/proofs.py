@@ -27,7 +27,7 @@ def proof_of_stop(snapshot: Snapshot, record: Ownership) -> Proof | None:
     ):
         return Proof.RELEASED
     if proven_off(snapshot, record.owner, record.boot_id):
-        outcome = snapshot.fences[record.owner].record.outcome
+        outcome = snapshot.fences[record.owner].record.proof_for(record.boot_id)
         person = outcome is FenceOutcome.CONFIRMED_BY_PERSON
         return Proof.CONFIRMED if person else Proof.FENCED
     return Proof.EXPIRED if is_expired(snapshot, record) else None

@@ -215,7 +215,8 @@ class FenceOutcome(StrEnum):
 
 
 class FenceRecord(Record):
-    """run/fences/<server>: last result. A proof only for the boots it `covers`, if confirmed."""
+    """run/fences/<server>: last result. A proof only for the boots it `covers`, if confirmed, and
+    for those of `earlier`, which earlier fences proved off: a later failure takes nothing away."""
 
     server: str
     covers: tuple[str, ...]
@@ -228,10 +229,18 @@ class FenceRecord(Record):
     at_wall: float = 0.0
     duration_ms: float = 0.0
     power_on_due: bool = False
+    earlier: dict[str, FenceOutcome] = Field(default_factory=dict)
 
     @property
     def proves_off(self) -> bool:
+        """Of the last attempt; `proof_for` is what counts for a boot."""
         return self.outcome in (FenceOutcome.CONFIRMED_OFF, FenceOutcome.CONFIRMED_BY_PERSON)
+
+    def proof_for(self, boot_id: str) -> FenceOutcome | None:
+        """What proves that this boot is over; None = nothing does."""
+        if self.proves_off and boot_id in self.covers:
+            return self.outcome
+        return self.earlier.get(boot_id)
 
 
 class Challenge(Record):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.decide.doubt import doubt, ears, is_proven_off
+from reconciler.decide.doubt import doubt, ears
 from reconciler.decide.records import FenceRecord, FencingTest, FinalActionTaken, Hold, Session
 from reconciler.decide.status import iso
 from reconciler.decide.stored import StoredRecords
@@ -168,12 +168,9 @@ def _state(
     why = doubt(server, records)
     slot = records.fence_slot
     fence = records.fences.get(server)
-    if (
-        session is not None
-        and fence is not None
-        and is_proven_off(server, records, session.boot_id)
-    ):
-        return FENCED, (f"{fence.outcome} by {fence.executor}",)
+    proof = fence.proof_for(session.boot_id) if session and fence else None
+    if proof is not None and fence is not None:
+        return FENCED, (f"{proof} by {fence.executor}",)
     if session is not None or (slot is not None and slot.victim == server):
         return (SUSPECT, (why,)) if why else (ONLINE, ())
     if fence is not None and fence.proves_off and not _seen_after(server, fence, records):

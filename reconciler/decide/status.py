@@ -210,11 +210,10 @@ def _is_under_way(ownership: Ownership, records: StoredRecords) -> bool:
         return False
     slot = records.fence_slot
     fence = records.fences.get(owner)
-    if fence is not None and not fence.proves_off and ownership.boot_id in fence.covers:
+    proven = is_proven_off(owner, records, ownership.boot_id)
+    if fence is not None and not proven and ownership.boot_id in fence.covers:
         return False  # a try has failed: that is for a person to see
-    if (slot is not None and slot.victim == owner) or is_proven_off(
-        owner, records, ownership.boot_id
-    ):
+    if (slot is not None and slot.victim == owner) or proven:
         return True
     session, challenge = records.sessions.get(owner), records.challenges.get(owner)
     if session is None:
@@ -237,8 +236,9 @@ def _owner_gone(group: str, ownership: Ownership, records: StoredRecords) -> tup
     being_fenced = slot is not None and slot.victim == owner
     told = being_fenced or group in records.verdicts  # a verdict names the fence that failed
     if not told and fence is not None and ownership.boot_id in fence.covers:
-        word = "is proven off" if fence.proves_off else "could not be proven off"
-        reasons.append(f"{owner} {word}: {fence.outcome}" + _in_brackets(fence.detail))
+        proof = fence.proof_for(ownership.boot_id)
+        word = "is proven off" if proof else "could not be proven off"
+        reasons.append(f"{owner} {word}: {proof or fence.outcome}" + _in_brackets(fence.detail))
     last = records.group_status.get((owner, group))
     if last is not None and last.epoch == ownership.epoch:
         when = iso(last.since_wall)
