@@ -1,5 +1,5 @@
-"""Boots of a server that something in the store still depends on: what a fence of it must cover, and
-what a proof of it is still needed for.
+"""Boots of a server that something in the store still depends on: what a fence of it must cover,
+and which proofs are still needed.
 """
 
 from reconciler.decide.snapshot import Snapshot

@@ -120,6 +120,7 @@ class AgentDevice:
     async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         """See the port. Nothing of the program is left once the right to fence is over, so no
         command of its can leave later."""
+        del boots  # it ends the power, and all of them
         started, end = time.monotonic(), self._end()
         before = await self._status(end)
         if before is PowerState.OFF:

@@ -129,6 +129,7 @@ class IpmiDevice:
 
     async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         """See the port. The GUID is compared before anything is sent that changes something."""
+        del boots  # it ends the power, and all of them
 
         def may_leave() -> None:
             if self._clock.now() >= valid_until:

@@ -153,6 +153,7 @@ class RedfishDevice:
 
     async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         """See the port. The UUID is compared before anything is sent that changes something."""
+        del boots  # it ends the power, and all of them
 
         def may_leave() -> float:
             left = valid_until - self._clock.now()

@@ -50,20 +50,20 @@ class SessionLoop:
                 self._lost(str(error))
             except StoreError as error:
                 state.events.emit("session_renewal_failed", error=str(error))
-                self._report(snapshot, "no-quorum")
+                self._report("no-quorum")
                 await state.clock.sleep(state.jitter(RETRY_S))
 
     async def _create(self, snapshot: Snapshot) -> None:
         state = self._state
         if (reason := self._why_no_session(snapshot)) is not None:
             self._doubt(reason)
-            self._report(snapshot, "no-quorum")
+            self._report("no-quorum")
             await state.clock.sleep(state.jitter(RETRY_S))
             return
         self._doubted = ""
         if named_in_slot(snapshot, state.me) or proven_off(snapshot, state.me, state.boot_id):
             # Being fenced, or declared off: only a new boot, or the end of the fence, helps.
-            self._report(snapshot, "quorum")
+            self._report("quorum")
             await state.clock.sleep(state.jitter(RETRY_S))
             return
         if waits_for_watchdog(snapshot, state.clock.now() - state.started_at):
@@ -103,7 +103,7 @@ class SessionLoop:
         state.own_session = OwnSession(incarnation, proof.lease, result.revision, valid_until)
         state.proof_at, state.proven = proof.sent_at, True
         state.events.emit("session_created", incarnation=incarnation, boot_id=state.boot_id)
-        self._report(snapshot, "quorum")
+        self._report("quorum")
         state.wake()
 
     def _compares(self, snapshot: Snapshot) -> tuple[Unchanged, ...]:
@@ -174,7 +174,7 @@ class SessionLoop:
         )
         state.proof_at = max(state.proof_at, proof.sent_at) if state.proven else proof.sent_at
         state.proven = True
-        self._report(snapshot, "quorum")
+        self._report("quorum")
         stored = state.mirror.maps["sessions"].get(state.me)
         if stored is None or stored.record.incarnation != own.incarnation:
             # Also when somebody removed it: a lease without its session is worth nothing.
@@ -208,11 +208,10 @@ class SessionLoop:
         self._state.events.emit("session_lost", reason=reason)
         self._state.wake()
 
-    def _report(self, snapshot: Snapshot, store: str) -> None:
+    def _report(self, store: str) -> None:
         state = self._state
         # An agent that was never proven says nothing: the pulse's older proof must age on.
-        until = state.proof_at + snapshot.specs.timing.session_ttl if state.proven else None
-        state.peers.report(store=store, proof_until=until)
+        state.peers.report(store=store, proven_at=state.proof_at if state.proven else None)
 
 
 def _facts(snapshot: Snapshot) -> dict[str, float]:

@@ -26,7 +26,7 @@ class Peers(Protocol):
         seconds; 0 ends it), although the agent may be away. The first end of each hold stands."""
         ...
 
-    def report(self, *, store: str, proof_until: float | None) -> None:
-        """Tell the pulse our store state and until when the session's lease is proven; this also
-        is the agent's sign of life for the dead-man deadline."""
+    def report(self, *, store: str, proven_at: float | None) -> None:
+        """Tell the pulse our store state and when the newest proven renewal was sent (monotonic
+        seconds; None: nothing new is proven). Also the agent's sign of life."""
         ...

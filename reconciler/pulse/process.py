@@ -260,10 +260,12 @@ class Pulse:
         store = message["store"]
         if store not in STORE_STATES:
             raise ValueError(f"report: unknown store state {store!r}")
-        until = message.get("proof_until")
-        ttl = self._configuration.session_ttl if self._configuration else 0.0
         self._store, self._reported_at = store, now
-        if ttl:
+        if "proven_at" in message:
+            sent_at = message["proven_at"]
+            self._dead_man.prove(None if sent_at is None else float(sent_at), 0.0, now)
+        elif self._configuration:  # an agent of the version before this one
+            until, ttl = message.get("proof_until"), self._configuration.session_ttl
             self._dead_man.prove(None if until is None else float(until), ttl, now)
         if self._told(now) != self._sent:
             self._beat(now)

@@ -161,7 +161,7 @@ async def test_the_pulse_outlives_its_agent_and_says_so(cluster: Cluster) -> Non
     await cluster.start("n1")
     await cluster.start("n2", cluster.configuration("n2", dead_man=0.5))
     n1 = cluster.peers["n1"]
-    cluster.peers["n2"].report(store="quorum", proof_until=None)
+    cluster.peers["n2"].report(store="quorum", proven_at=None)
     await until(lambda: n1.view().peers["n2"].agent_alive is True, "n2's agent is alive")
     assert n1.view().peers["n2"].store == "quorum"
     pid = cluster.pid("n2")
@@ -169,7 +169,7 @@ async def test_the_pulse_outlives_its_agent_and_says_so(cluster: Cluster) -> Non
     await until(lambda: n1.view().peers["n2"].agent_alive is False, "n2's agent is gone")
     assert not n1.view().peers["n2"].silent
     again = await cluster.start("n2", cluster.configuration("n2", dead_man=0.5))
-    again.report(store="quorum", proof_until=None)
+    again.report(store="quorum", proven_at=None)
     await until(lambda: n1.view().peers["n2"].agent_alive is True, "a new agent took over")
     assert cluster.pid("n2") == pid
     assert again.status().pauses == 0
@@ -279,7 +279,7 @@ async def test_an_isolated_unproven_server_ends_what_it_runs(cluster: Cluster) -
         grouped = start("sleep", "1000")
         (folder / "cgroup.procs").write_text(str(grouped.pid))
         n1 = await cluster.start("n1", cluster.configuration("n1", dead_man=0.5))
-        n1.report(store="unknown", proof_until=time.monotonic() + 10.0)
+        n1.report(store="unknown", proven_at=time.monotonic())
         n1.register(
             [
                 kill_cgroup(str(folder)),
@@ -301,7 +301,7 @@ async def test_a_server_that_hears_the_majority_keeps_all_when_the_store_is_gone
     with start("sleep", "1000") as workload:
         for name in ("n1", "n2"):
             peers = await cluster.start(name, cluster.configuration(name, dead_man=0.3))
-            peers.report(store="no-quorum", proof_until=None)
+            peers.report(store="no-quorum", proven_at=None)
         n1 = cluster.peers["n1"]
         n1.register([kill_process(workload.pid, start_time(workload.pid))])
         await until(lambda: (n1.status().proof_age or 0) > 2, "the proof is far too old")

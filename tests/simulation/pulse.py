@@ -103,10 +103,10 @@ class SimPeers:
         world.emit(Held(world.loop.now, self._me, left))
         self._event.set()
 
-    def report(self, *, store: str, proof_until: float | None) -> None:
+    def report(self, *, store: str, proven_at: float | None) -> None:
         host = self._host
-        if proof_until is not None:
-            host.proof_at = max(host.proof_at, proof_until - self._timing.session_ttl)
+        if proven_at is not None:
+            host.proof_at = max(host.proof_at, proven_at)
         if host.store_word != store:
             host.store_word = store
             self._world.version += 1

@@ -98,9 +98,13 @@ class PulsePeers:
                 self._waiters.discard(waiter)
         self._returned = self._generation
 
-    def report(self, *, store: str, proof_until: float | None) -> None:
+    def report(self, *, store: str, proven_at: float | None) -> None:
         """See `ports.peers.Peers.report`; call it at each renewal and at least each second."""
-        self._report = {"op": "report", "store": store, "proof_until": proof_until}
+        ttl = self._configuration.session_ttl if self._configuration else 0.0
+        # A pulse of the version before this one, which outlives its agent, reads only the last.
+        until = None if proven_at is None else proven_at + ttl
+        self._report = {"op": "report", "store": store, "proven_at": proven_at}
+        self._report["proof_until"] = until
         self._send(self._report)
 
     def stretch(self, hold: str, until: float) -> None:
