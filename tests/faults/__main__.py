@@ -9,6 +9,7 @@ with --evidence a copy of the report, its picture and a condensed history go to 
 """
 
 import argparse
+import gzip
 import os
 import shutil
 import signal
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(f"{kind.name:24} {kind.text}" for kind in kinds.values()))
         return 2 if unknown else 0
     if options.check:
-        return _conclude(options.dir, parse(options.check.read_text()), options)
+        data = options.check.read_bytes()
+        text = gzip.decompress(data) if options.check.suffix == ".gz" else data
+        return _conclude(options.dir, parse(text.decode()), options)
     if missing():
         print(f"no lab can be made: {missing()}", file=sys.stderr)
         return 2
@@ -126,11 +129,13 @@ def _leave(
     title = f"{options.servers} servers, seed {options.seed}"
     (directory / f"{name}.svg").write_text(timeline.draw(full or history, servers, title))
     repeat = f"make faults ARGS='--servers {options.servers} --seed {options.seed} --minutes "
-    repeat += f"{options.minutes:g}{''.join(f' --fault {each}' for each in options.fault)}'"
+    repeat += f"{options.minutes:g}{' --single' if options.single else ''}"
+    repeat += f"{''.join(f' --fault {each}' for each in options.fault)}'"
     about = report.About(options.servers, options.seed, _commit(), repeat, f"{name}.svg")
     (directory / f"{name}.md").write_text(report.write(about, full or history))
     lines = "".join(f"{line.to_json()}\n" for line in history)
-    (directory / f"{name}.jsonl").write_text(lines)
+    packed = gzip.compress(lines.encode(), mtime=0)  # the same bytes for the same history
+    (directory / f"{name}.jsonl.gz").write_bytes(packed)
 
 
 def _name(options: argparse.Namespace) -> str:

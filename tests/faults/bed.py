@@ -160,11 +160,21 @@ class Bed:
         )
         return done.stdout
 
+    def revision(self) -> int:
+        """The store's newest, as the first member says that answers; raises `AssertionError`."""
+        for host in self._etcd_hosts():
+            words = ("--endpoints", f"https://{host}:2379", "endpoint", "status", "-w", "json")
+            with contextlib.suppress(subprocess.SubprocessError):
+                return int(json.loads(self.etcdctl(*words))[0]["Status"]["header"]["revision"])
+        raise AssertionError("no member of the store answers")
+
+    def _etcd_hosts(self) -> list[str]:
+        return [node.addresses["private"] for node in self.plan.servers]
+
     def _etcd_environment(self) -> dict[str, str]:
         pki = self.cluster.lab.directory / "secrets/pki"
-        hosts = [node.addresses["private"] for node in self.plan.servers]
         return {
-            "ETCDCTL_ENDPOINTS": ",".join(f"https://{host}:2379" for host in hosts),
+            "ETCDCTL_ENDPOINTS": ",".join(f"https://{host}:2379" for host in self._etcd_hosts()),
             "ETCDCTL_CACERT": str(pki / "ca.crt"),
             "ETCDCTL_CERT": str(pki / "admin.crt"),
             "ETCDCTL_KEY": str(pki / "admin.key"),

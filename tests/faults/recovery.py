@@ -8,6 +8,7 @@ from tests.faults.history import Line, gaps, groups, told
 
 OUTAGE_S = 0.25
 BEFORE_S = 0.1
+GOAL_P95_S = 3.0
 HEALING_S = 2.0
 COMBINED = "two faults, or a fault and a move"
 

@@ -38,8 +38,8 @@ def _head(about: About, history: Sequence[Line], violations: Sequence[str]) -> I
     result = "no violation" if not violations else f"**{len(violations)} violations**"
     yield f"# Real faults on {about.servers} servers: {result}"
     yield ""
-    yield f"{minutes:.1f} minutes, {rounds} rounds, {len(told(history, 'fault'))} faults, seed "
-    yield f"{about.seed}, commit {about.commit or 'unknown'}. Again: `{about.repeat}`"
+    yield f"{minutes:.1f} minutes, {rounds} rounds, {len(told(history, 'fault'))} faults,"
+    yield f"seed {about.seed}, commit {about.commit or 'unknown'}. Again: `{about.repeat}`"
     yield ""
     for text in violations:
         yield f"- {text}"
@@ -77,6 +77,10 @@ def _recovery(history: Sequence[Line]) -> Iterator[str]:
     yield ""
     rows = recovery.table(history, blocked=False)
     yield from _table([*rows, recovery.total(history, blocked=False)])
+    yield ""
+    slow = [f"{row.kind} {row.p95_s:.2f} s" for row in rows if row.p95_s >= recovery.GOAL_P95_S]
+    goal = f"Goal: p95 under {recovery.GOAL_P95_S:g} s for every fault under which a proof is to "
+    yield goal + "be had. " + (f"Missed: {', '.join(slow)}." if slow else "Reached.")
     waited = recovery.table(history, blocked=True)
     if waited:
         yield ""

@@ -106,6 +106,7 @@ def test_the_report_says_what_was_broken_and_for_how_long() -> None:
     page = report.write(about, faulty_history())
     assert "no violation" in page
     assert "| crash | 1 | 1 | 3.00 | 3.00 | 3.00 |" in page
+    assert "Missed: crash 3.00 s." in page, "what had to wait for its healing does not count"
     assert "| 2 | 20 s | bmc-dead (n2) | web 2.00 after healing |" not in page, "no round_begun"
     bad = [*faulty_history(), said(50, "not_whole", round=3, patience_s=90.0, what="web is away")]
     assert "**1 violations**" in report.write(about, bad)
