@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from reconciler.decide.actions import Write
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import slot_open
+from reconciler.decide.mirror_wishes import MIRROR_KINDS
 from reconciler.decide.operations import CLOSED, finish, open_operations
 from reconciler.decide.records import Operation, OperationKind, OperationPhase
 from reconciler.decide.recovery_lock import GROUP_KINDS
@@ -53,6 +54,9 @@ def plan_cancels(snapshot: Snapshot, keys: Keys) -> CancelPlan:
 def why_not(snapshot: Snapshot, operation: Operation) -> str | None:
     """Why this wish cannot be taken back any more; None if it can."""
     scope, _, name = operation.target.partition("/")
+    if operation.kind in MIRROR_KINDS:
+        begun = operation.phase is not OperationPhase.PENDING
+        return f"{operation.kind.value} {operation.target} is under way already" if begun else None
     if scope == "resource":
         opposite = "start" if operation.kind is OperationKind.STOP else "stop"
         return f"a single resource follows at once: clusterctl {opposite} {operation.target}"

@@ -13,6 +13,7 @@ from reconciler.decide.membership import session_of
 from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.records import MirrorRecord
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.store_life import first_epoch
 from specs.resource import Resource
 
 
@@ -67,10 +68,18 @@ def why_no_copy(snapshot: Snapshot, resource: Resource, server: str) -> str | No
     stored = snapshot.mirrors.get(name)
     if stored is None:
         return None
+    if is_of_before(snapshot, stored.record):
+        return "who has its data is not settled since the store was restored from a backup"
     if side not in stored.record.servers:
         return _stale(stored.record)
     status = mirror_status(snapshot, server, name)
     return (status.unfit or None) if status is not None else None
+
+
+def is_of_before(snapshot: Snapshot, record: MirrorRecord) -> bool:
+    """Written before the store was restored from a backup: it says who had the data at that time
+    (`settling`)."""
+    return record.epoch < first_epoch(snapshot)
 
 
 def _stale(record: MirrorRecord) -> str:

@@ -35,6 +35,7 @@ from reconciler.decide.placement import owners
 from reconciler.decide.preparation import groups_to_prepare
 from reconciler.decide.proofs import proof_of_stop
 from reconciler.decide.records import FenceIntent, FenceRecord, Ownership, Phase, Verdict
+from reconciler.decide.settling import settle_mirrors
 from reconciler.decide.snapshot import Snapshot, Stored
 from reconciler.decide.store_leader import better_leader, members_known
 from reconciler.decide.store_life import doubt, forget_owner, plan_store, waiting
@@ -128,7 +129,8 @@ def _as_coordinator(
         writes.extend([gone] if gone else [])
     writes.extend((*cancels.writes, *operations.writes))
     told = {write.key for write in operations.writes}
-    ended = (*end_of_cordons(known, keys), *end_of_holds(known, keys))
+    cares = (end_of_cordons, end_of_holds, settle_mirrors)
+    ended = (write for care in cares for write in care(known, keys))
     writes.extend(w for w in ended if w.key not in told)
     power_on, cleared = ((), []) if fencing.results else _power_on(snapshot, keys)
     taken = {write.key for write in writes}

@@ -36,6 +36,9 @@ class MirrorStatus(Record):
     name it; "" if nothing here speaks against it. `to_copy` is what the other side lacks, or what
     is still to come here; `rate` and `seconds_left` are known while copying. `as_of_wall` is the
     time up to which this side has everything; None: now. `engine` is False while none runs.
+    `generation` is that of the data here, `ancestors` are older ones that it came from.
+    `served`: this side served last, and its stop in order is not known. `store_generation` is that
+    of the store when this was written.
     """
 
     resource: str
@@ -56,6 +59,8 @@ class MirrorStatus(Record):
     asynchronous: bool = False
     size: int = 0
     generation: str = ""
+    ancestors: tuple[str, ...] = ()
+    served: bool = False
     fresh: bool = False
     consistent: bool = True
     clean: bool = True
@@ -72,4 +77,5 @@ class MirrorStatus(Record):
     as_of_wall: float | None = None
     check: MirrorCheck | None = None
     results: tuple[MirrorResult, ...] = ()
+    store_generation: int = 0
     at_wall: float = 0.0

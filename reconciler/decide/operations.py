@@ -21,6 +21,7 @@ from reconciler.decide.membership import (
     session_of,
     unreadable,
 )
+from reconciler.decide.mirror_wishes import MIRROR_KINDS, mirror_step
 from reconciler.decide.placement import Placing, candidates
 from reconciler.decide.records import (
     FenceOutcome,
@@ -115,6 +116,11 @@ def plan_operations(
             if hold is not None and hold.key in {w.key for w in writes}:
                 continue  # another wish about the same server is first
             writes.extend([hold] if hold else [])
+        elif operation.kind in MIRROR_KINDS:
+            step, records = _mirror_step(snapshot, keys, stored)
+            if any(write.key in {w.key for w in writes} for write in records):
+                continue  # another wish about the same mirror is first
+            writes.extend(records)
         elif operation.kind is OperationKind.BYPASS_BARRIER:
             bypass, step = operation.id, finish(snapshot, keys, stored, True, "barrier bypassed")
         elif operation.target.startswith("server/"):
@@ -334,6 +340,19 @@ def _hold_step(
     if result is not None:
         return finish(snapshot, keys, stored, *result), hold
     return _running(keys, stored), hold
+
+
+def _mirror_step(
+    snapshot: Snapshot, keys: Keys, stored: Stored[Operation]
+) -> tuple[Write | None, list[Write]]:
+    found = mirror_step(snapshot, keys, stored.record)
+    if found.result is not None:
+        records = [found.record] if found.record else []
+        return finish(snapshot, keys, stored, *found.result), records
+    if found.to is None:
+        return None, []
+    named = stored.record.model_copy(update={"to": found.to})
+    return _running(keys, Stored(named, stored.mod_revision, stored.seen_at)), []
 
 
 def _fence_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write | None:

@@ -172,13 +172,18 @@ class Release(Record):
 class MirrorRecord(Record):
     """run/mirrors/<resource>: the servers that have all acknowledged data of a mirrored disk, and
     the id of that data's generation. No other server may serve it. Written by the group's owner,
-    compared with its ownership."""
+    compared with its ownership; by the coordinator when an operator gives up what the servers of
+    `given_up` had. That stays in the record until both sides are current."""
 
     resource: str
     servers: tuple[str, ...]
     generation: str
     epoch: int
     at_wall: float = 0.0
+    forced_by: str = ""
+    forced_why: str = ""
+    forced_wall: float | None = None
+    given_up: tuple[str, ...] = ()
 
 
 class FenceIntent(Record):
@@ -271,6 +276,13 @@ class OperationKind(StrEnum):
     RELEASE_HOLD = "release-hold"
     CANCEL = "cancel"
     CLEAR = "clear"
+    MIRROR_RESYNC = "mirror-resync"
+    MIRROR_VERIFY = "mirror-verify"
+    MIRROR_LIMIT = "mirror-limit"
+    MIRROR_ISOLATE = "mirror-isolate"
+    MIRROR_REJOIN = "mirror-rejoin"
+    MIRROR_DISCARD = "mirror-discard"
+    MIRROR_PROMOTE = "mirror-promote"
 
 
 class OperationPhase(StrEnum):
@@ -284,8 +296,10 @@ class Operation(Record):
     """run/operations/<ulid>: an operator's one-shot wish; the phase belongs to the coordinator.
 
     `target` is "group/web", "resource/web-ip", "server/n1" or "cluster". `to` is the wished server
-    of a move or start, `for_s` the seconds of a hold. With `preempt` a monitor's recovery of the
-    group that is under way is not waited for. `begun`: it was under way, no guard refused it.
+    of a move or start, and who carries out a wish about a mirror. `for_s`: seconds of a hold or an
+    isolation; `how`: the way of a resync; `limit`: bytes a second. With `preempt` a monitor's
+    recovery of the group that is under way is not waited for. `begun`: it was under way, no guard
+    refused it.
     """
 
     id: str
@@ -302,6 +316,8 @@ class Operation(Record):
     begun: bool = False
     finished_wall: float | None = None
     preempt: bool = False
+    how: str = ""
+    limit: int | None = None
 
 
 class Phase(StrEnum):

@@ -300,7 +300,7 @@ class MirrorDisk(ResourceType):
         if view is None:
             raise HostError("its engine does not run")
         current = await self._record(place)
-        refusal = promotion.why_not(current, place.server, view.header, view.boot)
+        refusal = promotion.why_not(current, place.server, view.header, view.boot, permit.epoch)
         if refusal is not None:
             raise ResourceError(refusal, retry=False)
         permit.check()

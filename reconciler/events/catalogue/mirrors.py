@@ -8,6 +8,19 @@ EVENTS: tuple[EventType, ...] = (
         "group resource epoch servers generation",
         "From now on these servers have all acknowledged data of the mirror, and no other.",
     ),
+    warning(
+        "mirror_forced",
+        "resource group server given_up generation who why",
+        "An operator lets this server serve the mirror although it lacks acknowledged data that "
+        "only the servers `given_up` had.",
+        "When one of those is back, both sides do not know each other: `clusterctl mirror discard` "
+        "on the side that is not wanted.",
+    ),
+    info(
+        "mirror_settled",
+        "resource group servers generation",
+        "The store came out of a backup; what both sides have says who has all data.",
+    ),
     info("mirror_formatted", "resource kind", "A file system was made, as consented to, once."),
     warning(
         "mirror_not_following",

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from reconciler.mirror.header import Header
 
+STORE_COUNTER_BITS = 48
+"""What is above them in an epoch is the generation of the store."""
+
 
 @dataclass(frozen=True, slots=True)
 class Current:
@@ -22,14 +25,19 @@ Change = Callable[[Current | None], Current | None]
 """What becomes of the record; None when it must stay as it is."""
 
 
-def why_not(current: Current | None, server: str, header: Header, boot: str) -> str | None:
-    """None if the side may be promoted without losing acknowledged data, else the reason."""
+def why_not(
+    current: Current | None, server: str, header: Header, boot: str, epoch: int = 0
+) -> str | None:
+    """None if the side may be promoted at `epoch` without losing acknowledged data, else the
+    reason. A record from before the store was restored from a backup says nothing."""
     if header.isolated:
         return "this side is isolated as a snapshot"
     if not header.consistent:
         return "this side is the unfinished target of a copy"
     if current is None:
         return None if header.fresh else "no record says which side of the mirror is current"
+    if current.epoch >> STORE_COUNTER_BITS < epoch >> STORE_COUNTER_BITS:
+        return "who has all data is not settled since the store was restored from a backup"
     if server not in current.servers:
         return f"only {' and '.join(current.servers)} has all acknowledged data"
     if current.generation not in (header.current, *header.pending):
