@@ -34,7 +34,14 @@ from reconciler.decide.ownership import plan_deleted, plan_group
 from reconciler.decide.placement import owners
 from reconciler.decide.preparation import groups_to_prepare
 from reconciler.decide.proofs import proof_of_stop
-from reconciler.decide.records import FenceIntent, FenceRecord, Ownership, Phase, Verdict
+from reconciler.decide.records import (
+    FenceIntent,
+    FenceRecord,
+    Hold,
+    Ownership,
+    Phase,
+    Verdict,
+)
 from reconciler.decide.settling import settle_mirrors
 from reconciler.decide.snapshot import Snapshot, Stored
 from reconciler.decide.store_leader import better_leader, members_known
@@ -105,6 +112,7 @@ def _as_coordinator(
     fenced = {w.record.server for w in fencing.results if isinstance(w.record, FenceRecord)}
     cancels = plan_cancels(known, keys)
     operations = plan_operations(known, keys, fenced, cancels.ended)
+    known = _with_holds(known, operations.writes)
     barrier = None if operations.bypass else barrier_reason(known)
     wake = list(fencing.wake_at)
     if barrier is not None:
@@ -165,6 +173,17 @@ def _with_results(snapshot: Snapshot, results: tuple[Write, ...]) -> Snapshot:
             fences[write.record.server] = Stored(write.record, write.expected, snapshot.now)
     slot = None if results else snapshot.fence_slot
     return replace(snapshot, fences=fences, fence_slot=slot)
+
+
+def _with_holds(snapshot: Snapshot, writes: tuple[Write, ...]) -> Snapshot:
+    """A hold that this very decision records counts in it: else a group that must stop without the
+    agent could be granted to the server together with its hold, which would then not bind."""
+    new = {
+        write.record.server: Stored(write.record, write.expected, snapshot.now)
+        for write in writes
+        if isinstance(write.record, Hold)
+    }
+    return replace(snapshot, holds={**snapshot.holds, **new}) if new else snapshot
 
 
 def _group(

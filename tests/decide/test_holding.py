@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from reconciler.decide.actions import StretchDeadline
 from reconciler.decide.holding import LONGEST_S
 from reconciler.decide.records import Hold, OperationKind, OperationPhase, Phase
@@ -161,3 +163,25 @@ def test_what_nobody_recorded_and_what_is_of_another_boot_is_not_stretched() -> 
 def test_a_held_server_that_has_its_agent_runs_its_groups_as_ever() -> None:
     scene = told(mine(in_force=True)).own("n2").local("web", Phase.ONLINE)
     assert scene.decide().local["web"].want == "run"
+
+
+@pytest.mark.parametrize("policy", ["stop", "keep"])
+@pytest.mark.parametrize("how", ["first start", "asked for", "failover"])
+def test_a_hold_and_a_grant_in_the_same_decision_are_no_both(how: str, policy: str) -> None:
+    """Else n2's pulse would wait for its agent, while others may count on its end."""
+    scene = wish(Scene().group("web", servers=["n2"], onStoreLoss=policy))
+    if how == "asked for":
+        scene.own(None).operation(OperationKind.START, "group/web", id="00", to="n2")
+    if how == "failover":
+        scene.group("web", servers=["n3", "n2"], onStoreLoss=policy).own("n3").silence("n3")
+        scene.fenced("n3")
+    first = scene.decide()
+    assert written(first, KEY).id == "01"
+    assert granted(first) is None
+    assert granted(scene.store(first).decide()) is None
+
+
+def test_a_server_that_was_granted_such_a_group_first_is_not_held() -> None:
+    scene = Scene(servers=("n1", "n2")).group("web", servers=["n2"], onStoreLoss="stop")
+    scene.store(scene.decide())
+    assert "must stop without its agent" in (result(wish(scene).decide()) or ("", ""))[1]
