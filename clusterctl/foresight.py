@@ -4,31 +4,16 @@ from collections.abc import Sequence
 
 from clusterctl.changes import Proposal
 from reconciler.decide.impact import Impact, preview
-from reconciler.decide.snapshot import Specs
+from reconciler.decide.standby_side import specs_of
 from reconciler.decide.stored import StoredRecords
-from specs.spec_set import SpecSet
 
 
 def forecast(proposal: Proposal, records: StoredRecords, wall: float) -> tuple[Impact, ...]:
     """Nothing before the first apply, and nothing for a set without a Cluster."""
-    old, new = _specs(proposal.old), _specs(proposal.new)
+    old, new = specs_of(proposal.old, 0), specs_of(proposal.new, 0)
     if old is None or new is None or not proposal.changes:
         return ()
     return preview(records, old, new, wall)
-
-
-def _specs(found: SpecSet) -> Specs | None:
-    if found.cluster is None:
-        return None
-    return Specs(
-        revision=0,
-        cluster=found.cluster,
-        servers=dict(found.servers),
-        server_groups=dict(found.server_groups),
-        groups=dict(found.groups),
-        resources=dict(found.resources),
-        monitors=dict(found.monitors),
-    )
 
 
 def forecast_lines(effects: Sequence[Impact], *, changed: bool) -> list[str]:

@@ -76,6 +76,11 @@ class ResourceSpec(Model):
         with a mirror override it."""
         return None
 
+    def following(self, name: str) -> "ResourceSpec | None":  # noqa: ARG002
+        """What a server of the other server group runs for this resource (named `name`), in a group
+        of its own; see `decide.standby_side`. None: nothing; types with such a side override it."""
+        return None
+
     def addresses(self) -> tuple[str, ...]:
         """Plain IP addresses that the resource makes reachable; types with any override it."""
         return ()

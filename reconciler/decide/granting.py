@@ -38,6 +38,7 @@ from reconciler.decide.records import (
     Verdict,
     Wanted,
 )
+from reconciler.decide.standby_side import next_epoch
 from reconciler.decide.store_life import first_epoch
 
 
@@ -186,7 +187,7 @@ def grant(
         return GroupPlan(verdict=blocked)
     new = Ownership(
         group=case.name,
-        epoch=max(record.epoch, first_epoch(snapshot)) + 1,
+        epoch=next_epoch(snapshot, case.name, max(record.epoch, first_epoch(snapshot))),
         owner=chosen.server,
         boot_id=session.record.boot_id,
         incarnation=session.record.incarnation,

@@ -20,6 +20,7 @@ from reconciler.decide.records import (
     Verdict,
 )
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.standby_side import partner_depends
 from specs.group import GroupSpec
 
 FAILED_PREFIX = "failed: "
@@ -96,6 +97,7 @@ def ownership_write(
     if record.owner is not None and (stored is None or record.epoch != stored.record.epoch):
         session = snapshot.sessions.get(record.owner)
         depends.append((keys.session(record.owner), session.mod_revision if session else 0))
+        depends.extend(partner_depends(snapshot, keys, name))
     former = stored.record.owner if stored else None
     if (
         stored is not None

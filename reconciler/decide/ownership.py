@@ -41,6 +41,7 @@ from reconciler.decide.records import (
     Wanted,
 )
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.standby_side import misplaced
 
 FAILBACK_AFTER_S = 10.0
 
@@ -190,6 +191,8 @@ def _owned_by_healthy(case: GroupCase, record: Ownership) -> GroupPlan:
         return GroupPlan(ownership=write, verdict=quiet(case))
     if (cordon := cordon_of(snapshot, owner)) is not None:
         return _leave(case, record, cordon)
+    if (elsewhere := misplaced(snapshot, case.name, owner)) is not None:
+        return _ask_release(case, record, elsewhere)
     listed = listed_servers(snapshot, case.spec)
     if case.spec.failback != "auto" and owner in listed:
         return GroupPlan(verdict=quiet(case))

@@ -15,6 +15,7 @@ from reconciler.decide.holding import clock_time, hold_of
 from reconciler.decide.membership import Standing, named_in_slot, session_of, standing
 from reconciler.decide.records import Candidate, Failure, MonitorState
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.standby_side import held_back
 from specs.group import GroupSpec
 
 EXCLUSIVE = ("prefer", "require")
@@ -124,6 +125,7 @@ def candidates(snapshot: Snapshot, group: str, placing: Placing) -> tuple[Candid
         obstacle = availability(snapshot, server)
         if obstacle is None and server in lacking:
             obstacle = str(lacking[server])
+        obstacle = obstacle or held_back(snapshot, group, server, others)
         obstacle = obstacle or _obstacle(snapshot, group, placing, server, others, faulty)
         if obstacle is None and away and not placing.by_operator:
             forbid = spec.failover.across_server_groups == "forbid"

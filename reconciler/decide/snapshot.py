@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from reconciler.decide.hearing import PeersView
 from reconciler.decide.mirror_status import MirrorStatus
+from reconciler.decide.pairing import Pairing
 from reconciler.decide.records import (
     Answer,
     Challenge,
@@ -62,6 +63,8 @@ class Specs:
     groups: Mapping[str, Group] = field(default_factory=dict)
     resources: Mapping[str, Resource] = field(default_factory=dict)
     monitors: Mapping[str, Monitor] = field(default_factory=dict)
+    pairings: Mapping[str, Pairing] = field(default_factory=dict)
+    """Of groups with a hybrid disk and those that were derived for them; see `standby_side`."""
 
     @cached_property
     def timing(self) -> Timing:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from reconciler.decide.keys import Keys
 from reconciler.decide.snapshot import Specs
+from reconciler.decide.standby_side import specs_of
 from reconciler.ports.clock import Clock
 from reconciler.ports.events import Events
 from reconciler.ports.store import Store, StoreError
@@ -51,14 +52,4 @@ class RepositorySpecs:
                 return None
             revision, spec_set = found
             self._seen = revision
-            if spec_set.cluster is None:
-                return None
-            return Specs(
-                revision=revision,
-                cluster=spec_set.cluster,
-                servers=dict(spec_set.servers),
-                server_groups=dict(spec_set.server_groups),
-                groups=dict(spec_set.groups),
-                resources=dict(spec_set.resources),
-                monitors=dict(spec_set.monitors),
-            )
+            return specs_of(spec_set, revision)

@@ -47,6 +47,7 @@ from reconciler.decide.snapshot import (
     Stored,
     StoreMember,
 )
+from reconciler.decide.standby_side import with_standby_sides
 from specs.cluster import Cluster
 from specs.document import Metadata
 from specs.group import Group
@@ -87,10 +88,15 @@ class Plain(ResourceSpec):
 
 
 class Mirrored(ResourceSpec):
-    """A disk that is mirrored between servers, or between server groups."""
+    """A disk that is mirrored between servers, or between server groups. `hybrid`: a server of the
+    other server group follows by a group of its own."""
 
     type: Literal["mirrored"] = "mirrored"
     between: Literal["servers", "server-groups"] = "servers"
+    hybrid: bool = False
+
+    def following(self, name: str) -> ResourceSpec | None:
+        return Plain(group=f"{self.group}-standby") if self.hybrid else None
 
     def side_of(self, server: str, server_groups: Sequence[str]) -> str | None:
         return server if self.between == "servers" else next(iter(server_groups), "")
@@ -418,14 +424,16 @@ class Scene:
                 },
             }
         )
-        specs = Specs(
-            1,
-            cluster,
-            dict(self.servers),
-            dict(self.server_groups),
-            dict(self.groups),
-            dict(self.resources),
-            dict(self.monitors),
+        specs = with_standby_sides(
+            Specs(
+                1,
+                cluster,
+                dict(self.servers),
+                dict(self.server_groups),
+                dict(self.groups),
+                dict(self.resources),
+                dict(self.monitors),
+            )
         )
         return Snapshot(
             now=self.now,
