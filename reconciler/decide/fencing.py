@@ -8,13 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reconciler.decide.actions import (
-    AskMembers,
-    Effect,
-    PrepareFence,
-    Reason,
-    Write,
-)
+from reconciler.decide.actions import AskMembers, Effect, PrepareFence, Reason, Write
 from reconciler.decide.boots import boots_of
 from reconciler.decide.deserting import DESERTED, deserted_at, deserting
 from reconciler.decide.draining import is_leaving
@@ -314,9 +308,18 @@ def _failed_attempts(snapshot: Snapshot, victim: str) -> int:
     stored = snapshot.fences.get(victim)
     if stored is None or stored.record.proves_off:
         return 0
-    return (
-        stored.record.attempt if set(boots_of(snapshot, victim)) & set(stored.record.covers) else 0
-    )
+    same_boot = set(boots_of(snapshot, victim)) & set(stored.record.covers)
+    return stored.record.attempt if same_boot else 0
+
+
+def _failures(snapshot: Snapshot, victim: str) -> int:
+    """Those of this suspicion: a server that was heard since and has a session had come back."""
+    peer = snapshot.peers.peers.get(victim)
+    failed = _failed_attempts(snapshot, victim)
+    if not failed or peer is None or peer.heard_at is None or session_of(snapshot, victim) is None:
+        return failed
+    back = (peer.suspect or peer.silent) and peer.heard_at > snapshot.fences[victim].seen_at
+    return 0 if back else failed
 
 
 def _round(snapshot: Snapshot, victim: str) -> int:
@@ -328,7 +331,7 @@ def _round(snapshot: Snapshot, victim: str) -> int:
 
 def retry_at(snapshot: Snapshot, victim: str) -> float:
     """Each executor tries each level at once; after a full round the pauses double, bounded."""
-    failed = _failed_attempts(snapshot, victim)
+    failed = _failures(snapshot, victim)
     if failed == 0:
         return float("-inf")
     round_size = _round(snapshot, victim)
@@ -340,7 +343,7 @@ def retry_at(snapshot: Snapshot, victim: str) -> float:
 
 
 def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
-    failed = _failed_attempts(snapshot, victim)
+    failed = _failures(snapshot, victim)
     choices = executors(snapshot, victim)
     fencing = snapshot.specs.servers[victim].spec.fencing
     levels = len(fencing.levels) if fencing else 1

@@ -197,7 +197,7 @@ def test_the_intent_covers_every_boot_that_something_depends_on() -> None:
 
 
 def failing(attempts: int, age: float, levels: int = 2) -> Scene:
-    scene = dying().server("n3", levels=levels).challenge("n3")
+    scene = dying().silence("n3", since=age + 1).server("n3", levels=levels).challenge("n3")
     return scene.fenced("n3", FenceOutcome.FAILED, attempt=attempts, age=age, detail="no answer")
 
 
@@ -237,6 +237,14 @@ def test_failures_of_an_earlier_boot_do_not_count() -> None:
     scene = dying().challenge("n3")
     scene.fenced("n3", FenceOutcome.FAILED, covers=(boot("n3", 0),), attempt=9, age=0.0)
     assert intent(scene.decide()).attempt == 1  # type: ignore[union-attr]
+
+
+def test_failures_of_an_earlier_silence_delay_nothing() -> None:
+    """Its BMC failed while it was away; it came back, and dies a second time."""
+    again = failing(8, age=2.0).silence("n3", since=1.0).challenge("n3")
+    assert intent(again.decide()).attempt == 1  # type: ignore[union-attr]
+    assert intent(failing(8, age=2.0).no_session("n3").decide()) is None
+    assert intent(again.no_session("n3").decide()) is None, "it never got well"
 
 
 # -- execution -------------------------------------------------------------------------------
