@@ -3,7 +3,6 @@ for the kill list and for what the mailboxes promise. `process` calls it.
 """
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +59,7 @@ class Feeding:
         the time-out could not be set for that. Raises `ValueError` and what a message without its
         parts raises."""
         seconds, stall = float(message["timeout"]), float(message.get("stall", 0.0))
-        self._refuse_unpromised(seconds)
+        self._refuse_unpromised(seconds, now)
         before, may_feed = self._watchdog.timeout, self._nothing_is_left(now)
         settled = self._watchdog.take(descriptors.pop(), seconds, now, stall, may_feed=may_feed)
         armed = self._watchdog.timeout
@@ -68,11 +67,11 @@ class Feeding:
             self._log("watchdog_armed", timeout=armed)
         return {"op": "watchdog-armed", "timeout": armed, "asked": seconds, "settled": settled}
 
-    def _refuse_unpromised(self, timeout: float) -> None:
+    def _refuse_unpromised(self, timeout: float, now: float) -> None:
         """A longer time-out is taken only once the disk says so; the agent asks again. Raises
         `ValueError`."""
         for name, mailbox in self._paths.mailboxes():
-            self._promise(name, mailbox, math.ceil(timeout), time.monotonic())
+            self._promise(name, mailbox, math.ceil(timeout), now)
             if 0 < mailbox.promised_s < timeout:
                 raise ValueError("the mailbox does not promise so long a time-out yet")
 

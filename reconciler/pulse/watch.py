@@ -3,7 +3,7 @@ pulse inherits the deadline), asks `deadman` and lets `emergency` act. `process`
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,10 +16,19 @@ _SAVE_EVERY_S = 1.0
 
 
 class DeadMan:
-    """`state_path`: file in /run (gone after a reboot), or None to keep nothing."""
+    """`state_path`: file in /run (gone after a reboot), or None to keep nothing. For `end` and
+    `seen_ended` see `emergency`."""
 
-    def __init__(self, state_path: str | None, now: float) -> None:
+    def __init__(
+        self,
+        state_path: str | None,
+        now: float,
+        *,
+        end: Callable[[Sequence[Mapping[str, Any]]], list[Outcome]] = end_all,
+        seen_ended: Callable[[Mapping[str, Any]], bool] = is_over,
+    ) -> None:
         self._path = state_path
+        self._end, self._seen_ended = end, seen_ended
         self._state = deadman.DeadManState()
         self._entries: list[dict[str, Any]] = []
         self._due: list[dict[str, Any]] = []
@@ -88,7 +97,7 @@ class DeadMan:
     def condemn(self, now: float) -> None:
         """A poison pill: this boot is over, whoever is heard and whatever is proven."""
         self.condemned = True
-        self.outcomes = end_all(self._entries)
+        self.outcomes = self._end(self._entries)
         self.fired += 1
         self._save(now)
 
@@ -124,7 +133,7 @@ class DeadMan:
         self._due = {Scope.NOTHING: [], Scope.STOP: stop, Scope.EVERYTHING: self._entries}[scope]
         if not fire:
             return []
-        outcomes = end_all(self._due)
+        outcomes = self._end(self._due)
         if again and outcomes == self.outcomes:
             return []
         self.fired += 1
@@ -136,7 +145,7 @@ class DeadMan:
         ends it."""
         if self.condemned or self._inherited or (self._hold and self._overdue):
             return False
-        return all(is_over(entry) for entry in self._due)
+        return all(self._seen_ended(entry) for entry in self._due)
 
     @property
     def is_armed(self) -> bool:
@@ -163,7 +172,14 @@ class DeadMan:
         if self._path is None:
             return
         self._saved_at = now
-        content = {
+        temporary = f"{self._path}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(self._content(), file)
+        os.replace(temporary, self._path)
+
+    def _content(self) -> dict[str, Any]:
+        return {
             "schema": SCHEMA,
             "boot_id": self._boot_id,
             "proven_at": self._proven_at,
@@ -174,11 +190,6 @@ class DeadMan:
             "condemned": self.condemned,
             "promises": self.promises,
         }
-        temporary = f"{self._path}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.replace(temporary, self._path)
 
     def _load(self, now: float) -> None:
         if self._path is None or not os.path.exists(self._path):
@@ -186,24 +197,27 @@ class DeadMan:
         self._inherited = True
         try:
             with open(self._path, encoding="utf-8") as file:
-                content = json.load(file)
-            if content["schema"] != SCHEMA or content["proven_at"] > now:
-                return
-            for entry in content["entries"]:
-                check_entry(entry)
-            self._entries = list(content["entries"])
-            self._proven_at = float(content["proven_at"])
-            self._boot_id = str(content["boot_id"])
-            self._hold = bool(content.get("hold", False))
-            self.condemned = bool(content.get("condemned", False))
-            told = content.get("promises", {}).items()
-            self.promises = {str(path): (int(s), float(at)) for path, (s, at) in told}
-            self._stretch = str(content.get("stretch", ""))
-            until = float(content.get("stretched_until", 0.0))
-            self._stretched_until = min(until, now + deadman.LONGEST_HOLD_S)
+                self._inherit(json.load(file), now)
         except (OSError, ValueError, KeyError, TypeError):
             # What it held is not known: nothing counts as proven until the agent says so again.
             self._proven_at, self._hold = 0.0, True
+
+    def _inherit(self, content: Mapping[str, Any], now: float) -> None:
+        """What the pulse before us kept."""
+        if content["schema"] != SCHEMA or content["proven_at"] > now:
+            return
+        for entry in content["entries"]:
+            check_entry(entry)
+        self._entries = list(content["entries"])
+        self._proven_at = float(content["proven_at"])
+        self._boot_id = str(content["boot_id"])
+        self._hold = bool(content.get("hold", False))
+        self.condemned = bool(content.get("condemned", False))
+        told = content.get("promises", {}).items()
+        self.promises = {str(path): (int(s), float(at)) for path, (s, at) in told}
+        self._stretch = str(content.get("stretch", ""))
+        until = float(content.get("stretched_until", 0.0))
+        self._stretched_until = min(until, now + deadman.LONGEST_HOLD_S)
 
 
 def _policy(entry: Mapping[str, Any]) -> Policy:
