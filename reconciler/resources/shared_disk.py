@@ -1,15 +1,13 @@
 """A disk that several servers see, and one of them uses."""
 
 import asyncio
-import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from reconciler.plugin import Place, ResourceType, StartLevel
-from reconciler.ports.disks import Claim, DiskView
+from reconciler.plugin import Place, StartLevel
+from reconciler.ports.disks import Claim
 from reconciler.ports.driver import (
     Observation,
     Permit,
@@ -17,34 +15,16 @@ from reconciler.ports.driver import (
     ResourceError,
     ResourceState,
 )
-from reconciler.ports.host import HostError
 from reconciler.ports.volumes import FileSystem, Mounted
+from reconciler.resources._disk_fields import AbsolutePath, MountedDisk, is_stable
+from reconciler.resources._shared_access import SharedAccess
 from specs.resource import Use
 from specs.scalars import Duration, impact
 
-LOOK_EVERY_S = 10.0
 OBSERVE_TIMEOUT_S = 20.0
-_STABLE = re.compile(r"^/dev/(disk/by-[a-z]+/.|mapper/.|[^/]+/.)")
-_CHANGING = re.compile(r"^/dev/(mapper/mpath[a-z]+$|(disk/by-(path|diskseq)|block|char|shm|pts)/)")
-_OPTIONS = re.compile(r"^[^\s\0]*$")
 
 
-def _path(text: str) -> str:
-    if not PurePosixPath(text).is_absolute() or "\0" in text or ".." in PurePosixPath(text).parts:
-        raise ValueError(f"{text!r} is not an absolute path")
-    return text
-
-
-def _options(text: str) -> str:
-    if not _OPTIONS.match(text):
-        raise ValueError("write mount options with commas and without spaces")
-    return text
-
-
-AbsolutePath = Annotated[str, AfterValidator(_path)]
-
-
-class SharedDisk(ResourceType):
+class SharedDisk(MountedDisk):
     """A disk (FC, iSCSI, SAS) that all servers of the group see; the owner mounts it.
 
     With `reservation: scsi` the disk itself keeps every other server from writing: before the mount
@@ -124,11 +104,6 @@ class SharedDisk(ResourceType):
             "resource", example="/srv/data", default_text="there is no file system"
         ),
     )
-    mount_options: Annotated[str, AfterValidator(_options)] = Field(
-        default="",
-        description="Options of the mount.",
-        json_schema_extra=impact("resource", example="noatime"),
-    )
     check: Literal["never", "always", "every"] = Field(
         default="always",
         description="Check before the mount. always: quick, the journal is replayed and what is "
@@ -157,11 +132,6 @@ class SharedDisk(ResourceType):
         description="Time that one start may take, with its check.",
         json_schema_extra=impact("none", example="3m"),
     )
-    unmount_grace: Annotated[Duration, Field(ge=0, le=600)] = Field(
-        default=5.0,
-        description="Time for programs that still use the disk to end before they are killed.",
-        json_schema_extra=impact("none", example="5s"),
-    )
 
     @model_validator(mode="after")
     def _fits(self) -> "SharedDisk":
@@ -173,7 +143,7 @@ class SharedDisk(ResourceType):
             raise ValueError("a file can only be used with a file system")
         if self.file and self.reservation != "none":
             raise ValueError("a file can't be reserved: write `reservation: none`")
-        if self.device and not self.allow_unstable_name and not _is_stable(self.device):
+        if self.device and not self.allow_unstable_name and not is_stable(self.device):
             raise ValueError(
                 f"{self.device} may name another disk after a restart: use /dev/disk/by-id/... (or "
                 "by-uuid, by-partuuid), or write allowUnstableName: true"
@@ -197,6 +167,15 @@ class SharedDisk(ResourceType):
         """The device's or file's name."""
         return self.device or self.file or ""
 
+    def _access(self, place: Place) -> SharedAccess:
+        return SharedAccess(
+            place.name,
+            self.disk,
+            self.device is not None,
+            self.reservation == "scsi",
+            self.unmount_grace,
+        )
+
     async def observe(self, place: Place) -> Observation:
         claim = place.host.disks.claims().get(place.name)
         mounts = await self._mounts(place)
@@ -204,7 +183,7 @@ class SharedDisk(ResourceType):
             if mounts:
                 return Observation(ResourceState.PARTIAL, f"{_where(mounts)} by somebody else")
             return Observation(ResourceState.INACTIVE)
-        lost = await self._lost(place, claim)
+        lost = await self._access(place).lost(place, claim)
         if not mounts and self.mount_point is not None:
             held = claim.reserved and not lost
             state = ResourceState.PARTIAL if held else ResourceState.INACTIVE
@@ -222,11 +201,6 @@ class SharedDisk(ResourceType):
             await place.host.volumes.mounted(self.mount_point)
         return mounts
 
-    async def _lost(self, place: Place, claim: Claim) -> str:
-        if not claim.reserved:
-            return ""
-        return await place.host.disks.reserved(claim.device, place.name, claim.epoch)
-
     def _wrong(self, mounts: Sequence[Mounted]) -> str:
         for mount in mounts:
             if mount.directory != self.mount_point:
@@ -236,16 +210,7 @@ class SharedDisk(ResourceType):
         return ""
 
     async def prepare(self, place: Place) -> None:
-        if self.device is None:
-            return
-        view = await place.host.disks.look(self.device)
-        self._refuse(view, ours=place.name in place.host.disks.claims())
-
-    def _refuse(self, view: DiskView, *, ours: bool) -> None:
-        if view.uses:
-            raise ResourceError(f"{self.device}: {'; '.join(view.uses)}", retry=False)
-        if view.taken and not ours:
-            raise ResourceError(f"{self.device} is in use on this server by somebody else")
+        await self._access(place).look(place, ours=place.name in place.host.disks.claims())
 
     async def activate(self, place: Place, permit: Permit) -> None:
         disks = place.host.disks
@@ -264,8 +229,7 @@ class SharedDisk(ResourceType):
         if other is not None:
             raise ResourceError(f"{other} is mounted on {self.mount_point}", retry=False)
         permit.check()
-        claim = Claim(permit.epoch, self.disk, self.mount_point or "", self.reservation == "scsi")
-        disks.claim(place.name, claim)
+        claim = self._access(place).claim(place, permit.epoch, self.mount_point or "")
         try:
             await self._begin(place, permit)
         except PermitExpired:
@@ -274,11 +238,8 @@ class SharedDisk(ResourceType):
 
     async def _begin(self, place: Place, permit: Permit) -> None:
         """Nothing is read or written before the disk keeps others out."""
-        if self.device is not None:
-            if self.reservation == "scsi":
-                await place.host.disks.reserve(self.device, place.name, permit)
-            view = await place.host.disks.look(self.device)
-            self._refuse(view, ours=False)
+        view = await self._access(place).take(place, permit)
+        if view is not None:
             if self.mount_point is not None:
                 await self._mount(place, view.node, view.mounts, permit)
             return
@@ -321,31 +282,8 @@ class SharedDisk(ResourceType):
             # By its name, too: the disk may be gone, or the spec may name another one by now.
             await volumes.unmount(claim.directory, self.unmount_grace)
         if self.device is not None:
-            await self._let_go(place, claim)
+            await self._access(place).let_go(place, claim)
         disks.disclaim(place.name)
-
-    async def _let_go(self, place: Place, claim: Claim) -> None:
-        try:
-            view = await self._free(place, claim)
-            if claim.reserved:
-                await place.host.disks.release(claim.device, place.name, claim.epoch)
-        except HostError as error:
-            # Nothing is mounted any more. A disk that does not answer takes no writes either, and
-            # its next owner shuts this one out.
-            place.events.emit("disk_not_released", resource=place.name, reason=str(error))
-            return
-        if view.taken:
-            users = f" (processes {', '.join(map(str, view.foreign))})" if view.foreign else ""
-            raise HostError(f"{claim.device} is still in use on this server{users}")
-
-    async def _free(self, place: Place, claim: Claim) -> DiskView:
-        """Other mount namespaces (of containers, or of services) may have got the mount, too."""
-        view = await place.host.disks.look(claim.device)
-        if not view.taken or not view.foreign:
-            return view
-        for pid in view.foreign:
-            await place.host.volumes.unmount_in(pid, claim.directory, self.unmount_grace)
-        return await place.host.disks.look(claim.device)
 
     async def changed(self, place: Place) -> None:
         """Not for every mount of a busy server: asking a reserved disk costs a process."""
@@ -364,22 +302,7 @@ class SharedDisk(ResourceType):
                 return
 
     async def keep(self, place: Place, permit: Permit) -> None:
-        told = ""
-        while self.device is not None and self.reservation == "scsi":
-            await place.clock.sleep(LOOK_EVERY_S)
-            if not permit.is_valid():
-                continue
-            try:
-                reason = await place.host.disks.hold(self.device, place.name, permit)
-            except (HostError, PermitExpired) as error:
-                reason = str(error)
-            if reason and reason != told:
-                place.events.emit("reservation_in_doubt", resource=place.name, reason=reason)
-            told = reason
-
-
-def _is_stable(device: str) -> bool:
-    return bool(_STABLE.match(device)) and not _CHANGING.match(device)
+        await self._access(place).keep(place, permit)
 
 
 def _where(mounts: Sequence[Mounted]) -> str:
