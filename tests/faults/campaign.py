@@ -8,17 +8,18 @@ import contextlib
 import os
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.faults import checks, collecting
+from tests.faults import checks, collecting, witness
 from tests.faults.bed import Bed
-from tests.faults.clients import SpecClient, read_back
+from tests.faults.clients import JOIN_S, SpecClient, read_back
 from tests.faults.cluster_under_test import ClusterUnderTest
 from tests.faults.collecting import Tail, note
-from tests.faults.history import Line
+from tests.faults.history import MACHINE, Line
 from tests.faults.kinds.kind import Fault, Kind
 from tests.faults.schedule import Planned, Round
 
@@ -63,6 +64,7 @@ class Campaign:
         self._clients = [SpecClient(n, cluster.lab.directory, self.write) for n in CLIENTS]
         self._waited_for = ""
         self._judged = [0, 0]  # where the last two rounds began, in lines
+        self._machine: subprocess.Popen[bytes] | None = None
         self._tails: list[tuple[Callable[[str, Tail], object], str, Tail]] = []
 
     @classmethod
@@ -81,12 +83,22 @@ class Campaign:
             path.write_text(MONITOR.format(name=name))
             self.cluster.ctl("apply", str(path))
         self._watch_files()
+        self._machine = self._watch_the_machine()
         for client in self._clients:
             client.start()
         what = self._wait_whole(PATIENCE_S)
         assert not what, f"not well before the first fault: {what}"
 
+    def _watch_the_machine(self) -> "subprocess.Popen[bytes]":
+        """A witness that no fault hits: when it is silent, the machine below the lab stands."""
+        own = {"CLUSTER_SERVER": "", "CLUSTER_GROUP": MACHINE, "CLUSTER_EPOCH": "0"}
+        argv = [sys.executable, "-S", witness.__file__, str(self.cluster.shared)]
+        return subprocess.Popen(argv, env={**os.environ, **own})
+
     def close(self) -> None:
+        if self._machine is not None:
+            self._machine.terminate()
+            self._machine.wait(JOIN_S)
         for client in self._clients:
             client.stop()
         os.close(self._history)

@@ -16,6 +16,7 @@ from typing import Any
 OWN = ("t", "wall", "server", "epoch", "event", "group", "pid")
 NEEDED = ("t", "wall", "event")
 CONDENSED_GAP_S = 0.1
+MACHINE = "machine"  # the group of a witness outside of the cluster, which has epoch 0
 PLAIN = ("beat", "register", "ack")
 
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
-from tests.faults.history import Line, gaps, groups, told
+from tests.faults.history import MACHINE, Line, gaps, groups, told
 
 OUTAGE_S = 0.25
 BEFORE_S = 0.1
 GOAL_P95_S = 3.0
 HEALING_S = 2.0
+STALL_S = 0.1
 COMBINED = "two faults, or a fault and a move"
 
 
@@ -54,8 +56,25 @@ def kind_of(history: Iterable[Line]) -> dict[int, str]:
     return found
 
 
+def stalls(history: Iterable[Line]) -> list[tuple[float, float]]:
+    """When the machine below the lab stood still, or its disk: a process that does what a witness
+    does, outside of the cluster, did nothing for longer than STALL_S."""
+    lines = sorted((line for line in history if line.group == MACHINE), key=lambda line: line.t)
+    return [
+        (a.t, b.t) for a, b in pairwise(lines) if b.t - a.t > STALL_S and not b.more.get("steady")
+    ]
+
+
+def _is_real(gap: tuple[float, float], stood: Sequence[tuple[float, float]]) -> bool:
+    """What is left of it without the stalls of the machine is still an outage."""
+    began, ended = gap
+    stalled = sum(max(0.0, min(b, ended) - max(a, began)) for a, b in stood)
+    return ended - began - stalled > OUTAGE_S
+
+
 def outages(history: Sequence[Line]) -> list[Outage]:
     kinds = kind_of(history)
+    stood = stalls(history)
     found = []
     for number, kind in kinds.items():
         mine = [line for line in history if line.more.get("round") == number]
@@ -68,7 +87,9 @@ def outages(history: Sequence[Line]) -> list[Outage]:
         blocked = any(line.more.get("blocked") for line in told(mine, "fault"))
         for group in groups(part):
             silent = [
-                gap for gap in gaps(part, group, OUTAGE_S) if gap[0] >= min(begins) - BEFORE_S
+                gap
+                for gap in gaps(part, group, OUTAGE_S)
+                if gap[0] >= min(begins) - BEFORE_S and _is_real(gap, stood)
             ]
             if not silent:
                 continue

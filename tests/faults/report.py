@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.faults import checks, recovery
-from tests.faults.history import Line, groups, runs, told
+from tests.faults.history import Line, groups, runs, told, witnessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _head(about: About, history: Sequence[Line], violations: Sequence[str]) -> I
 
 def _checks(history: Sequence[Line]) -> Iterator[str]:
     lives = len(runs(history))
-    acks = len(told(history, "ack"))
+    acks = len(witnessed(told(history, "ack")))
     specs = len(told(history, "applied"))
     yield f"Judged were {lives} lives of witnesses in groups {', '.join(groups(history))}, "
     yield f"{acks} acknowledged writes and {specs} acknowledged specs. What witnesses, power "
@@ -74,6 +74,12 @@ def _recovery(history: Sequence[Line]) -> Iterator[str]:
     yield ""
     yield f"An outage is a silence of a witness for more than {recovery.OUTAGE_S:.2f} s; the "
     yield "longest of each round and group counts. Seconds."
+    stood = [b - a for a, b in recovery.stalls(history)]
+    if stood:
+        yield f"The machine below the lab stood still {len(stood)} times for more than"
+        yield f"{recovery.STALL_S:g} s, at most {max(stood):.2f} s: a process outside of the"
+        yield "cluster, which does the same as a witness, was silent, too. Silences that are"
+        yield "nothing else do not count."
     yield ""
     rows = recovery.table(history, blocked=False)
     yield from _table([*rows, recovery.total(history, blocked=False)])

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.faults import checks, recovery, report, timeline
 from tests.faults.__main__ import run
-from tests.faults.history import Line
+from tests.faults.history import MACHINE, Line
 from tests.faults.kinds.kind import all_kinds
 from tests.faults.schedule import rounds
 from tests.faults.test_checks import life, said
@@ -78,6 +79,15 @@ def test_outages_are_counted_from_the_fault_or_where_nothing_could_be_done_from_
     assert (dead.kind, dead.seconds, dead.blocked) == ("bmc-dead", 2.0, True)
     (row,) = recovery.table(faulty_history(), blocked=True)
     assert (row.kind, row.outages, row.p95_s) == ("bmc-dead", 1, 2.0)
+
+
+def test_a_silence_of_the_whole_machine_is_no_outage() -> None:
+    """The other process is silent from 5.1 to 7.9, too; but not from 20.5 to 22.5."""
+    beats = [t / 20 for t in range(1000) if not 102 < t < 158]
+    machine = [replace(said(t, "beat"), group=MACHINE) for t in beats]
+    assert recovery.stalls(machine) == [(5.1, 7.9)]
+    (left,) = recovery.outages([*faulty_history(), *machine])
+    assert left.kind == "bmc-dead"
 
 
 def test_rounds_with_two_faults_are_counted_apart() -> None:
