@@ -14,9 +14,12 @@ WINDOW = 4
 
 @dataclass
 class Checking:
-    """One run over the whole disk. `different` are offsets of chunks that differ."""
+    """One run over the whole disk. `different` are offsets of chunks that differ; with `repair` they
+    are copied to the other side at the end. `id` is whose run it is."""
 
     primary: Primary
+    id: str = ""
+    repair: bool = False
     done: int = 0
     different: list[int] = field(default_factory=list)
     ended: str = ""
@@ -40,6 +43,17 @@ class Checking:
             self.done += length
         if self.done >= size and not self._flying:
             self.ended = "done"
+            if self.repair and self.different:
+                self._copy_again()
+
+    def _copy_again(self) -> None:
+        """What differs is dirty when the connection begins anew."""
+        metadata = self.primary.disk.metadata
+        shift, size = metadata.geometry.block_shift, metadata.header.size
+        self.primary.cut("both sides differ")
+        for offset in self.different:
+            metadata.dirty.add(range(offset >> shift, (min(offset + CHUNK, size) - 1 >> shift) + 1))
+        metadata.save_bitmap()
 
     def differs(self, offset: int) -> None:
         self.different.append(offset)

@@ -3,26 +3,28 @@
 status                            everything, see `full_status`
 prepare {named}                   -> {generation, header, boot}
 promote {epoch, generation}       -> {path, size}
-stop                              -> {clean}, after both sides were flushed
+stop {limit}                      -> {clean, handed_over}, after both sides were flushed; the other
+                                  one has `limit` seconds for it
 abort {reason}                    every request fails from now on
 answer {number, refusal}          see `control`
 cut {reason}                      the other side is known to be gone
 limit {bytes}                     of the background copy, a second; 0 is no limit
-resync                            copy everything again
-verify                            compare both sides; the result is in the status
+resync {how}                      `difference`: try to connect now; `full`: copy everything again;
+                                  `checksum`: compare, and copy what differs
+verify {id}                       compare both sides; the result is in the status
 discard {confirm: RESOURCE}       give this side's data up (after a split brain)
-isolate {until} / rejoin          refuse the other side's stream for a while
+accept {confirm: RESOURCE}        -> {generation}: this side is to serve, though it lacks data
+isolate {seconds} / rejoin        refuse the other side's stream for a while
 grow {size}                       of this side; the other one first
 quit
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.mirror.checking import Checking
 from reconciler.mirror.control import Answer
-from reconciler.mirror.engine import Engine, EngineError
+from reconciler.mirror.engine import STOP_LIMIT_S, Engine, EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def _serving(engine: Engine) -> dict[str, Any]:
     if engine.checking is not None:
         checking = engine.checking
         status["verify"] = {
+            "id": checking.id,
             "done": checking.done,
             "different": checking.different[:1000],
             "ended": checking.ended,
@@ -131,7 +134,7 @@ def _promote(asked: Asked) -> dict[str, Any]:
 
 
 def _stop(asked: Asked) -> None:
-    asked.engine.stop(asked.answer)
+    asked.engine.stop(asked.answer, float(asked.request.get("limit", STOP_LIMIT_S)))
 
 
 def _abort(asked: Asked) -> dict[str, Any]:
@@ -162,22 +165,31 @@ def _limit(asked: Asked) -> dict[str, Any]:
 
 
 def _resync(asked: Asked) -> dict[str, Any]:
-    if asked.engine.primary is None or asked.engine.primary.over:
+    engine = asked.engine
+    if engine.primary is None or engine.primary.over:
         raise EngineError("this side does not serve: ask the other one")
-    if asked.engine.primary.suspended:
+    if engine.primary.suspended:
         raise EngineError("this side waits for the store")
-    # Take nothing for granted: the peer becomes the target of a copy of everything.
-    asked.engine.primary.cut("a copy of everything was asked for")
-    asked.engine.disk.metadata.dirty.fill()
-    asked.engine.disk.metadata.save_bitmap()
+    how = str(asked.request.get("how", "full"))
+    if how == "checksum":
+        return _verify(asked)
+    if how == "full":
+        # Take nothing for granted: the peer becomes the target of a copy of everything.
+        engine.primary.cut("a copy of everything was asked for")
+        engine.disk.metadata.dirty.fill()
+        engine.disk.metadata.save_bitmap()
+    if engine.dialing is not None:
+        engine.dialing.hurry()
     return {}
 
 
 def _verify(asked: Asked) -> dict[str, Any]:
-    if asked.engine.primary is None or asked.engine.primary.over:
+    engine = asked.engine
+    if engine.primary is None or engine.primary.over:
         raise EngineError("this side does not serve: ask the other one")
-    asked.engine.checking = Checking(asked.engine.primary)
-    asked.engine.checking.pump(asked.engine.primary.acked_seq)
+    repair = asked.request.get("do") == "resync"
+    engine.checking = Checking(engine.primary, str(asked.request.get("id", "")), repair)
+    engine.checking.pump(engine.primary.acked_seq)
     return {}
 
 
@@ -191,13 +203,26 @@ def _discard(asked: Asked) -> dict[str, Any]:
     return {}
 
 
+def _accept(asked: Asked) -> dict[str, Any]:
+    """An operator gives up what only the other side has. What speaks against serving this side is
+    taken back, but for a copy that is not finished; which generation it holds stays as it is."""
+    engine, header = asked.engine, asked.engine.disk.metadata.header
+    if engine.primary is not None:
+        raise EngineError("this side serves already")
+    if asked.request.get("confirm") != engine.settings.resource:
+        raise EngineError("the resource's name must be repeated in 'confirm'")
+    if header.fresh or not header.consistent:
+        raise EngineError("what this side has fits no moment: a copy to it is not finished")
+    engine.listening.dismiss("an operator wants this side to serve")
+    engine.disk.metadata.save(order_kept=False, isolated=False, discard=False)
+    engine.tell("mirror_accepted", who=str(asked.request.get("who", "")))
+    return {"generation": header.current}
+
+
 def _isolate(asked: Asked) -> dict[str, Any]:
     if asked.engine.primary is not None:
         raise EngineError("this side serves: isolate the other one")
-    asked.engine.listening.dismiss("this side is isolated")
-    asked.engine.disk.data.flush()
-    asked.engine.disk.metadata.save(isolated=True)
-    asked.engine.isolated_until = time.time() + float(asked.request["seconds"])
+    asked.engine.isolate(float(asked.request["seconds"]))
     return {}
 
 
@@ -230,6 +255,7 @@ _COMMANDS = {
     "resync": _resync,
     "verify": _verify,
     "discard": _discard,
+    "accept": _accept,
     "isolate": _isolate,
     "rejoin": _rejoin,
     "grow": _grow,

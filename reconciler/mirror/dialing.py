@@ -179,6 +179,10 @@ class Dialing:
         self._later(reason)
         self._primary.lost(reason)
 
+    def hurry(self) -> None:
+        """Somebody waits for it: the next attempt is not put off."""
+        self._next_at, self._pause = 0.0, PAUSE_S
+
     def cut(self, reason: str) -> None:
         """Somebody knows that the other side is gone: do not wait for the network to tell."""
         if self.channel is not None:

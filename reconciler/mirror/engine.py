@@ -31,7 +31,6 @@ TICK_S = 0.1
 LISTEN_EVERY_S = 1.0
 BACKLOG_LIMIT = 16 << 20
 STOP_LIMIT_S = 5.0
-"""For a peer to flush and answer at a stop in order; without it the difference is remembered."""
 
 
 class EngineError(Exception):
@@ -295,16 +294,17 @@ class Engine:
         self.dialing = Dialing(self.settings, self.poll, primary, self._differs)
         self.tell("mirror_promoted", epoch=epoch, generation=generation)
 
-    def stop(self, answer: Answer) -> None:
-        """Nobody uses the served file any more: end the service in order."""
+    def stop(self, answer: Answer, limit_s: float = STOP_LIMIT_S) -> None:
+        """Nobody uses the served file any more. The other side has `limit_s` to flush and answer;
+        without it the difference is remembered."""
         if self.primary is None:
-            answer({"ok": True, "clean": self.disk.metadata.header.clean})
-            return
+            clean = self.disk.metadata.header.clean
+            return answer({"ok": True, "clean": clean, "handed_over": False})
         if self.front is not None:
             self.poll.unregister(self.front.fd)
             self.front.close()
             self.front = None
-        self._stop = (time.monotonic() + STOP_LIMIT_S, answer)
+        self._stop = (time.monotonic() + limit_s, answer)
         self.control.withdraw()
         self.primary.stop()
 
@@ -322,8 +322,17 @@ class Engine:
             # It ended in disorder: what this side knows is what it wrote down.
             with suppress(MetadataDamaged, OSError):
                 self.disk.metadata = Metadata.open(self.disk.metadata_file)
-        self.tell("mirror_stopped", clean=clean)
-        answer({"ok": True, "clean": clean})
+        handed_over = primary is not None and primary.handed_over
+        self.tell("mirror_stopped", clean=clean, handed_over=handed_over)
+        answer({"ok": True, "clean": clean, "handed_over": handed_over})
+
+    def isolate(self, seconds: float) -> None:
+        """Refuse the other side's stream for a while: the data here stands still."""
+        self.listening.dismiss("this side is isolated")
+        self.disk.data.flush()
+        self.disk.metadata.save(isolated=True)
+        self.isolated_until = time.time() + seconds
+        self.tell("mirror_isolated", seconds=round(seconds))
 
     def rejoin(self) -> None:
         """The snapshot is not needed any more; the difference is copied when the peer connects."""

@@ -57,6 +57,7 @@ class Primary:
         self._unanswered = Unanswered(front.reply)
         self._question = 0
         self._stopping = 0
+        self.handed_over = False
 
     def start(self, generation: str) -> None:
         """Serve as `generation`, which the record names already. Durable before it returns, and so
@@ -237,6 +238,7 @@ class Primary:
             self._end_seq = 0
             self._peer_is_complete()
         if self._stopping and seq >= self._stopping:
+            self.handed_over = self.stage is Stage.BOTH  # it has everything, flushed
             self.finish()
         elif self.stage is Stage.ALONE:
             self.pump()

@@ -58,6 +58,15 @@ class Question:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How a service ended. `clean`: in order, so that what this side knows of the difference is
+    whole. `handed_over`: the other side has everything, flushed, and the record names it."""
+
+    clean: bool
+    handed_over: bool
+
+
 Decide = Callable[[Question], Awaitable[str | None]]
 """None grants, a sentence refuses for good. It waits while neither is known."""
 
@@ -83,8 +92,12 @@ class Mirrors(Protocol):
         disk's content."""
         ...
 
-    async def stop(self, name: str) -> bool:
-        """End the service; whether it was in order, both sides flushed or the difference known."""
+    async def stop(self, name: str, limit_s: float = 5.0) -> Stopped:
+        """End the service; the other side has `limit_s` to flush what it was sent."""
+        ...
+
+    async def ask(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What an operator wants of the engine (`reconciler.mirror.commands`), and its answer."""
         ...
 
     async def quit(self, name: str) -> None:

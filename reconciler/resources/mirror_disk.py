@@ -34,6 +34,7 @@ from specs.scalars import ByteSize, Duration, Name, Port, impact
 LOOK_EVERY_S = 2.0
 RETRY_S = 0.05
 RECORD_TRIES = 20
+HAND_OVER_S = 3.0
 STATE_DIRECTORY = "/var/lib/clusterctl/mirrors"
 _KERNEL_NAME = re.compile(r"^/dev/(sd|vd|xvd|hd|nvme|loop|dm-|md\d)")
 
@@ -372,6 +373,7 @@ class MirrorDisk(ResourceType):
         if view is None or not view.serves:
             await volumes.tear_off(self.mount_point)
             return
+        deadline = place.clock.now() + self.stop_timeout * 0.8 - HAND_OVER_S
         async with self._attending(place):
             try:
                 async with asyncio.timeout(self.stop_timeout * 0.6):
@@ -383,7 +385,32 @@ class MirrorDisk(ResourceType):
                     # What waits in it was never acknowledged.
                     await mirrors.abort(place.name, "it is stopped")
                     await volumes.tear_off(self.mount_point)
-        await mirrors.stop(place.name)
+        await self._stop(place, view.epoch, deadline - place.clock.now())
+
+    async def _stop(self, place: Place, epoch: int, left_s: float) -> None:
+        """An asynchronous mirror may still owe the other side its last writes. If they do not
+        arrive in time, the record names this side alone before the group is given away: a planned
+        move loses nothing, it does not take place."""
+        owes = self.mode == "async"
+        mirrors = place.host.mirrors
+        stopped = await mirrors.stop(place.name, max(5.0, left_s) if owes else 5.0)
+        view = await mirrors.view(place.name) if owes and not stopped.handed_over else None
+        if view is None:
+            return
+        generation = view.header.current
+
+        def mine(found: Current | None) -> Current | None:
+            known = found is not None and found.generation == generation
+            return promotion.alone(found, place.server, epoch, generation) if known else None
+
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                await self._commit(place, epoch, mine)
+        except ResourceError:
+            return  # it belongs to somebody else already, who has a proof, or was named alone
+        except (HostError, TimeoutError) as error:
+            reason = str(error) or "the store did not answer in time"
+            place.events.emit("mirror_tail_at_risk", resource=place.name, reason=reason)
 
     async def _is_stuck(self, place: Place) -> bool:
         """A disk that answers nothing any more can't be unmounted in order."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,8 @@ def test_an_old_epoch_is_refused_and_deposed_when_it_comes_back(sides: tuple[Sid
 def test_a_stranger_with_another_key_is_refused(tmp_path: Path) -> None:
     with pair(tmp_path) as (a, b):
         b.kill()
-        (tmp_path / "key").write_text("another secret\n")
+        (tmp_path / "other").write_text("strange\n")
+        b.settings = replace(b.settings, key_file=str(tmp_path / "other"))
         b.start()
         a.promote()
         deadline = time.monotonic() + DEADLINE_S

@@ -9,6 +9,7 @@ from reconciler.binding import BoundDriver
 from reconciler.mirror.decide.promotion import Current
 from reconciler.mirror.header import Header
 from reconciler.ports.driver import ResourceError, ResourceState
+from reconciler.resources import mirror_disk
 from specs.errors import SpecErrors
 from tests.resources.memory_host import MemoryHost
 from tests.resources.places import driver_of, permit, resource_from
@@ -122,3 +123,44 @@ async def test_a_file_system_over_a_dead_engine_is_a_failure(
 def test_specs_that_could_lose_data_are_refused(change: Callable[[str], str], message: str) -> None:
     with pytest.raises(SpecErrors, match=message):
         resource_from(change(TEXT))
+
+
+@pytest.mark.parametrize("hands_over", [True, False])
+async def test_a_planned_move_of_an_asynchronous_mirror_loses_nothing(
+    host: MemoryHost, hands_over: bool
+) -> None:
+    """What the other side did not get in time makes the record name this side alone."""
+    driver = driver_of(resource_from(TEXT), host, mode="async")
+    await driver.activate(permit(5))
+    generation = host.mirrors.headers["data"].current
+    host.records.records["data"] = Current(("n1", "n2"), generation, 5)
+    host.mirrors.hands_over = hands_over
+    await driver.deactivate(5)
+    holders = ("n1", "n2") if hands_over else ("n1",)
+    assert host.records.records["data"] == Current(holders, generation, 5)
+
+
+async def test_what_a_synchronous_mirror_answered_is_on_both_sides_however_it_stops(
+    driver: BoundDriver, host: MemoryHost
+) -> None:
+    await driver.activate(permit(5))
+    both = Current(("n1", "n2"), host.mirrors.headers["data"].current, 5)
+    host.records.records["data"] = both
+    host.mirrors.hands_over = False
+    await driver.deactivate(5)
+    assert host.records.records["data"] == both
+
+
+@pytest.mark.parametrize("trouble", ["lost", "away"])
+async def test_a_stop_ends_although_the_record_cannot_be_written(
+    host: MemoryHost, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_disk, "HAND_OVER_S", 0.1)
+    driver = driver_of(resource_from(TEXT), host, mode="async")
+    await driver.activate(permit(5))
+    host.mirrors.hands_over = False
+    setattr(host.records, trouble, True)
+    await driver.deactivate(5)
+    assert host.traces() == ()
+    told = [name for name, _ in driver.place.events.events if name == "mirror_tail_at_risk"]
+    assert bool(told) is (trouble == "away")

@@ -6,7 +6,9 @@ A `Wire` joins the hosts of one subnet, so that a probe on one finds an address 
 import asyncio
 import hashlib
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reconciler.mirror.decide.promotion import Change, Current
 from reconciler.mirror.header import Header
@@ -20,7 +22,7 @@ from reconciler.ports.host import (
     StopPlan,
     Workload,
 )
-from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, RecordLost
+from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, RecordLost, RecordUnavailable, Stopped
 from reconciler.ports.volumes import FileSystem, Mounted
 
 
@@ -216,6 +218,8 @@ class MemoryMirrors:
         self.headers: dict[str, Header] = {}
         self.serving: dict[str, int] = {}
         self.hangs = False
+        self.hands_over = True
+        self.asked: list[tuple[str, dict[str, Any]]] = []
         self.ids = 0
         self.changes = _Changes()
 
@@ -245,11 +249,18 @@ class MemoryMirrors:
         self.serving[name] = epoch
         self.changes.tell()
 
-    async def stop(self, name: str) -> bool:
+    async def stop(self, name: str, limit_s: float = 5.0) -> Stopped:
         await self._answer()
         self.serving.pop(name, None)
         self.changes.tell()
-        return True
+        return Stopped(clean=True, handed_over=self.hands_over)
+
+    async def ask(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        await self._answer()
+        self.asked.append((name, dict(request)))
+        if name not in self.headers:
+            raise HostError("its engine does not run")
+        return {"generation": self.headers[name].current}
 
     async def quit(self, name: str) -> None:
         self.headers.pop(name, None)
@@ -381,11 +392,11 @@ class MemoryDisks:
 
 
 class MemoryRecords:
-    """The record of each mirror; `lost` refuses every commit."""
+    """The record of each mirror; `lost` refuses every commit, `away` says nothing of any."""
 
     def __init__(self) -> None:
         self.records: dict[str, Current] = {}
-        self.lost = False
+        self.lost = self.away = False
 
     async def read(self, resource: str) -> Current | None:
         await asyncio.sleep(0)
@@ -393,6 +404,8 @@ class MemoryRecords:
 
     async def commit(self, resource: str, group: str, epoch: int, change: Change) -> Current:
         await asyncio.sleep(0)
+        if self.away:
+            raise RecordUnavailable("the store does not answer")
         new = None if self.lost else change(self.records.get(resource))
         if new is None:
             raise RecordLost("another server owns the group")

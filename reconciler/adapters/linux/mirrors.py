@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import Any
 from reconciler.mirror.header import Header
 from reconciler.mirror.settings import Settings
 from reconciler.ports.host import HostError
-from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, Question
+from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, Question, Stopped
 
 START_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 5.0
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 10.0
+"""More than the limit that the other side has."""
 LOG_BYTES = 4 << 20
 EXIT_TAKEN = 3
 """Of an engine whose metadata another one holds."""
@@ -155,11 +156,16 @@ class LinuxMirrors:
     async def promote(self, name: str, epoch: int, generation: str) -> None:
         await self._call(name, {"do": "promote", "epoch": epoch, "generation": generation})
 
-    async def stop(self, name: str) -> bool:
+    async def stop(self, name: str, limit_s: float = 5.0) -> Stopped:
+        request = {"do": "stop", "limit": limit_s}
         try:
-            return bool((await self._call(name, {"do": "stop"}, STOP_TIMEOUT_S))["clean"])
+            found = await self._call(name, request, limit_s + STOP_TIMEOUT_S)
         except _Gone:
-            return False
+            return Stopped(clean=False, handed_over=False)
+        return Stopped(bool(found["clean"]), bool(found.get("handed_over", False)))
+
+    async def ask(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self._call(name, dict(request))
 
     async def quit(self, name: str) -> None:
         with suppress(_Gone):

@@ -1,6 +1,6 @@
 """Events: mirrored disks. A new one is one entry here."""
 
-from reconciler.events.entry import EventType, info, warning
+from reconciler.events.entry import EventType, error, info, warning
 
 EVENTS: tuple[EventType, ...] = (
     info(
@@ -20,6 +20,13 @@ EVENTS: tuple[EventType, ...] = (
         "mirror_settled",
         "resource group servers generation",
         "The store came out of a backup; what both sides have says who has all data.",
+    ),
+    error(
+        "mirror_tail_at_risk",
+        "resource reason",
+        "An asynchronous mirror was stopped while the other side lacked its last writes, and the "
+        "record could not be told: a server that takes over now does so without them.",
+        "Let the group start on this server again, before another one takes it.",
     ),
     info("mirror_formatted", "resource kind", "A file system was made, as consented to, once."),
     warning(
