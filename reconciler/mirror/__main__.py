@@ -19,8 +19,11 @@ def main() -> int:
     try:
         settings = Settings.load(Path(sys.argv[1]))
         os.makedirs(settings.directory, mode=0o700, exist_ok=True)
-        os.makedirs(os.path.dirname(settings.metadata), mode=0o700, exist_ok=True)
-        lock = os.open(settings.metadata, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CLOEXEC
+        if not settings.shared:  # a shared disk that is not there must not become a file
+            os.makedirs(os.path.dirname(settings.metadata), mode=0o700, exist_ok=True)
+            flags |= os.O_CREAT
+        lock = os.open(settings.metadata, flags, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         engine = Engine(settings)
     except BlockingIOError:

@@ -8,9 +8,11 @@ import os
 import stat
 import struct
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
-_BLKGETSIZE64 = 0x80081272
+_BLKGETSIZE64, _BLKFLSBUF = 0x80081272, 0x1261
+_LOOK = 1 << 20
+"""Bytes at the begin of a shared disk that are looked at: zeros there are nothing to miss."""
 
 
 class BlockFile(Protocol):
@@ -45,44 +47,67 @@ class BlockFile(Protocol):
 
 
 class OsBlockFile:
-    """A regular file or a block device, without a cache of its own. `size`: make it that large."""
+    """A regular file or a block device, without a cache of its own: its bytes from `begin` up to
+    `end`, or to its own end."""
 
-    def __init__(self, path: Path | str, size: int | None = None) -> None:
-        flags = os.O_RDWR | os.O_CLOEXEC
-        self._fd = os.open(path, flags | (os.O_CREAT if size is not None else 0), 0o600)
-        self._device = stat.S_ISBLK(os.fstat(self._fd).st_mode)
-        if size is not None and not self._device and os.fstat(self._fd).st_size < size:
-            os.ftruncate(self._fd, size)
+    def __init__(self, fd: int, begin: int = 0, end: int | None = None) -> None:
+        self._fd, self._begin, self._end = fd, begin, end
+        self._device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self._size = self._measure()
+
+    @classmethod
+    def open(cls, path: Path | str, size: int) -> Self:
+        """Made, and made that large, when it is not."""
+        found = cls(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o600))
+        if found.size < size and not stat.S_ISBLK(os.stat(path).st_mode):
+            found.resize(size)
+        return found
+
+    @classmethod
+    def split(cls, path: Path | str, at: int) -> tuple[Self, Self]:
+        """A disk that several servers see, in two: the bytes before `at`, and those from there on.
+        It must be there. A device is opened for this process alone, and read anew: another server
+        may have written to it since."""
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        if stat.S_ISBLK(os.fstat(fd).st_mode):
+            os.close(fd)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_EXCL)
+            fcntl.ioctl(fd, _BLKFLSBUF, 0)
+        return cls(fd, 0, at), cls(os.dup(fd), at)
 
     @property
     def size(self) -> int:
         return self._size
 
     def _measure(self) -> int:
-        if not self._device:
-            return os.fstat(self._fd).st_size
-        answer = fcntl.ioctl(self._fd, _BLKGETSIZE64, bytes(8))
-        return int(struct.unpack("Q", answer)[0])
+        if self._device:
+            answer = fcntl.ioctl(self._fd, _BLKGETSIZE64, bytes(8))
+            whole = int(struct.unpack("Q", answer)[0])
+        else:
+            whole = os.fstat(self._fd).st_size
+        return max(0, (whole if self._end is None else min(whole, self._end)) - self._begin)
 
     def read(self, offset: int, length: int) -> bytes:
-        data = os.pread(self._fd, length, offset)
+        data = os.pread(self._fd, length, self._begin + offset)
         while len(data) < length:
-            more = os.pread(self._fd, length - len(data), offset + len(data))
+            more = os.pread(self._fd, length - len(data), self._begin + offset + len(data))
             data += more or bytes(length - len(data))
         return data
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        done = os.pwrite(self._fd, data, offset)
+        begin = self._begin + offset
+        done = os.pwrite(self._fd, data, begin)
         if done < len(data):
             with memoryview(data) as view:
                 while done < len(data):
-                    done += os.pwrite(self._fd, view[done:], offset + done)
+                    done += os.pwrite(self._fd, view[done:], begin + done)
 
     def flush(self) -> None:
         os.fdatasync(self._fd)
 
     def is_blank(self) -> bool:
+        if self._end is not None:
+            return not self.read(0, min(self._size, _LOOK)).strip(b"\0")
         return self.used(0) is None
 
     def used(self, offset: int) -> tuple[int, int] | None:
@@ -91,14 +116,15 @@ class OsBlockFile:
         if self._device:
             return offset, self._size
         try:
-            begin = os.lseek(self._fd, offset, os.SEEK_DATA)
-            return begin, os.lseek(self._fd, begin, os.SEEK_HOLE)
+            begin = os.lseek(self._fd, self._begin + offset, os.SEEK_DATA)
+            end = os.lseek(self._fd, begin, os.SEEK_HOLE)
         except OSError:  # ENXIO: only a hole up to the end
             return None
+        return begin - self._begin, end - self._begin
 
     def resize(self, size: int) -> None:
-        if not self._device:
-            os.ftruncate(self._fd, size)
+        if not self._device and self._end is None:
+            os.ftruncate(self._fd, self._begin + size)
         self._size = self._measure()
         if self._size < size:
             raise OSError(f"the device has {self._size} bytes, {size} are needed")

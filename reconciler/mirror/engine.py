@@ -13,19 +13,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from reconciler.mirror.blockfile import OsBlockFile
 from reconciler.mirror.channel import Pacemaker
 from reconciler.mirror.checking import Checking
 from reconciler.mirror.control import Answer, Control
 from reconciler.mirror.dialing import Dialing
 from reconciler.mirror.fuse import FuseFile
-from reconciler.mirror.header import Header
 from reconciler.mirror.listening import Listening
-from reconciler.mirror.metadata import Geometry, Metadata, MetadataDamaged
+from reconciler.mirror.metadata import Metadata, MetadataDamaged
+from reconciler.mirror.opening import open_disk
 from reconciler.mirror.primary import Primary
 from reconciler.mirror.secondary import Refused
 from reconciler.mirror.settings import Settings
-from reconciler.mirror.side import Disk, prepare
+from reconciler.mirror.side import prepare
 
 TICK_S = 0.1
 LISTEN_EVERY_S = 1.0
@@ -376,26 +375,3 @@ class Engine:
             "failure": self.failure,
             "epoch": primary.epoch if primary is not None else 0,
         }
-
-
-def open_disk(settings: Settings) -> Disk:
-    """Data and metadata of this side, made when they are not there. Raises `EngineError`."""
-    try:
-        data = OsBlockFile(settings.data, settings.size)
-        file = OsBlockFile(settings.metadata, Geometry().file_size(settings.size))
-    except OSError as error:
-        raise EngineError(f"{error.filename}: {error.strerror}") from None
-    try:
-        metadata = Metadata.open(file)
-    except MetadataDamaged as error:
-        if not file.is_blank():
-            raise EngineError(f"{settings.metadata}: {error}") from None
-        header = Header(settings.resource, settings.size, secrets.token_hex(8))
-        metadata = Metadata.format(file, header)
-    if metadata.header.resource != settings.resource:
-        raise EngineError(f"{settings.metadata} belongs to mirror {metadata.header.resource}")
-    if data.size < metadata.header.size:
-        raise EngineError(
-            f"{settings.data} has {data.size} bytes, its mirror {metadata.header.size}"
-        )
-    return Disk(data, metadata, settings.boot, file)

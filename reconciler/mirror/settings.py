@@ -7,13 +7,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+SHARED_METADATA = 64 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`data` and `metadata` are files or devices; `directory` holds the served file and the control
     socket. `listen` are addresses of this server, `peers` those of the other one, best first.
     `size` is in bytes, `limit` in bytes a second (0: none). `boot` is the id of this power-on.
-    `peer_port` 0 is the same `port`."""
+    `peer_port` 0 is the same `port`. `shared`: `data` and `metadata` are one disk that several
+    servers see, with the metadata in its first `SHARED_METADATA` bytes."""
 
     resource: str
     server: str
@@ -34,6 +37,7 @@ class Settings:
     queue_limit: int = 256 << 20
     history: str = ""
     peer_port: int = 0
+    shared: bool = False
 
     @property
     def control(self) -> str:
