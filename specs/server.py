@@ -30,7 +30,8 @@ class FencingSpec(Model):
     )
     after_fence: Literal["on", "stay-off"] = Field(
         default="on",
-        description="After a confirmed fence: switch the server on once, or leave it off.",
+        description="After a confirmed fence: switch the server on once, or leave it off. One that "
+        "an operator had fenced is left off.",
         json_schema_extra=impact("none", example="on"),
     )
 

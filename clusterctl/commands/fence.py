@@ -1,9 +1,10 @@
-"""`fence`: power a server off, swear that it is off, test its fence device, see how fencing is."""
+"""`fence`: power a server off and on, swear that it is off, test its fence device, see how fencing
+is."""
 
 import asyncio
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,9 @@ from reconciler.decide.records import OperationKind
 from reconciler.decide.server_status import ServerView, server_view
 from reconciler.decide.store_life import any_boot
 from reconciler.decide.stored import StoredRecords
+
+if TYPE_CHECKING:
+    from reconciler.ports.power import FenceDevice
 
 
 class _FenceCommands(click.Group):
@@ -64,7 +68,10 @@ def off(
     why: str,
     output: str,
 ) -> ExitCode:
-    """Power SERVER off through its fence device and read back that it is off."""
+    """Power SERVER off through its fence device and read back that it is off.
+
+    It stays off, whatever its afterFence says, until it is switched on again: fence on SERVER.
+    """
     name = _meant(server, said, f"This powers {server} off at once.")
     return operate(
         cli,
@@ -75,6 +82,46 @@ def off(
         output=output,
         why=why,
     )
+
+
+@command.command(cls=ClusterCommand)
+@click.argument("server")
+@click.pass_obj
+def on(cli: CliContext, server: str) -> ExitCode:
+    """Switch SERVER on through its fence device, from here; one that is on stays as it is.
+
+    Needs what the device's passwordFrom names on this machine. Refused during a fence of SERVER.
+    """
+    name = server.removeprefix("server/")
+
+    async def work() -> str:
+        async with connected(cli) as connection:
+            await require(connection, Ref("Server", name))
+            picture = await read_picture(connection, ("Server",), cli.types())
+        if running := picture.server(name).fence_in_progress:
+            text = f"refused: {name} is being fenced right now ({running})"
+            raise Failure(text, ExitCode.REFUSED, "clusterctl fence status")
+        fencing = picture.specs.servers[name].spec.fencing if picture.specs else None
+        return await _switch_on(cli, name, fencing.levels if fencing else ())
+
+    click.echo(cli.style.plain(cli.style.mark("ok", asyncio.run(work()))))
+    return ExitCode.DONE
+
+
+async def _switch_on(cli: CliContext, server: str, levels: tuple[dict[str, Any], ...]) -> str:
+    """By the first level that works. Raises `Failure` with what each of them said."""
+    from reconciler.ports.power import FenceError
+
+    said = []
+    for level in levels:
+        try:
+            await _device(cli, level).power_on()
+        except (FenceError, OSError) as error:
+            said.append(f"{level.get('type')}: {clean(' '.join(str(error).split()))}")
+            continue
+        return f"{server} is switched on ({level.get('type')})"
+    why = "; ".join(said) or "no fence device in its spec"
+    raise Failure(f"{server} could not be switched on: {why}", ExitCode.DIFFERENT)
 
 
 @command.command(cls=ClusterCommand)
@@ -184,19 +231,12 @@ async def _test(cli: CliContext, names: list[str]) -> list[dict[str, Any]]:
 async def _test_level(
     cli: CliContext, server: str, number: int, level: dict[str, Any]
 ) -> dict[str, Any]:
-    from pydantic import ValidationError
-
-    from reconciler.plugin import FenceType
     from reconciler.ports.power import FenceError
 
     shown: dict[str, Any] = {"server": server, "level": number, "type": str(level.get("type"))}
-    model = cli.types().fence_model(shown["type"])
     try:
-        made = model.model_validate(level) if model else None
-        if not isinstance(made, FenceType):
-            return {**shown, "ok": False, "detail": "this type is not installed here"}
-        result = await made.device(cli.clock).self_test()
-    except (FenceError, ValidationError, OSError) as error:
+        result = await _device(cli, level).self_test()
+    except (FenceError, OSError) as error:
         return {**shown, "ok": False, "detail": " ".join(str(error).split())}
     return {
         **shown,
@@ -206,6 +246,23 @@ async def _test_level(
         "power": str(result.power) if result.power else None,
         "durationMs": result.duration_ms,
     }
+
+
+def _device(cli: CliContext, level: dict[str, Any]) -> "FenceDevice":
+    """Raises `FenceError` for a level that means nothing here."""
+    from pydantic import ValidationError
+
+    from reconciler.plugin import FenceType
+    from reconciler.ports.power import FenceError
+
+    model = cli.types().fence_model(str(level.get("type")))
+    try:
+        made = model.model_validate(level) if model else None
+    except ValidationError as error:
+        raise FenceError(str(error)) from None
+    if not isinstance(made, FenceType):
+        raise FenceError("this type is not installed here")
+    return made.device(cli.clock)
 
 
 @command.command(cls=ClusterCommand)

@@ -53,9 +53,10 @@ class PrepareFence:
 
 @dataclass(frozen=True, slots=True)
 class PowerOn:
-    """Switch a fenced server on again, once."""
+    """Switch a server on again after the fence of that time (`FenceRecord.at_wall`)."""
 
     server: str
+    fenced_wall: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

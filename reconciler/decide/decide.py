@@ -11,14 +11,13 @@ from reconciler.decide.actions import (
     Decision,
     Effect,
     MoveStoreLeader,
-    PowerOn,
     Reason,
     Write,
 )
 from reconciler.decide.cancelling import plan_cancels
 from reconciler.decide.draining import end_of_cordons
 from reconciler.decide.fence_execution import claims
-from reconciler.decide.fencing import FencingPlan, plan_fencing
+from reconciler.decide.fencing import FencingPlan, plan_fencing, wished
 from reconciler.decide.group_case import GroupCase, GroupPlan, new_failures, unreadable_case
 from reconciler.decide.holding import end_of_holds
 from reconciler.decide.keys import Keys
@@ -32,6 +31,7 @@ from reconciler.decide.operations import (
 )
 from reconciler.decide.ownership import plan_deleted, plan_group
 from reconciler.decide.placement import owners
+from reconciler.decide.power_on import PowerOnPlan, plan_power_on
 from reconciler.decide.preparation import groups_to_prepare
 from reconciler.decide.proofs import proof_of_stop
 from reconciler.decide.records import (
@@ -140,11 +140,12 @@ def _as_coordinator(
     cares = (end_of_cordons, end_of_holds, settle_mirrors)
     ended = (write for care in cares for write in care(known, keys))
     writes.extend(w for w in ended if w.key not in told)
-    power_on, cleared = ((), []) if fencing.results else _power_on(snapshot, keys)
-    taken = {write.key for write in writes}
-    if len(writes) + len(cleared) > WRITES_PER_DECISION or any(w.key in taken for w in cleared):
-        power_on, cleared = (), []  # next time: all of it together, or nothing
-    writes.extend(cleared)
+    power_on = PowerOnPlan()
+    if not fencing.results and not any(isinstance(w.record, FenceRecord) for w in writes):
+        room = WRITES_PER_DECISION - len(writes)
+        power_on = plan_power_on(snapshot, keys, wished(snapshot), room)
+    writes.extend(power_on.writes)
+    wake.extend(power_on.wake_at)
     return replace(
         base,
         # Challenges must not wait for, or fail with, anything else.
@@ -152,7 +153,7 @@ def _as_coordinator(
         writes=tuple(writes[:WRITES_PER_DECISION]),
         take_coordinator=vacant,
         effects=base.effects + operations.effects + _care_for_store(known),
-        after_commit=power_on,
+        after_commit=power_on.effects,
         reasons=(Reason.of("coordinator_taken", server=snapshot.me),) if vacant else (),
         wake_at=_earliest(snapshot, tuple(wake)),
     )
@@ -303,21 +304,6 @@ def _barrier_end(snapshot: Snapshot) -> float:
     mine = holder is not None and holder.record.server == snapshot.me
     since = holder.seen_at if holder is not None and mine else snapshot.now
     return since + snapshot.specs.cluster.spec.startup_barrier
-
-
-def _power_on(snapshot: Snapshot, keys: Keys) -> tuple[tuple[Effect, ...], list[Write]]:
-    """A fenced server is switched on once, after the proof is stored: its new boot owns nothing."""
-    effects: list[Effect] = []
-    writes: list[Write] = []
-    for server, stored in sorted(snapshot.fences.items()):
-        record = stored.record
-        if not record.power_on_due or server not in snapshot.specs.servers:
-            continue
-        done = record.model_copy(update={"power_on_due": False})
-        reason = Reason.of("server_powered_on", server=server)
-        writes.append(Write(keys.fence(server), done, stored.mod_revision, reason))
-        effects.append(PowerOn(server))
-    return tuple(effects), writes
 
 
 def _earliest(snapshot: Snapshot, times: tuple[float, ...]) -> float | None:

@@ -113,7 +113,8 @@ def _result(
         guid=done.guid,
         at_wall=snapshot.wall,
         duration_ms=done.duration_ms,
-        power_on_due=confirmed and after == "on",
+        # An operator who asked for it wants it off; whoever switches it on again does it by hand.
+        power_on_due=confirmed and after == "on" and intent.reason != ASKED,
         earlier=still_proven(snapshot, intent.victim, intent.covers if confirmed else ()),
     )
     reason = Reason.of(

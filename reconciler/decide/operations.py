@@ -368,7 +368,8 @@ def _fence_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Wr
         return _running(keys, stored)
     if fence is not None and is_tried(snapshot, victim, stored.mod_revision):
         ok = fence.record.proves_off
-        return finish(snapshot, keys, stored, ok, f"{victim}: {fence.record.detail}")
+        on = f"; it stays off: clusterctl fence on {victim}" if ok else ""
+        return finish(snapshot, keys, stored, ok, f"{victim}: {fence.record.detail}{on}")
     return None
 
 

@@ -234,6 +234,7 @@ class FenceRecord(Record):
     at_wall: float = 0.0
     duration_ms: float = 0.0
     power_on_due: bool = False
+    power_on_tries: int = 0
     earlier: dict[str, FenceOutcome] = Field(default_factory=dict)
 
     @property

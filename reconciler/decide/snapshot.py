@@ -161,6 +161,8 @@ class Snapshot:
 
     `unreadable` are keys whose record nobody here understands (a newer schema, damage): the record
     is missing in the maps, which must not be read as absent.
+
+    `local_power_ons`: servers that this one has switched on, and after the fence of which time.
     """
 
     now: float
@@ -193,6 +195,7 @@ class Snapshot:
     dropped_epochs: Mapping[str, int] = field(default_factory=dict)
     local_fences: Mapping[str, LocalFence] = field(default_factory=dict)
     local_probes: Mapping[str, LocalProbe] = field(default_factory=dict)
+    local_power_ons: Mapping[str, float] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
     store_id: str = ""
     known_store: KnownStore | None = None

@@ -34,7 +34,6 @@ from reconciler.ports.store import StoreError
 PREPARE_AGAIN_S = 3.0
 SELF_TEST_EVERY_S = 300.0
 SELF_TEST_LOOK_S = 3.0
-POWER_ON_TRIES = 3
 MOVE_LEADER_AGAIN_S = 10.0
 ASK_MEMBERS_AGAIN_S = 0.25
 
@@ -105,7 +104,7 @@ class FenceLoop:
             case PrepareFence():
                 await self._prepare(effect.server)
             case PowerOn():
-                await self._power_on(effect.server)
+                await self._power_on(effect)
             case ProbeAddresses():
                 self._state.local_probes[effect.operation] = await self._probe(effect.addresses)
             case AskMembers():
@@ -213,18 +212,20 @@ class FenceLoop:
             # Only a head start is lost; the real call reports its own error.
             self._state.events.emit("fence_prepare_failed", server=server, error=str(error))
 
-    async def _power_on(self, server: str) -> None:
-        """Each level in turn: the device that switched it off may not have been the first."""
-        for attempt in range(1, POWER_ON_TRIES + 1):
-            for level in range(max(1, len(self._levels(server)))):
-                try:
-                    await self._device(server, level).power_on()
-                    return
-                except FenceError as error:
-                    self._state.events.emit(
-                        "server_power_on_failed", server=server, attempt=attempt, error=str(error)
-                    )
-            await self._state.clock.sleep(self._state.jitter(2.0))
+    async def _power_on(self, effect: PowerOn) -> None:
+        """Each level in turn: the device that switched it off may not have been the first. When it
+        is tried again is decided out of what is stored."""
+        server = effect.server
+        for level in range(max(1, len(self._levels(server)))):
+            try:
+                await self._device(server, level).power_on()
+            except FenceError as error:
+                self._state.events.emit(
+                    "server_power_on_failed", server=server, level=level, error=str(error)
+                )
+                continue
+            self._state.local_power_ons[server] = effect.fenced_wall
+            return
 
     async def _ask_members(self) -> None:
         # A member that is away would use up the whole time: the others' answers are what counts.

@@ -84,6 +84,7 @@ class AgentState:
         self.monitors_known = False  # whether `monitors` has all that this server shall run
         self.local_fences: dict[str, LocalFence] = {}
         self.local_probes: dict[str, LocalProbe] = {}
+        self.local_power_ons: dict[str, float] = {}
         self.store_members: tuple[StoreMember, ...] = ()
         self.on_challenge: Callable[[], None] = lambda: None
         self._wakes: list[asyncio.Event] = []
@@ -160,6 +161,7 @@ class AgentState:
             "dropped_epochs": self.dropped,
             "local_fences": self.local_fences,
             "local_probes": self.local_probes,
+            "local_power_ons": self.local_power_ons,
         }
         return {name: MappingProxyType(table) for name, table in tables.items()}
 

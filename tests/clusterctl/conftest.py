@@ -126,7 +126,9 @@ class _Pdu:
     async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
         raise NotImplementedError
 
-    async def power_on(self) -> None: ...
+    async def power_on(self) -> None:
+        if self._outlet == 9:
+            raise FenceError("the outlet is broken")
 
     async def power_cycle(self) -> None: ...
 

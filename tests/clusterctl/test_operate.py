@@ -10,6 +10,7 @@ from clusterctl.objects import Ref
 from clusterctl.picture import Picture, parse_kinds
 from reconciler.decide.records import (
     EventRecord,
+    FenceIntent,
     GroupStatus,
     OperationKind,
     Ownership,
@@ -151,6 +152,33 @@ def test_fence_test_logs_in_and_fails_with_1(cluster: FakeCluster) -> None:
     assert result.code == 1
     shown = json.loads(result.out)[0]
     assert (shown["ok"], shown["detail"]) == (False, "login refused")
+
+
+def test_fence_on_switches_on_from_here(cluster: FakeCluster) -> None:
+    result = cluster.applied().run("fence", "on", "n1")
+    assert (result.code, "n1 is switched on (test-pdu)" in result.out) == (0, True)
+    broken = cluster.file("specs.yaml", SPECS.replace("outlet: 2", "outlet: 9"))
+    assert cluster.run("apply", "-f", broken).code == 0
+    failed = cluster.run("fence", "on", "n2")
+    assert (failed.code, "test-pdu: the outlet is broken" in failed.err) == (1, True)
+    assert cluster.run("fence", "on", "n9").code != 0
+
+
+def test_fence_on_waits_for_no_fence_that_is_under_way(cluster: FakeCluster) -> None:
+    intent = FenceIntent(
+        victim="n1",
+        covers=("b1",),
+        executor="n2",
+        executor_incarnation="i",
+        level=0,
+        attempt=1,
+        valid_for_s=10.0,
+        requested_by="n2",
+        reason="silent and unanswered",
+    )
+    cluster.online().put(KEYS.fence_slot, intent)
+    result = cluster.run("fence", "on", "n1")
+    assert (result.code, "is being fenced right now" in result.err) == (5, True)
 
 
 def test_fence_status_of_untested_devices(cluster: FakeCluster) -> None:

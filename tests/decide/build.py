@@ -137,6 +137,7 @@ class Scene:
         self.dropped: dict[str, int] = {}
         self.local_fences: dict[str, LocalFence] = {}
         self.local_probes: dict[str, LocalProbe] = {}
+        self.local_power_ons: dict[str, float] = {}
         self.group_status: dict[tuple[str, str], GroupStatus] = {}
         self.unreadable: set[str] = set()
         self.absent_since: dict[str, float] = {}
@@ -456,6 +457,7 @@ class Scene:
             dropped_epochs=dict(self.dropped),
             local_fences=dict(self.local_fences),
             local_probes=dict(self.local_probes),
+            local_power_ons=dict(self.local_power_ons),
             unreadable=frozenset(self.unreadable),
             store_life=self.store_life,
             store_id=self.store_id,

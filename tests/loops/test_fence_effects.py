@@ -8,7 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from reconciler.adapters.clock import MonotonicClock
-from reconciler.decide.actions import AskMembers, Effect, ExecuteFence, ProbeAddresses
+from reconciler.decide.actions import (
+    AskMembers,
+    Effect,
+    ExecuteFence,
+    PowerOn,
+    ProbeAddresses,
+)
 from reconciler.decide.hearing import PeersView
 from reconciler.decide.records import FenceIntent, FenceOutcome
 from reconciler.loops.fence import FenceLoop
@@ -139,10 +145,24 @@ async def test_a_server_is_switched_on_by_any_level_that_works() -> None:
     state.specs = Scene().server("n3", levels=2).snapshot().specs
     power = SecondOnly()
     async with asyncio.timeout(DEADLINE_S):
-        await FenceLoop(state, power, DeafProber())._power_on("n3")  # type: ignore[arg-type]
+        loop = FenceLoop(state, power, DeafProber())  # type: ignore[arg-type]
+        await loop._power_on(PowerOn("n3", 17.0))
     assert len(power.asked) == 2
     told = [name for name, _ in state.events.events]  # type: ignore[attr-defined]
     assert told == ["server_power_on_failed"]
+    assert state.local_power_ons == {"n3": 17.0}
+
+
+class Dead(SecondOnly):
+    async def power_on(self) -> None:
+        raise FenceError("it did not answer")
+
+
+async def test_a_device_that_switches_nothing_on_says_nothing() -> None:
+    state, _ = await run(AskMembers(), CountingStore())
+    loop = FenceLoop(state, Dead(), DeafProber())  # type: ignore[arg-type]
+    await loop._power_on(PowerOn("n3", 17.0))
+    assert state.local_power_ons == {}
 
 
 class QuietProber:

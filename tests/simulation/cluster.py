@@ -25,6 +25,7 @@ from tests.simulation.world import Violation, World
 
 BIOS_S = 2.0
 SUPERVISOR_S = 0.5
+SWITCH_ON_S = 3.0
 CLOCK_RATES = (0.9, 1.1)
 
 
@@ -327,7 +328,18 @@ class SimCluster:
         )
         self.world.note("operation", kind=kind.value, target=target, to=to)
         self.store(self.keys.operation(name), record.to_bytes())
+        if kind is OperationKind.FENCE:
+            self._switch_on_after(name, target.removeprefix("server/"))
         return name
+
+    def _switch_on_after(self, operation: str, server: str) -> None:
+        """Who has a server fenced switches it on again: the cluster leaves it off."""
+        record = self.world.state.record(self.keys.operation(operation))
+        if isinstance(record, Operation) and record.finished_wall is not None:
+            self.set_power(server, True, "operator")
+            return
+        later = self.loop.call_later
+        later(SWITCH_ON_S, self._switch_on_after, operation, server, context=Context())
 
     def store(self, key: str, value: bytes) -> None:
         try:

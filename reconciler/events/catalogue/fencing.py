@@ -72,8 +72,16 @@ EVENTS: tuple[EventType, ...] = (
     ),
     warning(
         "server_power_on_failed",
-        "server attempt error",
-        "The fence device did not switch the fenced server on.",
-        "Switch it on by hand.",
+        "server level error",
+        "The fence device did not switch the fenced server on; it is tried again a few times.",
+        "Look at `clusterctl fence test`.",
+    ),
+    warning(
+        "server_stays_off",
+        "server tries",
+        "A fenced server could not be switched on again (`afterFence: on`); it is not tried any "
+        "more.",
+        "Look at `clusterctl fence test`, then `clusterctl fence on SERVER`, or switch it on by "
+        "hand.",
     ),
 )
