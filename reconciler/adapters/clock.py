@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # A test switch: names a file with seconds by which the wall clock is wrong, if it is there. Set in
@@ -25,6 +26,9 @@ class MonotonicClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def after(self, seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(seconds, act).cancel
 
     def _offset_s(self) -> float:
         if self._offset_file is None:

@@ -168,12 +168,13 @@ def _care_for_store(snapshot: Snapshot) -> tuple[Effect, ...]:
 
 def _with_results(snapshot: Snapshot, results: tuple[Write, ...]) -> Snapshot:
     """The snapshot as it will be once this decision's own fence results are stored with it."""
+    if not results:
+        return snapshot
     fences = dict(snapshot.fences)
     for write in results:
         if isinstance(write.record, FenceRecord):
             fences[write.record.server] = Stored(write.record, write.expected, snapshot.now)
-    slot = None if results else snapshot.fence_slot
-    return replace(snapshot, fences=fences, fence_slot=slot)
+    return replace(snapshot, fences=fences, fence_slot=None)
 
 
 def _with_holds(snapshot: Snapshot, writes: tuple[Write, ...]) -> Snapshot:

@@ -232,16 +232,11 @@ async def wait_for(state: AgentState, event: asyncio.Event, seconds: float) -> N
     """Until the event is set; when the time (of the port's clock) is over, this sets it."""
     if event.is_set():
         return
-    timer = asyncio.create_task(_set_after(state, event, seconds))
+    forget = state.clock.after(seconds, event.set)
     try:
         await event.wait()
     finally:
-        timer.cancel()
-
-
-async def _set_after(state: AgentState, event: asyncio.Event, seconds: float) -> None:
-    await state.clock.sleep(seconds)
-    event.set()
+        forget()
 
 
 def _depends(write: Write) -> tuple[Unchanged, ...]:

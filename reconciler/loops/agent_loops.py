@@ -138,7 +138,7 @@ class AgentLoops:
     async def _follow_specs(self) -> None:
         async for specs in self._specs.changes():
             self.fences.forget_devices()
-            self.state.specs = specs
+            self.state.use_specs(specs)
             self._on_specs(specs)
             self.state.events.emit("specs_read", revision=specs.revision)
             self.state.wake()

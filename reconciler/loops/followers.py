@@ -36,7 +36,7 @@ class FollowLoop:
 
     def __init__(self, state: AgentState, follow: Follow) -> None:
         self._state, self._follow = state, follow
-        self._wake = state.new_wake()
+        self._wake, self._new_specs = state.new_wake(), state.new_spec_wake()
         self._tasks: dict[str, tuple[Resource, asyncio.Task[None]]] = {}
         self._revision: int | None = None
 
@@ -45,12 +45,14 @@ class FollowLoop:
         try:
             while True:
                 self._wake.clear()
+                self._new_specs.clear()
                 # Nearly nothing that wakes this concerns it.
                 snapshot = self._state.snapshot() if self._is_due() else None
                 if snapshot is not None:
                     self._revision = snapshot.specs.revision
                     await self._compare(self._wanted(snapshot))
-                await wait_for(self._state, self._wake, LOOK_EVERY_S)
+                wake = self._wake if self._tasks else self._new_specs
+                await wait_for(self._state, wake, LOOK_EVERY_S)
         finally:
             for _, task in self._tasks.values():
                 task.cancel()

@@ -28,7 +28,7 @@ class StandbyLoop:
 
     def __init__(self, state: AgentState, run: RunScript) -> None:
         self._state, self._run = state, run
-        self._wake = state.new_wake()
+        self._wake, self._new_specs = state.new_wake(), state.new_spec_wake()
         self._last: dict[str, tuple[str, int]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -42,11 +42,14 @@ class StandbyLoop:
         try:
             while True:
                 self._wake.clear()
-                # Nearly no cluster has any, and this is asked at every change.
-                if self._resources() or self._tasks:
+                self._new_specs.clear()
+                # Nearly no cluster has any, and this would be asked at every change.
+                busy = bool(self._resources() or self._tasks)
+                if busy:
                     self._look(self._state.snapshot())
                 self._first = self._first and self._state.specs is None
-                await wait_for(self._state, self._wake, LOOK_EVERY_S)
+                wake = self._wake if busy else self._new_specs
+                await wait_for(self._state, wake, LOOK_EVERY_S)
         finally:
             for task in self._tasks.values():
                 task.cancel()

@@ -88,6 +88,7 @@ class AgentState:
         self.store_members: tuple[StoreMember, ...] = ()
         self.on_challenge: Callable[[], None] = lambda: None
         self._wakes: list[asyncio.Event] = []
+        self._spec_wakes: list[asyncio.Event] = []
         self.mirror = Mirror(keys, store, clock, events, self.wake, self._on_record)
         self._views = self._read_only()
 
@@ -97,8 +98,20 @@ class AgentState:
         self._wakes.append(event)
         return event
 
+    def new_spec_wake(self) -> asyncio.Event:
+        """One that is set when other specs are in force: for who has nothing to do till then."""
+        event = asyncio.Event()
+        self._spec_wakes.append(event)
+        return event
+
     def wake(self) -> None:
         for event in self._wakes:
+            event.set()
+
+    def use_specs(self, specs: Specs) -> None:
+        """These are in force from now on."""
+        self.specs = specs
+        for event in self._spec_wakes:
             event.set()
 
     def nonce(self) -> str:

@@ -1,5 +1,6 @@
 """Time, as the loops see it."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -16,4 +17,8 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Suspend the caller for at least `seconds`."""
+        ...
+
+    def after(self, seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+        """Call `act` in `seconds`, unless what is returned is called before. It must not raise."""
         ...

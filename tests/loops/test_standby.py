@@ -44,6 +44,9 @@ class World:
     def new_wake(self) -> asyncio.Event:
         return self.wake
 
+    def new_spec_wake(self) -> asyncio.Event:
+        return self.wake
+
     def snapshot(self) -> Any:
         return self.seen
 

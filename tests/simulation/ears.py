@@ -57,6 +57,11 @@ class Ears:
             for at in self._last[sender, hearer]
         )
 
+    def is_live(self, sender: str, hearer: str) -> bool:
+        """Every network carries the sender's heartbeats right now."""
+        self._refresh()
+        return (sender, hearer) in self._all_live
+
     def is_steady(self, sender: str, hearer: str, for_s: float) -> bool:
         """A path has carried every heartbeat for so long."""
         world = self._world

@@ -50,6 +50,20 @@ class SimPeers:
 
     def _peer(self, sender: str, tick: int) -> PeerView:
         world, host = self._world, self._world.hosts[sender]
+        if world.ears.is_live(sender, self._me):
+            # As below, for nearly all peers at nearly all times.
+            now = self._path(tick, tick)
+            return PeerView(
+                server=sender,
+                paths=dict.fromkeys(NETWORKS, now),
+                heard_at=now.heard_at,
+                suspect=False,
+                silent=False,
+                boot_id=host.boot_id,
+                sees_silent=world.ears.silent_for(sender),
+                store=host.store_word,
+                agent_alive=True,
+            )
         times = world.ears.heard(sender, self._me)
         paths = {network: self._path(at, tick) for network, at in zip(NETWORKS, times, strict=True)}
         newest = max((at for at in times if at is not None), default=None)

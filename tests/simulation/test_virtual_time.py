@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.chaos import run_seed
-from tests.simulation.virtual_time import SimClock, SimLoop
+from tests.simulation.virtual_time import SimClock, SimHandle, SimLoop
 
 PROJECT = Path(__file__).parents[2]
 
@@ -26,14 +26,25 @@ def loop() -> Any:
 
 
 def test_asyncio_still_has_what_the_loop_replaces(loop: SimLoop) -> None:
-    for name in ("_ready", "_scheduled", "_timer_cancelled_count", "_stopping"):
+    for name in ("_ready", "_stopping"):
         assert hasattr(loop, name)
-    assert asyncio.BaseEventLoop._run_once is not SimLoop._run_once
+    for name in ("_run_once", "call_soon", "call_later", "call_at"):
+        assert getattr(asyncio.BaseEventLoop, name) is not getattr(SimLoop, name)
+    offered = {name for name in dir(asyncio.TimerHandle) if not name.startswith("_")}
+    assert offered - set(dir(SimHandle)) == {"when"}  # asked for by nothing that runs here
+
+
+def test_a_cancelled_timer_is_forgotten_once(loop: SimLoop) -> None:
     handle = loop.call_later(1, print)
-    assert handle._scheduled
-    assert not handle._cancelled
+    assert not handle.cancelled()
     handle.cancel()
-    assert loop._timer_cancelled_count == 1
+    handle.cancel()
+    assert handle.cancelled()
+    assert loop.cancelled_timers == 1
+    late = loop.call_later(2, int)
+    loop.run_until_complete(asyncio.sleep(3))
+    late.cancel()
+    assert loop.cancelled_timers == 0
 
 
 def test_hours_pass_at_once(loop: SimLoop) -> None:
@@ -51,7 +62,7 @@ def test_cancelled_timers_are_forgotten(loop: SimLoop) -> None:
         loop.call_later(1000, print).cancel()
     loop.run_until_complete(asyncio.sleep(1))
     assert loop.now == 1
-    assert len(loop._scheduled) < 100
+    assert len(loop._timers) < 100
 
 
 def test_the_order_of_what_is_ready_comes_from_the_seed() -> None:

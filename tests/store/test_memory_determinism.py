@@ -3,6 +3,7 @@
 import asyncio
 import random
 import selectors
+from collections.abc import Callable
 from typing import Any
 
 from reconciler.adapters.memory import Fate, MemoryState, MemoryStore, NoFaults
@@ -43,6 +44,9 @@ class DriftingClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self._rate)
+
+    def after(self, seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(seconds / self._rate, act).cancel
 
 
 class Weather(NoFaults):

@@ -1,7 +1,7 @@
 """What a caller sees when a simulator lets calls and watches of the in-memory store go wrong."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 
 import pytest
@@ -180,6 +180,10 @@ async def test_requests_and_lease_timers_do_not_belong_to_their_sender(state: Me
         async def sleep(self, seconds: float) -> None:
             seen.append(server.get())
             await super().sleep(seconds)
+
+        def after(self, seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+            seen.append(server.get())
+            return super().after(seconds, act)
 
     state = MemoryState(Clock())
     server.set("n1")

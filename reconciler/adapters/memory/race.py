@@ -40,21 +40,25 @@ class Race(Generic[T]):
         if fate.request_s <= 0:
             self._arrive(fate, state)
         else:
-            state.spawn(self._arrive_late(fate, state))
+            state.later(fate.request_s, partial(self._arrive, fate, state))
 
     async def wait(self, clock: Clock, seconds: float) -> None:
         """Until the answer is there or `seconds` of the caller's clock have passed."""
         if self.answer.done():
             return
-        timer = asyncio.ensure_future(clock.sleep(seconds))
-        try:
-            await asyncio.wait((self.answer, timer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
+        either = asyncio.get_running_loop().create_future()
 
-    async def _arrive_late(self, fate: Fate, state: MemoryState) -> None:
-        await state.clock.sleep(fate.request_s)
-        self._arrive(fate, state)
+        def end(_: object = None) -> None:
+            if not either.done():
+                either.set_result(None)
+
+        forget = clock.after(seconds, end)
+        self.answer.add_done_callback(end)
+        try:
+            await either
+        finally:
+            forget()
+            self.answer.remove_done_callback(end)
 
     def _arrive(self, fate: Fate, state: MemoryState) -> None:
         tell: Callable[[], None]
@@ -69,7 +73,7 @@ class Race(Generic[T]):
         if fate.reply_s <= 0:
             tell()
         else:
-            state.spawn(_later(state.clock, fate.reply_s, tell))
+            state.later(fate.reply_s, tell)
 
     def _settle(self, result: T) -> None:
         self._answered += 1
@@ -85,8 +89,3 @@ class Race(Generic[T]):
         if not self.answer.done():
             self.answer.set_exception(error)
             self.answer.exception()  # marks it as seen: the caller may have left
-
-
-async def _later(clock: Clock, seconds: float, tell: Callable[[], None]) -> None:
-    await clock.sleep(seconds)
-    tell()

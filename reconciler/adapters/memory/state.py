@@ -6,7 +6,7 @@ no randomness, no wall time; leases end by the injected clock.
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +35,16 @@ class _Lease:
     keys: dict[str, None] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Watcher:
+    """`changed` until the watcher puts it down; `woken` it may set itself, to go on waiting."""
+
+    number: int
+    prefix: str
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: bool = False
+
+
 class MemoryState:
     """One cluster's data; every method acts at once and atomically.
 
@@ -53,9 +63,11 @@ class MemoryState:
         self._history: list[tuple[int, tuple[Change, ...]]] = []
         self._leases: dict[int, _Lease] = {}
         self._next_lease = 1
-        self._wakers: dict[int, asyncio.Event] = {}
-        self._next_waker = 1
+        self._watchers: dict[int, Watcher] = {}
+        self._next_watcher = 1
         self._tasks: dict[asyncio.Task[None], None] = {}
+        self._under_way: dict[int, Callable[[], None]] = {}
+        self._requests = 0
         self._context = copy_context()
 
     def restore(self, items: Mapping[str, bytes], revision: int, store_id: str) -> None:
@@ -119,7 +131,7 @@ class MemoryState:
         if changes:  # deleting nothing is no revision
             self.revision = revision
             self._history.append((revision, tuple(changes)))
-            self._wake_watchers()
+            self._wake_watchers(tuple(changes))
 
     def _put(self, put: Put, revision: int) -> KeyValue:
         old = self._data.get(put.key)
@@ -190,30 +202,46 @@ class MemoryState:
             self.expire_leases()
 
     # watchers and tasks
-    def subscribe(self) -> tuple[int, asyncio.Event]:
-        """An event that is set at each new revision; end it with `unsubscribe`."""
-        token = self._next_waker
-        self._next_waker += 1
-        self._wakers[token] = asyncio.Event()
-        return token, self._wakers[token]
+    def subscribe(self, prefix: str) -> "Watcher":
+        """Told of each change under the prefix; end it with `unsubscribe`."""
+        watcher = Watcher(self._next_watcher, prefix)
+        self._next_watcher += 1
+        self._watchers[watcher.number] = watcher
+        return watcher
 
-    def unsubscribe(self, token: int) -> None:
-        self._wakers.pop(token, None)
+    def unsubscribe(self, watcher: "Watcher") -> None:
+        self._watchers.pop(watcher.number, None)
 
-    def _wake_watchers(self) -> None:
-        for event in self._wakers.values():
-            event.set()
+    def _wake_watchers(self, changes: tuple[Change, ...]) -> None:
+        for watcher in self._watchers.values():
+            if any(key.startswith(watcher.prefix) for key, _ in changes):
+                watcher.changed = True
+                watcher.woken.set()
+
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        """A request or a reply under way: it acts when it arrives; its sender may be gone."""
+        self._requests += 1
+        number = self._requests
+
+        def arrive() -> None:
+            del self._under_way[number]
+            act()
+
+        # Not in the caller's context: a simulator stops servers by it, and must not stop the store.
+        context = self._context.copy()
+        self._under_way[number] = context.run(self.clock.after, seconds, arrive)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work that outlives the caller: a request under way survives its sender."""
+        """Run work that outlives the caller."""
         loop = asyncio.get_running_loop()
-        # Not in the caller's context: a simulator stops servers by it, and must not stop the store.
         task = loop.create_task(work, context=self._context.copy())
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     async def close(self) -> None:
         """Cancel lease timers and requests under way."""
+        while self._under_way:
+            self._under_way.popitem()[1]()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from reconciler.adapters.memory.faults import Faults
-from reconciler.adapters.memory.state import Change, MemoryState
+from reconciler.adapters.memory.state import Change, MemoryState, Watcher
 from reconciler.ports.clock import Clock
 from reconciler.ports.store import Compacted, Denied, Listing, StoreError, WatchBatch
 
@@ -23,7 +23,8 @@ async def watch_state(
     state: MemoryState, clock: Clock, faults: Faults, prefix: str, timing: WatchTiming
 ) -> AsyncIterator[WatchBatch]:
     """First the whole prefix, then its changes; stale batches while `faults.watch_cut` says so."""
-    token, woken = state.subscribe()
+    watcher = state.subscribe(prefix)
+    woken = watcher.woken
     known: dict[str, int] = {}
     seen: int | None = None
     alive_at = clock.now()
@@ -36,19 +37,20 @@ async def watch_state(
                 if reason != told and (seen is None or _stale(clock, alive_at, timing)):
                     told = reason
                     yield WatchBatch(seen or 0, stale_reason=reason)
+                watcher.changed = True  # it was cut off: what happened meanwhile is to be asked for
                 await clock.sleep(timing.retry_s)
                 continue
-            seen, changes, listed = _advance(state, prefix, seen, known)
+            seen, changes, listed = _advance(state, watcher, seen, known)
             # What is on its way for long is old when it arrives.
             delay = faults.watch_delay_s(prefix)
             if delay > 0:
                 await clock.sleep(delay)
             alive_at, told = clock.now(), None
             yield WatchBatch(seen, changes, listed=listed)
-            if not woken.is_set():
+            if not watcher.changed:
                 await _wait(woken, clock, timing.progress_s)
     finally:
-        state.unsubscribe(token)
+        state.unsubscribe(watcher)
 
 
 def _stale(clock: Clock, alive_at: float, timing: WatchTiming) -> bool:
@@ -72,20 +74,22 @@ def _text(error: StoreError | None) -> str:
 
 
 def _advance(
-    state: MemoryState, prefix: str, seen: int | None, known: dict[str, int]
+    state: MemoryState, watcher: Watcher, seen: int | None, known: dict[str, int]
 ) -> tuple[int, tuple[Change, ...], bool]:
     """Move on to the present; `known` (key -> mod_revision) is kept up to date. The last item says
     that the changes are a listing's difference."""
+    state.expire_leases()
+    changed, watcher.changed = watcher.changed, False
     listed = seen is None
-    revision = 0
+    revision = state.revision
     changes: tuple[Change, ...] = ()
-    if seen is not None:
+    if seen is not None and changed:
         try:
-            revision, changes = state.changes_since(seen, prefix)
+            revision, changes = state.changes_since(seen, watcher.prefix)
         except Compacted:
             listed = True
     if listed:
-        revision, changes = _relist(state.list(prefix), known)
+        revision, changes = _relist(state.list(watcher.prefix), known)
     for key, stored in changes:
         if stored is None:
             known.pop(key, None)
@@ -106,13 +110,8 @@ def _relist(listing: Listing, known: dict[str, int]) -> tuple[int, tuple[Change,
 
 async def _wait(woken: asyncio.Event, clock: Clock, seconds: float) -> None:
     """Until `woken` is set; when the time is over, this sets it."""
-    timer = asyncio.create_task(_set_after(woken, clock, seconds))
+    forget = clock.after(seconds, woken.set)
     try:
         await woken.wait()
     finally:
-        timer.cancel()
-
-
-async def _set_after(woken: asyncio.Event, clock: Clock, seconds: float) -> None:
-    await clock.sleep(seconds)
-    woken.set()
+        forget()
