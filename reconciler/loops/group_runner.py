@@ -232,7 +232,7 @@ class GroupRunner:
 
     def _is_up(self, name: str) -> bool:
         slot = self.slots.get(name)
-        return slot is not None and (slot.state is ResourceState.ACTIVE or slot.is_left)
+        return slot is not None and slot.is_up
 
     async def _activate_level(self, resources: Mapping[str, Resource], epoch: int) -> None:
         self._hold(resources)

@@ -29,6 +29,7 @@ class ResourceSlot:
         self.start_ms: float | None = None
         self.stop_ms: float | None = None
         self.restarts = 0
+        self._last_known = ResourceState.UNKNOWN
         self._drift: tuple[ResourceState, float] | None = None  # as found, and when
 
     async def observe(self) -> Observation:
@@ -81,6 +82,11 @@ class ResourceSlot:
         """Whether this deviation is put right: what failed by itself always is."""
         by_itself = found is ResourceState.FAILED
         return by_itself or self.resource.spec.drift_policy == "correct"
+
+    @property
+    def is_up(self) -> bool:
+        """Not to be started: also what cannot be looked at now, and was up when it last could."""
+        return self._last_known is ResourceState.ACTIVE or self.is_left
 
     @property
     def is_left(self) -> bool:
@@ -137,6 +143,8 @@ class ResourceSlot:
         if state is not self.state:
             self.since_wall = self._state.clock.wall()
         self.state, self.reason = state, reason
+        if state is not ResourceState.UNKNOWN:
+            self._last_known = state
 
     def _emit(self, name: str, epoch: int, **fields: object) -> None:
         group = self.resource.spec.group

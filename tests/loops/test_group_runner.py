@@ -126,6 +126,49 @@ async def test_a_resource_that_was_stopped_before_the_group_came_here_is_seen_in
         assert [r.state for r in runner.status().resources] == ["inactive"]
 
 
+class BlindDriver(GatedDriver):
+    """While `blind` is set nothing can be observed or started: no descriptors are left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blind, self.looked = False, 0
+        self.change = asyncio.Event()
+
+    async def observe(self) -> Observation:
+        if not self.blind:
+            return await super().observe()
+        self.looked += 1
+        return Observation(ResourceState.UNKNOWN, "Too many open files")
+
+    async def activate(self, permit: Permit) -> None:
+        if self.blind:
+            raise ResourceError("Too many open files", retry=False)
+        await super().activate(permit)
+
+    async def changed(self) -> None:
+        await self.change.wait()
+
+
+async def test_what_cannot_be_looked_at_is_not_started_again_when_specs_change() -> None:
+    """Descriptors were used up, somebody applied something else: a healthy group failed over."""
+    driver = BlindDriver()
+    async with running(driver) as runner:
+        runner.want(RUN)
+        await until(lambda: runner.phase is Phase.ONLINE)
+        driver.blind = True
+        driver.change.set()
+        await until(lambda: driver.looked > 0)
+        applied = replace(runner._state.specs, revision=runner._revision + 1)
+        runner._state.specs = applied
+        runner.want(RUN)
+        before = driver.looked
+        await until(lambda: driver.looked > before + 1)
+        assert not runner.failure
+        assert [r.state for r in runner.status().resources] == ["unknown"]
+        driver.is_active = driver.blind = False
+        await until(lambda: driver.is_active)  # it is seen to be gone, and repaired
+
+
 async def test_a_monitors_restart_stops_and_starts_within_the_groups_limit() -> None:
     driver = GatedDriver()
     async with running(driver) as runner:
