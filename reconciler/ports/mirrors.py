@@ -15,7 +15,8 @@ from reconciler.mirror.header import Header
 @dataclass(frozen=True, slots=True)
 class MirrorPlan:
     """What an engine needs to know. Addresses are best first; `size` in bytes, `limit` in bytes a
-    second (0: none). `history` is the file for an asynchronous queue that outgrows the memory."""
+    second (0: none). `history` is the file for an asynchronous queue that outgrows the memory.
+    `shared`: `data` is a disk that several servers see, `metadata` its begin."""
 
     name: str
     server: str
@@ -32,6 +33,7 @@ class MirrorPlan:
     limit: int = 0
     queue_limit: int = 256 << 20
     history: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

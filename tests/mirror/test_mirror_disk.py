@@ -9,7 +9,7 @@ from reconciler.binding import BoundDriver
 from reconciler.mirror.decide.promotion import Current
 from reconciler.mirror.header import Header
 from reconciler.ports.driver import ResourceError, ResourceState
-from reconciler.resources import mirror_disk
+from reconciler.resources import _mirrored
 from specs.errors import SpecErrors
 from tests.resources.memory_host import MemoryHost
 from tests.resources.places import driver_of, permit, resource_from
@@ -155,7 +155,7 @@ async def test_what_a_synchronous_mirror_answered_is_on_both_sides_however_it_st
 async def test_a_stop_ends_although_the_record_cannot_be_written(
     host: MemoryHost, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror_disk, "HAND_OVER_S", 0.1)
+    monkeypatch.setattr(_mirrored, "HAND_OVER_S", 0.1)
     driver = driver_of(resource_from(TEXT), host, mode="async")
     await driver.activate(permit(5))
     host.mirrors.hands_over = False
