@@ -7,7 +7,7 @@ ARGS ?=
 export PATH := $(CURDIR)/.tools/usr/bin:$(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format bench simulate simulate-mirror faults docs deb clean
+.PHONY: help setup demo test test-long lint format guest-test bench simulate simulate-mirror faults docs deb clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -24,6 +24,10 @@ test: setup ## all tests but the long ones
 test-long: setup ## all tests
 	@sh packaging/tools/setup.sh long
 	@$(PYTHON) -m pytest $(ARGS)
+
+guest-test: setup ## disks on Debian's kernel, in virtual machines
+	@sh packaging/tools/setup.sh guest
+	@$(PYTHON) -m pytest -m guest tests/guests $(ARGS)
 
 lint: setup ## style, types and import directions
 	@$(PYTHON) -m ruff check .

@@ -5,7 +5,7 @@
 # No service is started: etcd is unpacked into .tools, and a temporary policy-rc.d forbids what
 # other packages might start.
 #
-#   setup.sh [long]        long: also what only the long tests need
+#   setup.sh [long|guest]  long: also what only the long tests need; guest: what tests/guests needs
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -120,3 +120,4 @@ if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerpr
   "$venv/bin/python" -m compileall -q "$root/specs" "$root/reconciler" "$root/clusterctl" || true
   fingerprint >"$stamp"
 fi
+[ "$wish" != guest ] || sh "$root/packaging/tools/guest.sh"
