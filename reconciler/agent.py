@@ -123,6 +123,7 @@ class Agent:
             take_sample=self._sample,
             run_script=self._run_script,
             follow=Follow(self._follow, self._unfollow),
+            mirrors=self.host.mirrors,
         )
 
         self.pulse_care = PulseCare(

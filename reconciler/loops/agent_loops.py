@@ -10,6 +10,7 @@ from reconciler.loops.fence import FenceLoop, Prober
 from reconciler.loops.followers import NO_FOLLOW, Follow, FollowLoop
 from reconciler.loops.group_runner import GroupRunner, MakeDriver
 from reconciler.loops.machine import MachineHand
+from reconciler.loops.mirror_care import MirrorCare
 from reconciler.loops.monitors import MonitorLoop, TakeSample
 from reconciler.loops.preparation import Preparation
 from reconciler.loops.recovery_script import RunScript, no_scripts
@@ -17,6 +18,7 @@ from reconciler.loops.session import AnswerLoop, SessionLoop
 from reconciler.loops.standby import StandbyLoop
 from reconciler.loops.state import AgentState
 from reconciler.loops.status import StatusLoop
+from reconciler.ports.mirrors import Mirrors
 from reconciler.ports.power import Power
 from reconciler.ports.specs import SpecSource
 from specs.document import Metadata
@@ -42,6 +44,7 @@ class AgentLoops:
         take_sample: TakeSample,
         run_script: RunScript = no_scripts,
         follow: Follow = NO_FOLLOW,
+        mirrors: Mirrors | None = None,
     ) -> None:
         self.state = state
         self._read_resource = read_resource
@@ -60,6 +63,7 @@ class AgentLoops:
         self._status = StatusLoop(state, lambda: self.runners, self.fences, version)
         self._standby = StandbyLoop(state, run_script)
         self._followers = FollowLoop(state, follow)
+        self._mirror_care = MirrorCare(state, mirrors, self._status.soon)
         self._monitors = MonitorLoop(
             state, lambda: self.runners, take_sample, self._status.is_stored, run_script
         )
@@ -84,6 +88,7 @@ class AgentLoops:
                     self._monitors.run(),
                     self._standby.run(),
                     self._followers.run(),
+                    self._mirror_care.run(),
                     self.fences.run_self_tests(),
                 ):
                     tasks.create_task(loop)

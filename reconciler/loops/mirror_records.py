@@ -3,7 +3,7 @@ data of a mirror. Each commit compares this server's ownership in the same trans
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -61,6 +61,7 @@ class StoreMirrorRecords:
             generation=new.generation,
             epoch=new.epoch,
             at_wall=state.clock.wall(),
+            **_forced(record, new),
         )
         compares = (
             Unchanged(keys.group(group), owned_at),
@@ -100,3 +101,11 @@ def _current(record: MirrorRecord | None) -> Current | None:
     if record is None:
         return None
     return Current(record.servers, record.generation, record.epoch)
+
+
+def _forced(record: MirrorRecord | None, new: Current) -> dict[str, Any]:
+    """That an operator gave data up is told until both sides are current again."""
+    if record is None or len(new.servers) > 1:
+        return {}
+    names = ("forced_by", "forced_why", "forced_wall", "given_up")
+    return {name: getattr(record, name) for name in names}

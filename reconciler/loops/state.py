@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.decide.hearing import PeersView
 from reconciler.decide.keys import Keys
+from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.records import MonitorStatus
 from reconciler.decide.snapshot import (
     KnownStore,
@@ -82,6 +83,8 @@ class AgentState:
         self.local_groups: dict[str, LocalGroup] = {}
         self.monitors: dict[str, MonitorStatus] = {}
         self.monitors_known = False  # whether `monitors` has all that this server shall run
+        self.mirror_sides: dict[str, MirrorStatus] = {}
+        self.mirror_sides_known = False  # whether `mirror_sides` has all that this server has
         self.local_fences: dict[str, LocalFence] = {}
         self.local_probes: dict[str, LocalProbe] = {}
         self.local_power_ons: dict[str, float] = {}

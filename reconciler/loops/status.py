@@ -96,12 +96,20 @@ class StatusLoop:
         raise Indeterminate("somebody else writes this server's status")
 
     def _left_behind(self) -> list[str]:
-        """What an earlier agent of this server wrote of monitors; they may be gone meanwhile."""
-        state = self._state
-        if not state.monitors_known:
-            return []
-        mine = (name for server, name in state.mirror.monitor_status if server == state.me)
-        return [state.keys.monitor_status(state.me, name) for name in mine]
+        """What an earlier agent of this server wrote of monitors and mirrors; they may be gone
+        meanwhile."""
+        state, found = self._state, list[str]()
+        if state.monitors_known:
+            mine = (name for server, name in state.mirror.monitor_status if server == state.me)
+            found += [state.keys.monitor_status(state.me, name) for name in mine]
+        if state.mirror_sides_known:
+            mine = (name for server, name in state.mirror.mirror_status if server == state.me)
+            found += [state.keys.mirror_status(state.me, name) for name in mine]
+        return found
+
+    def soon(self) -> None:
+        """Something that nobody decides by has changed: write it, and wake nobody else."""
+        self._wake.set()
 
     def is_stored(self, monitor: MonitorStatus) -> bool:
         """Whether this very status is in the store: a step of a recovery is counted before it is
@@ -114,6 +122,10 @@ class StatusLoop:
         wanted = {
             keys.monitor_status(state.me, name): status.to_bytes()
             for name, status in sorted(state.monitors.items())
+        }
+        wanted |= {
+            keys.mirror_status(state.me, name): side.to_bytes()
+            for name, side in sorted(state.mirror_sides.items())
         }
         snapshot = state.snapshot()
         doubted = doubt(snapshot) if snapshot is not None else None

@@ -104,3 +104,28 @@ async def test_a_record_that_cannot_be_read_is_unknown_never_absent() -> None:
         await records.read("data")
     with pytest.raises(RecordUnavailable):
         await records.commit("data", "db", EPOCH, _alone("n1", "g2"))
+
+
+async def test_that_data_was_given_up_stays_in_the_record_until_both_are_current() -> None:
+    world = World()
+    _owned(world, "n1")
+    forced = MirrorRecord(
+        resource="data",
+        servers=("n1",),
+        generation="g1",
+        epoch=EPOCH - 1,
+        forced_by="alice@here",
+        given_up=("n2",),
+    )
+    world.put(KEYS.mirror("data"), forced.to_bytes())
+    records = StoreMirrorRecords(world.agent("n1"))
+
+    def stored() -> MirrorRecord:
+        item = world.memory.get(KEYS.mirror("data"))
+        assert item is not None
+        return MirrorRecord.from_bytes(item.value)
+
+    await records.commit("data", "db", EPOCH, _alone("n1", "g2"))
+    assert (stored().forced_by, stored().given_up) == ("alice@here", ("n2",))
+    await records.commit("data", "db", EPOCH, lambda c: promotion.both(c, "n1", "n2", EPOCH, "g2"))
+    assert (stored().forced_by, stored().given_up) == ("", ())

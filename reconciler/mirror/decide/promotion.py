@@ -42,9 +42,16 @@ def why_not(
         return f"only {' and '.join(current.servers)} has all acknowledged data"
     if current.generation not in (header.current, *header.pending):
         return "this side holds another generation of data than the one that is current"
-    if header.order_kept and not header.clean and not header.primary and header.boot != boot:
+    if order_is_lost(header, boot):
         return "this side lost power while it followed an asynchronous mirror"
     return None
+
+
+def order_is_lost(header: Header, boot: str) -> bool:
+    """This side followed an asynchronous mirror in an earlier boot that did not end in order: it
+    holds some of the last writes without those before."""
+    followed = header.order_kept and not header.primary
+    return followed and not header.clean and header.boot != boot
 
 
 def alone(current: Current | None, server: str, epoch: int, generation: str) -> Current | None:
