@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from reconciler.decide.cordon_words import cordon_words, undrain
 from reconciler.decide.doubt import HEARD
 from reconciler.decide.records import ServerFacts
 from reconciler.decide.server_status import server_view
@@ -137,6 +138,15 @@ def _coordinator(case: Case) -> Iterator[Check]:
             yield Check("agent", name, Result.WARN, text, f"clusterctl events --server {name}")
         else:
             yield Check("agent", name, Result.PASS, "has a session and the newest specs")
+
+
+def _cordons(case: Case) -> Iterator[Check]:
+    """A failover has one server less to go to."""
+    for name in sorted(case.specs.servers):
+        if text := cordon_words(name, case.records):
+            yield Check("takes-groups", name, Result.WARN, text, undrain(name))
+        else:
+            yield Check("takes-groups", name, Result.PASS, "takes groups")
 
 
 def _fencing(case: Case) -> Iterator[Check]:
@@ -329,6 +339,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Check]], ...] = (
     _witness,
     _space,
     _coordinator,
+    _cordons,
     _fencing,
     _timing,
     _paths,

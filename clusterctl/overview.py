@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from clusterctl.picture import Picture
+from reconciler.decide.cordon_words import cordon_words, undrain
 from reconciler.decide.doubt import HEARD
 from reconciler.decide.records import MonitorState, Phase
 from reconciler.decide.server_status import ServerView
@@ -172,17 +173,13 @@ def _of_monitor(picture: Picture, name: str) -> list[Attention]:
 
 
 def _of_cordons(picture: Picture) -> list[Attention]:
-    """Servers that take no groups because a person said so, which is easily forgotten."""
-    found = []
-    for name, cordon in sorted(picture.records.cordons.items()):
-        session = picture.records.sessions.get(name)
-        if cordon.boot_id and session is not None and session.boot_id != cordon.boot_id:
-            continue  # it was for a shutdown, and the server has started again since
-        word = "is being shut down" if cordon.boot_id else "is drained and takes no groups"
-        text = f"{word}: by {cordon.who}" + (f": {cordon.why}" if cordon.why else "")
-        undrain = f"clusterctl undrain {name}"
-        found.append(Attention(Severity.WARNING, f"server/{name}", text, undrain))
-    return found
+    """Servers that take no groups because somebody said so."""
+    told = {name: cordon_words(name, picture.records) for name in sorted(picture.records.cordons)}
+    return [
+        Attention(Severity.WARNING, f"server/{name}", text, undrain(name))
+        for name, text in told.items()
+        if text
+    ]
 
 
 def _of_server(view: ServerView, away: Set[str]) -> list[Attention]:

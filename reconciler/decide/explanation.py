@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.decide.chain import Step, chain_of_group, chain_of_monitor, chain_of_server
+from reconciler.decide.cordon_words import cordon_words, undrain
 from reconciler.decide.monitor_status import monitor_view
 from reconciler.decide.records import Candidate, EventRecord, Ownership, Phase, Proof
 from reconciler.decide.server_status import server_view
@@ -182,8 +183,11 @@ def explain_server(name: str, records: StoredRecords, events: Sequence[EventReco
         word = "was fenced" if fence.proves_off else "could not be fenced"
         why = f" because it was {asked}" if asked and fence.proves_off else ""
         because.append(f"{name} {word}{why}")
-    confirm = f"clusterctl fence confirm {name}"
     lost = view.state == "unknown" and bool(view.groups)
+    next_command = f"clusterctl fence confirm {name}" if lost else ""
+    if words := cordon_words(name, records):
+        because.append(f"{name} {words}")
+        next_command = next_command or undrain(name)
     return Explanation(
         subject=f"server/{name}",
         state=view.state,
@@ -193,7 +197,7 @@ def explain_server(name: str, records: StoredRecords, events: Sequence[EventReco
         decided_by=requested[-1].server if requested else (fence.executor if fence else ""),
         proof=f"{fence.executor}: {fence.detail}" if fence and fence.proves_off else "",
         steps=chain_of_server(name, events),
-        next_command=confirm if lost else "",
+        next_command=next_command,
         more={"owns": ", ".join(view.groups)} if view.groups else {},
     )
 

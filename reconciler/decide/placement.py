@@ -77,7 +77,7 @@ def availability(snapshot: Snapshot, server: str) -> str | None:
     if (hold := hold_of(snapshot, server)) is not None:
         return f"its agent is on hold until {clock_time(hold.until_wall)}"
     if (cordon := cordon_of(snapshot, server)) is not None:
-        return "it is being shut down" if cordon.boot_id else "it is drained"
+        return "it gave its groups away until its next boot" if cordon.boot_id else "it is drained"
     if server == snapshot.me and not snapshot.peers.pulse_alive:
         return "its pulse is not running"
     where = standing(snapshot, server)

@@ -5,6 +5,7 @@ not go through here: it counts nothing and waits for nothing.
 """
 
 from reconciler.decide.actions import ActOnMachine, ForgetMachineActions
+from reconciler.decide.cordon_words import BY_ITSELF
 from reconciler.decide.machine_actions import IN_ORDER, MachineAction
 from reconciler.decide.records import Operation, OperationKind, Phase
 from reconciler.decide.snapshot import PastAction
@@ -86,7 +87,7 @@ class MachineHand:
             kind=OperationKind.DRAIN,
             target=f"server/{state.me}",
             boot_id=state.boot_id,
-            who=f"final action on {state.me}",
+            who=f"{BY_ITSELF}{state.me}",
             why=reason,
             created_wall=state.clock.wall(),
         )

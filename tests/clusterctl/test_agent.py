@@ -77,6 +77,28 @@ def test_a_drained_server_is_not_forgotten(cluster: FakeCluster) -> None:
     assert "n1: is" not in screen, "it has started again since"
 
 
+def test_a_final_action_that_stopped_the_agent_is_said_with_the_way_back(
+    cluster: FakeCluster,
+) -> None:
+    """Its agent is started again by hand, and it gets no groups for the rest of its boot."""
+    cluster.online()
+    boot = "boot-n3"
+    left = Cordon(server="n3", boot_id=boot, who="final action on n3", why="monitor web failed")
+    cluster.put(KEYS.cordon("n3"), left)
+    for _ in range(2):  # its agent was started again, and is away
+        text = "n3: gave its groups away and takes none until its next boot: by final action on n3"
+        screen = cluster.run("status").out
+        assert f"server/{text}: monitor web failed" in screen
+        assert "next: clusterctl undrain n3" in screen
+        told = cluster.run("why", "server/n3").out
+        assert text.replace("n3:", "n3", 1) in told
+        assert "clusterctl undrain n3" in told
+        checks = json.loads(cluster.run("doctor", "-o", "json").out)
+        found = [c for c in checks if c["id"] == "takes-groups" and c["subject"] == "n3"]
+        assert [(c["result"], c["next"]) for c in found] == [("WARN", "clusterctl undrain n3")]
+        cluster.remove(KEYS.session("n3"))
+
+
 def test_one_dead_server_is_one_warning(cluster: FakeCluster) -> None:
     cluster.online()
     cluster.remove(KEYS.session("n3"))
