@@ -1,5 +1,6 @@
 """A simulated cluster: servers that boot, run the real agent loops, crash and come back."""
 
+import asyncio
 import random
 from contextvars import Context
 from typing import Any
@@ -12,14 +13,16 @@ from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.state import AgentState
 from reconciler.ports.store import Put, StoreError, Transaction
 from tests.simulation import specs as spec_texts
+from tests.simulation.care import SimCare
 from tests.simulation.devices import SimPower, SimProber
 from tests.simulation.ears import NETWORKS, path_of_heartbeats
 from tests.simulation.facts import End, Frozen, Powered, Pulse, Tick, Told
 from tests.simulation.invariants.convergence import Convergence
 from tests.simulation.ports import SimDriver, SimLocalState, SimProbes
-from tests.simulation.pulse import SimPeers, watch_dead_man
+from tests.simulation.pulse import SimPeers, run_pulse
 from tests.simulation.specs import RESOURCES_PER_GROUP, SimSpecs, make_specs, read_resource
 from tests.simulation.store import SimStore
+from tests.simulation.variants import PLAIN, Variant
 from tests.simulation.virtual_time import SimClock, SimLoop
 from tests.simulation.world import Violation, World
 
@@ -61,13 +64,20 @@ class SimMachine:
 class SimCluster:
     """The world plus the agents in it. `set_power` is the BMC's hand and the power cord."""
 
-    def __init__(self, loop: SimLoop, size: int = 3, groups: tuple[str, ...] = ("a", "b")) -> None:
+    def __init__(
+        self,
+        loop: SimLoop,
+        size: int = 3,
+        groups: tuple[str, ...] = ("a", "b"),
+        variant: Variant = PLAIN,
+    ) -> None:
         self.loop = loop
         self.names = tuple(f"n{i}" for i in range(1, size + 1))
         self.groups = groups
         self.keys = Keys("sim")
-        self.world = World(loop, self.names)
-        self.specs = make_specs(self.names, groups)
+        self.world = World(loop, self.names, variant)
+        self.world.set_power = self.set_power
+        self.specs = make_specs(self.names, groups, variant)
         self.violation: BaseException | None = None
         self.agents: dict[str, AgentLoops] = {}
         self.applied = 0
@@ -139,15 +149,14 @@ class SimCluster:
         self._end(server, "bios", "pulse", "agent")
         if on:
             host.boot += 1
-            host.memory = {}
+            host.memory, host.pulse = {}, None
             host.proof_at = float("-inf")
-            host.stretch, host.stretched_until = "", 0.0
             rate = self.world.rng.uniform(*CLOCK_RATES)
             host.clock = SimClock(self.loop, rate, self.world.rng.random() * 1000)
             host.pulse_up_since = self.loop.now + BIOS_S
             self._begin(server, "bios", self._boot(server))
         else:
-            host.booted, host.pulse_down = False, False
+            host.booted, host.pulse_down, host.hardware = False, False, None
             self.world.died_at[server] = self.loop.now
             self.unfreeze(server)
             self.world.stop_everything(server, "power")
@@ -159,7 +168,7 @@ class SimCluster:
         await SimClock(self.loop).sleep(BIOS_S)
         host.booted = True
         self.world.machines_at = self.loop.now
-        self._begin(server, "pulse", watch_dead_man(self.world, server, self.specs.timing))
+        self._begin(server, "pulse", run_pulse(self.world, server))
         self.world.changed()
         self.start_agent(server)
 
@@ -228,12 +237,13 @@ class SimCluster:
         rng = random.Random(self.loop.rng.getrandbits(64))
         clock = host.clock
         store = SimStore(world, server, clock, servers=self.names, watch_timing=WatchTiming())
+        peers = SimPeers(world, server, clock, self.specs.timing)
         state = AgentState(
             me=server,
             keys=self.keys,
             clock=clock,
             store=store,
-            peers=SimPeers(world, server, clock, self.specs.timing),
+            peers=peers,
             machine=SimMachine(self, server),
             events=SimEvents(world, server),
             local_state=SimLocalState(host.disk, host.memory),
@@ -247,12 +257,15 @@ class SimCluster:
             power=SimPower(world, server, clock, self.set_power),
             prober=SimProber(world, server, clock),
             version="simulated",
-            on_specs=lambda _: None,
+            on_specs=lambda specs: care.configure(specs),  # noqa: PLW0108 - it comes after
             take_sample=SimProbes(world, server, clock).sample,
         )
+        care = SimCare(world, state, peers, loops.group_of, loops.adopted)
         self.agents[server] = loops
         try:
-            await loops.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(care.run())
+                tasks.create_task(loops.run())
         except BaseExceptionGroup as group:
             self.violation = self.violation or _first(group)
             world.note("agent_failed", server=server, error=repr(_first(group)))

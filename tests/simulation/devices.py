@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Any
 
-from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
+from reconciler.ports.power import FenceDevice, FenceError, PowerOffReport, PowerState, SelfTest
 from tests.simulation.ears import MISSES
 from tests.simulation.facts import PowerCommand
+from tests.simulation.quorum import SimPill
 from tests.simulation.virtual_time import SimClock
 from tests.simulation.world import World
 
@@ -172,7 +173,9 @@ class SimPower:
     def __init__(self, world: World, me: str, clock: SimClock, power: SetPower) -> None:
         self._world, self._me, self._clock, self._set = world, me, clock, power
 
-    def device(self, level: Mapping[str, Any]) -> SimDevice:
+    def device(self, level: Mapping[str, Any]) -> FenceDevice:
+        if level["type"] == "poison-pill":
+            return SimPill(self._world, self._me, level, self._clock)
         return SimDevice(self._world, self._me, level, self._clock, self._set)
 
 

@@ -39,7 +39,8 @@ class Down(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Powered(Fact):
-    """A machine got or lost its power, or was reset (`on` again under another boot)."""
+    """A machine got or lost its power, or was reset (`on` again under another boot). `by`: cord,
+    bmc, itself, watchdog."""
 
     server: str
     on: bool
@@ -87,6 +88,52 @@ class Pulse(Fact):
 
     server: str
     alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Watched(Fact):
+    """A pulse feeds the machine's watchdog from now on, which bites after so long on its clock."""
+
+    server: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pill(Fact):
+    """A poison pill for this boot was written."""
+
+    server: str
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disk(Fact):
+    """Whether a server reaches the shared disk."""
+
+    server: str
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unkillable(Fact):
+    """From now on no signal ends what runs on this server, or it does again."""
+
+    server: str
+    unkillable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusive(Fact):
+    """Groups of which no two may share a server."""
+
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored(Fact):
+    """The store is another one now, with these records of `run/` out of a backup."""
+
+    records: tuple[tuple[tuple[str, ...], Record], ...]
 
 
 @dataclass(frozen=True, slots=True)

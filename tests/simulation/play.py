@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.simulation.cluster import SimCluster
+from tests.simulation.variants import PLAIN, Variant
 from tests.simulation.virtual_time import SimLoop
 from tests.simulation.world import Violation
 
@@ -25,7 +26,7 @@ class Outcome:
         return any(event in line for line in self.trace)
 
 
-def play(seed: int, story: Story, size: int = 3) -> Outcome:
+def play(seed: int, story: Story, size: int = 3, variant: Variant = PLAIN) -> Outcome:
     # Killed servers' coroutines never run to their end; Python complains while it frees them.
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     gc.disable()
@@ -33,7 +34,7 @@ def play(seed: int, story: Story, size: int = 3) -> Outcome:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # what ended before it began
             try:
-                return _play(seed, story, size)
+                return _play(seed, story, size, variant)
             finally:
                 gc.collect()
     finally:
@@ -41,12 +42,12 @@ def play(seed: int, story: Story, size: int = 3) -> Outcome:
         sys.unraisablehook = hook
 
 
-def _play(seed: int, story: Story, size: int) -> Outcome:
+def _play(seed: int, story: Story, size: int, variant: Variant) -> Outcome:
     loop = SimLoop(seed)
     asyncio.set_event_loop(loop)
     # Agents report their own ends; what the store finds out is in `World.violations`.
     loop.set_exception_handler(lambda *_: None)
-    cluster = SimCluster(loop, size)
+    cluster = SimCluster(loop, size, variant=variant)
     violation: str | None = None
     try:
         loop.run_until_complete(_told(cluster, story))

@@ -27,6 +27,8 @@ class SimDriver:
     async def _take_time(self) -> None:
         host, rng = self._world.hosts[self._server], self._world.rng
         await self._clock.sleep(0.005 + rng.random() * (0.02 + host.slow_drivers_s))
+        if host.hung_drivers:
+            await self._world.loop.create_future()
 
     async def observe(self) -> Observation:
         host, running = self._world.hosts[self._server], self._running
@@ -65,7 +67,7 @@ class SimDriver:
         running = self._running
         if running is None or running.epoch > epoch:
             return
-        if host.failing_stops or (host.failing_drivers and rng.random() < 0.2):
+        if host.failing_stops or host.unkillable or (host.failing_drivers and rng.random() < 0.2):
             raise ResourceError("simulated failure of a stop")
         self._world.stop_resource(self._server, self._name)
         if host.failing_drivers and rng.random() < 0.2:

@@ -19,6 +19,7 @@ from specs.group import Group
 from specs.resource import Resource, ResourceSpec
 from specs.server import Server
 from tests.simulation.facts import Applied, SpecsRead
+from tests.simulation.variants import EVERY_PROOF, PLAIN, Variant
 from tests.simulation.virtual_time import SimClock
 
 if TYPE_CHECKING:
@@ -46,28 +47,47 @@ def read_resource(spec: Mapping[str, Any]) -> Resource:
 
 
 @lru_cache(maxsize=8)
-def make_specs(names: tuple[str, ...], groups: tuple[str, ...], revision: int = 1) -> Specs:
+def make_specs(
+    names: tuple[str, ...], groups: tuple[str, ...], variant: Variant = PLAIN, revision: int = 1
+) -> Specs:
     """`names` servers, each group on all of them starting with another one."""
     networks = [
         {"name": "private", "cidr": "10.0.1.0/24"},
         {"name": "public", "cidr": "10.0.2.0/24"},
     ]
     cluster = Cluster.model_validate(
-        {"metadata": {"name": "sim"}, "spec": {"networks": networks, "startupBarrier": "20s"}}
+        {
+            "metadata": {"name": "sim"},
+            "spec": {
+                "networks": networks,
+                "startupBarrier": "20s",
+                "heartbeatPaths": variant.paths(names),
+                "timing": {"deadMan": f"{variant.dead_man_s:g}s"},
+            },
+        }
     )
     servers = {}
     for i, name in enumerate(names, 1):
-        level = {"type": "simulated", "server": name, "guid": f"guid-{name}"}
-        spec = {
+        levels = [{"type": "simulated", "server": name, "guid": f"guid-{name}"}]
+        if variant.mailbox_s:
+            levels.append({"type": "poison-pill", "server": name})
+        spec: dict[str, Any] = {
             "addresses": {"private": f"10.0.1.{i}", "public": f"10.0.2.{i}"},
-            "fencing": {"levels": [level]},
+            "fencing": {"levels": levels},
         }
+        if variant.watchdog_s:
+            spec["watchdog"] = {"timeout": f"{variant.watchdog_s:g}s"}
         servers[name] = Server.model_validate({"metadata": {"name": name}, "spec": spec})
     found: dict[str, Group] = {}
     resources: dict[str, Resource] = {}
     for number, group in enumerate(groups):
         order = names[number % len(names) :] + names[: number % len(names)]
         spec = {"servers": list(order), "failover": {"maxFailures": 100}}
+        if group in variant.stop:
+            spec["onStoreLoss"] = "stop"
+            spec |= {"proofs": list(EVERY_PROOF)} if variant.expires else {}
+        if variant.exclusive:
+            spec["exclusion"] = "require"
         found[group] = Group.model_validate({"metadata": {"name": group}, "spec": spec})
         for index in range(RESOURCES_PER_GROUP):
             name = f"{group}-{index}"

@@ -10,8 +10,11 @@ from typing import Any, NoReturn
 
 from tests.simulation.ears import NETWORKS, Ears, path_of_heartbeats
 from tests.simulation.facts import Down, Fact, Hears, Up
+from tests.simulation.hardware import Hardware
 from tests.simulation.invariants import ALL
+from tests.simulation.quorum import WideEars
 from tests.simulation.store import SimState, StorePaths
+from tests.simulation.variants import PLAIN, Disk, Variant
 from tests.simulation.virtual_time import SimClock, SimLoop
 
 __all__ = ["NETWORKS", "Host", "Violation", "World", "path_of_heartbeats"]
@@ -47,8 +50,6 @@ class Host:
     pulse_blind_until: float = 0.0  # the agent has not heard its pulse since the last freeze
     resumed_at: float = float("-inf")
     proof_at: float = float("-inf")  # what the agent told the pulse, on this host's clock
-    stretch: str = ""  # the `agent hold` that its pulse was told, and its end on its clock
-    stretched_until: float = 0.0
     store_word: str = "unknown"
     active: dict[str, Running] = field(default_factory=dict)
     disk: dict[str, Any] = field(default_factory=dict)
@@ -59,6 +60,10 @@ class Host:
     failing_starts: bool = False
     failing_stops: bool = False
     unclear: bool = False  # observations say UNKNOWN
+    hung_drivers: bool = False  # what is asked of them never ends
+    unkillable: bool = False  # no signal ends what runs here, and no driver either
+    pulse: object = None  # the process; see `pulse.pulse_of`
+    hardware: Hardware | None = None  # the watchdog, once it was opened
 
     @property
     def boot_id(self) -> str:
@@ -69,8 +74,10 @@ class World:
     """`broken` holds directed links that are down: (from, to, path). A path is a network, or its
     heartbeats alone."""
 
-    def __init__(self, loop: SimLoop, names: tuple[str, ...]) -> None:
-        self.loop, self.names = loop, names
+    def __init__(self, loop: SimLoop, names: tuple[str, ...], variant: Variant = PLAIN) -> None:
+        self.loop, self.names, self.variant = loop, names, variant
+        self.disk = Disk()
+        self.set_power: Callable[[str, bool, str], None] = lambda *_: None
         self.rng = loop.rng
         self.hosts = {name: Host(name, SimClock(loop)) for name in names}
         self.broken: dict[tuple[str, str, str], float] = {}
@@ -102,7 +109,7 @@ class World:
         self._majority: dict[str, bool] = {}
         self.listeners: dict[str, Callable[[], None]] = {}
         self.paths = StorePaths(self)
-        self.ears = Ears(self)
+        self.ears = WideEars(self) if variant.disk or variant.serial else Ears(self)
         self.state = SimState(self)
 
     # -- facts -------------------------------------------------------------------------------
