@@ -39,6 +39,7 @@ from reconciler.decide.snapshot import Specs
 from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.facts import FactsLoop
 from reconciler.loops.followers import Follow
+from reconciler.loops.consents import StoreConsents
 from reconciler.loops.mirror_records import StoreMirrorRecords
 from reconciler.loops.pulse_care import PulseCare
 from reconciler.loops.specs import RepositorySpecs
@@ -227,6 +228,7 @@ class Agent:
             ),
             servers=lambda: self._addresses(resource.spec.group),
             records=StoreMirrorRecords(self.state),
+            consents=StoreConsents(self.state),
         )
 
     async def _sample(self, monitor: Monitor, specs: Specs) -> Sample:

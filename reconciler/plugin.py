@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from reconciler.decide.circumstances import Circumstances
 from reconciler.ports.clock import Clock
+from reconciler.ports.disks import Consents, NoConsents
 from reconciler.ports.driver import Observation, Permit
 from reconciler.ports.events import Events
 from reconciler.ports.host import Host
@@ -76,6 +77,7 @@ class Place:
     circumstances: Callable[[], Circumstances] = Circumstances
     servers: Callable[[], Mapping[str, Mapping[str, str]]] = dict
     records: MirrorRecords = NoRecords()  # noqa: RUF009 - it has no state
+    consents: Consents = NoConsents()  # noqa: RUF009 - it has no state
 
 
 @dataclass(frozen=True, slots=True)
