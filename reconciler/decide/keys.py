@@ -73,6 +73,9 @@ class Keys:
     def mirror(self, resource: str) -> str:
         return f"{self.root}run/mirrors/{resource}"
 
+    def consent(self, resource: str) -> str:
+        return f"{self.root}run/consents/{resource}"
+
     def verdict(self, group: str) -> str:
         return f"{self.root}run/verdicts/{group}"
 

@@ -67,3 +67,23 @@ class Disks(Protocol):
     async def release(self, device: str, resource: str, epoch: int) -> None:
         """Give the reservation of that epoch up; fine when it is gone."""
         ...
+
+
+class ConsentRefused(Exception):
+    """The consent to make a file system cannot be used; one sentence."""
+
+
+class Consents(Protocol):
+    """`run/consents/<resource>`: each consent is good for one file system."""
+
+    async def use(self, resource: str, group: str, epoch: int, consent: str) -> None:
+        """Note for good that it was used. Compared in the same transaction: this server owns the
+        group at `epoch`. Raises `ConsentRefused`, also when it was used before."""
+        ...
+
+
+class NoConsents:
+    """Where no store is: nothing can be formatted."""
+
+    async def use(self, resource: str, group: str, epoch: int, consent: str) -> None:  # noqa: ARG002
+        raise ConsentRefused(f"there is no store to note the consent of {resource} in")
