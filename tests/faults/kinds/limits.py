@@ -35,10 +35,10 @@ def read_only(bed: Bed, rng: random.Random) -> Fault:
     server = bed.pick(rng)
     command = f"mount --bind {STATE} {STATE} && mount -o remount,ro,bind {STATE}"
     undo = f"findmnt -no OPTIONS {STATE} | grep -q ^ro && umount {STATE}"
-    done = bed.on(server, "sh", "-c", command)
+    assert bed.on(server, "sh", "-c", command), f"{STATE} of {server} can not be made read-only"
 
     def heal() -> None:
-        if done and bed.running(server):
+        if bed.running(server):
             bed.on(server, "sh", "-c", undo)
 
     return Fault((server,), heal, server)
@@ -68,7 +68,7 @@ def _limit(pid: int, files: int) -> None:
 def clock(bed: Bed, rng: random.Random) -> Fault:
     server = bed.pick(rng)
     offset = rng.choice((-1, 1)) * rng.choice((90.0, 3600.0, 86400.0, 366 * 86400.0))
-    bed.on(server, "sh", "-c", f"echo {offset} > {WALL_OFFSET}")
+    assert bed.on(server, "sh", "-c", f"echo {offset} > {WALL_OFFSET}"), "no clock can be set"
 
     def heal() -> None:
         if bed.running(server):
