@@ -71,7 +71,17 @@ def decide(snapshot: Snapshot) -> Decision:
         return replace(base, own_writes=base.own_writes + fencing.results)
     if mine is Role.DEPUTY:
         return _as_deputy(snapshot, base, fencing)
+    if _victim(fencing.intent) == snapshot.me:
+        # An operator asked for it. Who is being fenced decides nothing, not even together with it.
+        own = base.own_writes + fencing.challenges
+        fenced = replace(base, own_writes=own, writes=(fencing.intent,) if fencing.intent else ())
+        return replace(fenced, take_coordinator=mine is Role.VACANT)
     return _as_coordinator(snapshot, keys, base, fencing, vacant=mine is Role.VACANT)
+
+
+def _victim(intent: Write | None) -> str | None:
+    record = intent.record if intent is not None else None
+    return record.victim if isinstance(record, FenceIntent) else None
 
 
 def decide_locally(snapshot: Snapshot) -> Decision:
@@ -89,12 +99,7 @@ def _as_deputy(snapshot: Snapshot, base: Decision, fencing: FencingPlan) -> Deci
     own = base.own_writes + fencing.results + fencing.challenges
     holder = snapshot.coordinator
     intent = fencing.intent
-    if (
-        intent is None
-        or holder is None
-        or not isinstance(intent.record, FenceIntent)
-        or intent.record.victim != holder.record.server
-    ):
+    if intent is None or holder is None or _victim(intent) != holder.record.server:
         return replace(base, own_writes=own)
     reason = Reason.of("coordinator_deposed", server=holder.record.server)
     return replace(base, own_writes=own, writes=(intent,), take_coordinator=True, reasons=(reason,))

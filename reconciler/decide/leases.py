@@ -111,7 +111,8 @@ def plan_local(snapshot: Snapshot, keys: Keys) -> LocalPlan:
         if want is None:
             continue
         wants[group] = want
-        if local is not None and local.stuck and want.want is not Want.RUN:
+        stuck = local is not None and local.stuck and want.want is not Want.RUN
+        if local is not None and stuck and not _left_by_another_boot(snapshot, group):
             effects.append(ResetSelf(f"group {group} cannot be stopped: {local.stuck}"))
         release = _release(snapshot, keys, group, want, local)
         if release is not None:
@@ -127,6 +128,14 @@ def plan_local(snapshot: Snapshot, keys: Keys) -> LocalPlan:
         # Only a new boot can come back: the others rightly believe that this one is over.
         effects.append(ResetSelf("a fence declared this server off"))
     return LocalPlan(wants, tuple(releases), tuple(effects))
+
+
+def _left_by_another_boot(snapshot: Snapshot, group: str) -> bool:
+    """This boot has started nothing of the group, and the machine began anew already: it would only
+    come back to the same, for ever. The group stays owned and blocked until it is seen stopped."""
+    stored = snapshot.ownerships.get(group)
+    mine = stored is not None and stored.record.owner == snapshot.me
+    return mine and stored is not None and stored.record.boot_id != snapshot.boot_id
 
 
 def _keep_in_doubt(snapshot: Snapshot) -> dict[str, LocalWant]:

@@ -225,12 +225,8 @@ def _refusal(
     owner = record.owner if record else None
     if operation.kind is OperationKind.STOP:
         return None
-    if operation.kind is OperationKind.MOVE and owner is None:
-        return False, f"group {name} runs nowhere; clusterctl start group/{name}"
-    if operation.kind is OperationKind.START and owner is not None:
-        return True, f"group {name} is owned by {owner} already"
-    if operation.kind is OperationKind.MOVE and operation.to == owner:
-        return True, f"group {name} is on {owner} already"
+    if (ended := _pointless(operation, name, owner)) is not None:
+        return ended
     found = candidates(snapshot, name, Placing(previous=owner, by_operator=True))
     fit = [
         c for c in found if c.eligible and operation.to in (None, c.server) and c.server != owner
@@ -242,6 +238,17 @@ def _refusal(
     return False, f"{wished} ({said or 'the group lists no other server'})"
 
 
+def _pointless(operation: Operation, name: str, owner: str | None) -> tuple[bool, str] | None:
+    """(ok, sentence) when the group is where it shall be, or nowhere to be moved from."""
+    if operation.kind is OperationKind.MOVE and owner is None:
+        return False, f"group {name} runs nowhere; clusterctl start group/{name}"
+    if operation.kind is OperationKind.START and owner is not None:
+        return True, f"group {name} is owned by {owner} already"
+    if operation.kind is OperationKind.MOVE and operation.to == owner:
+        return True, f"group {name} is on {owner} already"
+    return None
+
+
 def _group_progress(
     snapshot: Snapshot,
     keys: Keys,
@@ -250,8 +257,12 @@ def _group_progress(
     record: Ownership | None,
 ) -> Write | None:
     operation = stored.record
-    if record is None or record.operation != operation.id:
+    if record is None:
         return None
+    if record.operation != operation.id:
+        # Another wish came in between: one with an older name, from where the clock is behind.
+        ended = None if record.releasing else _pointless(operation, name, record.owner)
+        return finish(snapshot, keys, stored, *ended) if ended is not None else None
     if operation.kind is OperationKind.STOP:
         if record.owner is None:
             return finish(snapshot, keys, stored, True, f"group {name} is stopped")

@@ -395,6 +395,14 @@ def test_power_on_waits_for_a_confirmation_that_writes_the_same_record() -> None
     assert len(keys) == len(set(keys))
 
 
+def test_a_coordinator_that_is_to_be_fenced_writes_its_intent_and_nothing_with_it() -> None:
+    scene = Scene().own("n1").own(None, group="db")
+    scene.group("db")
+    assert [w.key for w in scene.decide().writes if w.key == KEYS.group("db")]  # else it is granted
+    scene.operation(OperationKind.FENCE, "server/n1", phase=OperationPhase.RUNNING)
+    assert [write.key for write in scene.decide().writes] == [KEYS.fence_slot]
+
+
 def test_an_operators_fence_needs_no_suspicion_but_quorum() -> None:
     scene = (
         Scene().own("n3").operation(OperationKind.FENCE, "server/n3", phase=OperationPhase.RUNNING)

@@ -159,6 +159,15 @@ def test_what_cannot_be_stopped_resets_the_server() -> None:
     assert not running.decide().effects
 
 
+def test_what_another_boot_left_and_cannot_be_seen_stopped_does_not_reset_this_one_again() -> None:
+    scene = Scene().own("n1", epoch=7, boot_id="n1-boot-0")
+    scene.local("web", Phase.STOPPING, epoch=7, stuck="ip: still unknown after its stop")
+    decision = scene.decide()
+    assert want(scene) == (Want.RELEASE, 7, "the server was restarted")
+    assert not any(isinstance(effect, ResetSelf) for effect in decision.effects)
+    assert not decision.own_writes  # nor is it given up: it may run
+
+
 def test_single_stopped_resources_stay_stopped() -> None:
     scene = Scene().own("n1", epoch=7, stopped_resources=("app",))
     assert scene.decide().local["web"].stopped_resources == ("app",)

@@ -55,6 +55,23 @@ def test_a_move_whose_target_died_meanwhile_ends_on_the_best_other_server_and_sa
     assert result(scene.decide()) == (FAILED, "group web is online on n1")
 
 
+def test_a_move_that_was_overtaken_by_a_stop_ends_and_nothing_waits_for_it() -> None:
+    """The stop is younger, but its name is older: it was asked for where the clock is behind."""
+    scene = Scene().own("n1").operation(MOVE, "group/web", "13", to="n3")
+    scene.store(scene.decide()).operation(STOP, "group/web", "04")
+    scene.store(scene.decide()).store(released(scene).decide()).store(scene.decide())
+    assert scene.tables["operations"]["04"].record.phase is DONE
+    scene.operation(START, "group/web", "18")
+    decision = scene.decide()
+    assert result(decision, "13") == (FAILED, "group web runs nowhere; clusterctl start group/web")
+    assert granted(scene.store(decision).decide()).owner == "n1"  # type: ignore[union-attr]
+
+
+def test_a_start_that_was_overtaken_by_another_ends() -> None:
+    scene = Scene().own("n1").operation(START, "group/web", "13", phase=RUNNING)
+    assert result(scene.decide(), "13") == (DONE, "group web is owned by n1 already")
+
+
 def test_a_move_that_fails_on_the_new_server_says_why() -> None:
     scene = Scene().own("n1").operation(MOVE, "group/web", to="n3")
     scene.store(scene.decide())

@@ -64,7 +64,9 @@ async def _chaos(cluster: SimCluster, faults: tuple[Fault, ...]) -> None:
         carry_out(cluster, fault)
     await asyncio.sleep(max(0.0, CHAOS_S - cluster.loop.now))
     end_all(cluster)
-    await asyncio.sleep(SETTLE_S)  # wishes that waited for the store are stored
+    await asyncio.sleep(SETTLE_S)
+    while cluster.unstored:  # noqa: ASYNC110 - wishes of before would undo the last ones
+        await asyncio.sleep(LOOK_S)
     for group in cluster.groups:
         cluster.operate(OperationKind.CLEAR, f"group/{group}")
         cluster.operate(OperationKind.START, f"group/{group}")

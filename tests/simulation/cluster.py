@@ -82,6 +82,7 @@ class SimCluster:
         self.agents: dict[str, AgentLoops] = {}
         self.applied = 0
         self._operations = 0
+        self.unstored: set[str] = set()
         # Its pauses come from the system's randomness otherwise.
         repository._JITTER = loop.rng  # type: ignore[assignment]
 
@@ -355,9 +356,13 @@ class SimCluster:
         later(SWITCH_ON_S, self._switch_on_after, operation, server, context=Context())
 
     def store(self, key: str, value: bytes) -> None:
+        """At once, or when the store takes it: later ones may come first, as from people whose
+        clocks differ. `unstored` says whose turn is still to come."""
+        self.unstored.discard(key)
         try:
             self.world.state.commit(Transaction((), (Put(key, value),)))
         except StoreError:
+            self.unstored.add(key)
             self.loop.call_later(0.5, self.store, key, value, context=Context())
 
 
