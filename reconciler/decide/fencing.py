@@ -348,6 +348,7 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
     fencing = snapshot.specs.servers[victim].spec.fencing
     levels = len(fencing.levels) if fencing else 1
     executor = choices[failed % len(choices)]
+    session = snapshot.sessions.get(executor)
     level = (failed // len(choices)) % levels
     slot = snapshot.fence_slot
     why = _why(snapshot, victim)
@@ -355,7 +356,8 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
         victim=victim,
         covers=boots_of(snapshot, victim),
         executor=executor,
-        executor_incarnation=_incarnation(snapshot, executor),
+        executor_incarnation=session.record.incarnation if session else "",
+        executor_boot=session.record.boot_id if session else "",
         level=level,
         attempt=failed + 1,
         valid_for_s=INTENT_VALID_S,
@@ -388,8 +390,3 @@ def _why(snapshot: Snapshot, victim: str) -> str:
     if victim in deserters(snapshot):
         return DESERTED
     return SILENT
-
-
-def _incarnation(snapshot: Snapshot, server: str) -> str:
-    session = snapshot.sessions.get(server)
-    return session.record.incarnation if session else ""

@@ -131,9 +131,13 @@ def session_proven(snapshot: Snapshot) -> bool:
 
 
 def slot_open(snapshot: Snapshot) -> bool:
-    """A fence is in progress (or its end is not certain yet)."""
+    """A fence is in progress (or its end is not certain yet). One whose executor has a session of
+    another boot is not: whatever could have sent a command ended with the boot before."""
     slot = snapshot.fence_slot
     if slot is None or slot.record.closed:
+        return False
+    executor, boot = snapshot.sessions.get(slot.record.executor), slot.record.executor_boot
+    if executor is not None and boot and executor.record.boot_id != boot:
         return False
     return snapshot.now < slot.seen_at + slot.record.valid_for_s * SLOT_EXPIRY_FACTOR
 

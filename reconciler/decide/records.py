@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reconciler.decide.storage_facts import StorageFacts
+
 SCHEMA = 1
 OLDEST_SCHEMA = max(1, SCHEMA - 1)
 """Agents read this one too, and write nothing newer than the oldest agent in session reads."""
@@ -193,13 +195,14 @@ class FenceIntent(Record):
     of the executor may act on it: a restarted agent does not know when it was stored. All count
     `valid_for_s` on the own monotonic clock, from seeing the intent; the executor from
     `counts_from`, which it read on its own clock before it wrote or claimed the intent (None: not
-    claimed yet).
+    claimed yet). `executor_boot` is the boot in which that incarnation runs.
     """
 
     victim: str
     covers: tuple[str, ...]
     executor: str
     executor_incarnation: str
+    executor_boot: str = ""
     level: int
     attempt: int
     valid_for_s: float
@@ -413,7 +416,8 @@ class ServerStatus(Record):
 
 
 class ServerFacts(Record):
-    """status/<server>/facts: what a server measured of itself; for `clusterctl doctor` only.
+    """status/<server>/facts: what a server measured of itself; for `clusterctl doctor`, and for the
+    checks of `apply`.
 
     `fsync_ms` and `store_ms` are the slowest of a few tries. `boot_s` is the time from power-on to
     the agent's first start. `interfaces` maps a network to the interface that carries this
@@ -431,6 +435,7 @@ class ServerFacts(Record):
     clock_offsets: dict[str, float] = Field(default_factory=dict)
     realtime: bool | None = None
     certificates: dict[str, float] = Field(default_factory=dict)
+    storage: StorageFacts | None = None
 
 
 class FinalActionTaken(Record):

@@ -503,3 +503,19 @@ def test_an_intent_whose_executor_is_gone_is_closed_when_its_time_is_over() -> N
     assert write.reason.name == "fence_abandoned"
     assert "fence_failed" not in [w.reason.name for w in scene.decide().writes if w.reason]
     assert not [w for w in scene.slot("n3", age=12).decide().writes if w.key == KEYS.fence_slot]
+
+
+def test_an_intent_whose_executor_has_rebooted_is_closed_at_once() -> None:
+    """Servers lose their power one after the other: the last ones still ask for a fence of the
+    first, which had no session for 12 s of the next start."""
+    of_before = {"executor_incarnation": agent("n2", 0), "executor_boot": boot("n2", 0)}
+    scene = Scene(me="n3").lead("n3").slot("n1", "n2", **of_before)
+    write = next(w for w in scene.decide().writes if w.key == KEYS.fence_slot)
+    assert write.record.closed
+    same = {"executor_incarnation": agent("n2", 0), "executor_boot": boot("n2")}
+    scene.slot("n1", "n2", **same)  # only its agent: a fence program may have outlived that
+    assert not [w for w in scene.decide().writes if w.key == KEYS.fence_slot]
+
+
+def test_an_intent_names_the_boot_of_its_executor() -> None:
+    assert intent(dying().challenge("n3").decide()).executor_boot == boot("n1")  # type: ignore[union-attr]
