@@ -253,9 +253,9 @@ class Campaign:
         for server in self.cluster.servers:
             directory = self.cluster.lab.plan.node_directory(server)
             power = Tail(directory / "power-history.jsonl")
-            events = Tail(self.cluster.state_directory(server) / "events.jsonl")
+            agent = Tail(directory / "log/agent.log")
             self._tails.append((collecting.power_lines, server, power))
-            self._tails.append((collecting.release_lines, server, events))
+            self._tails.append((collecting.release_lines, server, agent))
             for name in LOGS:
                 log = Tail(directory / "log" / name)
                 self._tails.append((collecting.traceback_lines, server, log))
