@@ -51,6 +51,7 @@ class FactsLoop:
             clock_offsets={s: round(o, 3) for s, o in sorted(state.mirror.clock_offsets.items())},
             realtime=gauges.realtime(),
             certificates=gauges.certificates(),
+            storage=await gauges.storage(),
             at_wall=state.clock.wall(),
         )
         put = Put(state.keys.server_facts(state.me), facts.to_bytes())

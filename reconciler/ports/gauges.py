@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from reconciler.decide.storage_facts import StorageFacts
+
 
 class Gauges(Protocol):
     async def fsync_ms(self) -> float:
@@ -18,6 +20,10 @@ class Gauges(Protocol):
 
     def certificates(self) -> dict[str, float]:
         """For each certificate of this server when it ends, in seconds of wall time."""
+        ...
+
+    async def storage(self) -> StorageFacts:
+        """Block devices, their use, and free space; what cannot be read is missing."""
         ...
 
     async def interface_for(self, address: str) -> str | None:

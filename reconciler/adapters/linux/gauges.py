@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from reconciler.adapters.linux.storage import storage
+from reconciler.decide.storage_facts import StorageFacts
 from reconciler.ports.host import HostError, Network
 
 _WRITES = 10
@@ -53,6 +55,9 @@ class LinuxGauges:
                 continue  # `clusterctl cert status` on this server says what is wrong with it
             found[path.stem] = parsed.not_valid_after_utc.timestamp()
         return found
+
+    async def storage(self) -> StorageFacts:
+        return await asyncio.to_thread(storage)
 
     async def interface_for(self, address: str) -> str | None:
         """The one that carries this very address now."""
