@@ -40,6 +40,7 @@ from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.consents import StoreConsents
 from reconciler.loops.facts import FactsLoop
 from reconciler.loops.followers import Follow
+from reconciler.loops.consents import StoreConsents
 from reconciler.loops.mirror_records import StoreMirrorRecords
 from reconciler.loops.pulse_care import PulseCare
 from reconciler.loops.specs import RepositorySpecs
@@ -213,6 +214,10 @@ class Agent:
         listed = listed_servers(snapshot, group)
         return {name: servers[name].spec.addresses for name in listed if name in servers}
 
+    def _server_groups(self) -> Mapping[str, tuple[str, ...]]:
+        found = self.state.specs.server_groups if self.state.specs else {}
+        return {name: group.spec.servers for name, group in found.items()}
+
     def _place(self, resource: Resource) -> Place:
         return Place(
             name=resource.metadata.name,
@@ -227,6 +232,7 @@ class Agent:
                 self.state.snapshot(), resource.spec.group, resource.metadata.name
             ),
             servers=lambda: self._addresses(resource.spec.group),
+            server_groups=self._server_groups,
             records=StoreMirrorRecords(self.state),
             consents=StoreConsents(self.state),
         )

@@ -63,8 +63,8 @@ class StartLevel(IntEnum):
 class Place:
     """Where one resource runs: its names, and this server as its driver may touch it. `probes` runs
     short commands; `circumstances` says why the group is being started or stopped now. `servers`
-    are those that may run the group, each with its addresses by network; `records` say which of
-    them have all data of a mirrored disk."""
+    are those that may run the group, each with its addresses by network, `server_groups` those of
+    each server group; `records` say which of them have all data of a mirrored disk."""
 
     name: str
     group: str
@@ -76,6 +76,7 @@ class Place:
     probes: Probes
     circumstances: Callable[[], Circumstances] = Circumstances
     servers: Callable[[], Mapping[str, Mapping[str, str]]] = dict
+    server_groups: Callable[[], Mapping[str, tuple[str, ...]]] = dict
     records: MirrorRecords = NoRecords()  # noqa: RUF009 - it has no state
     consents: Consents = NoConsents()  # noqa: RUF009 - it has no state
 

@@ -103,7 +103,8 @@ class Mirrors(Protocol):
         ...
 
     async def quit(self, name: str) -> None:
-        """End an engine that does not serve; fine when none runs."""
+        """End an engine that does not serve; returns when its process is gone, also when none was
+        there."""
         ...
 
     async def abort(self, name: str, reason: str) -> None:

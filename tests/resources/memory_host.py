@@ -216,6 +216,7 @@ class MemoryMirrors:
 
     def __init__(self) -> None:
         self.headers: dict[str, Header] = {}
+        self.running: set[str] = set()
         self.serving: dict[str, int] = {}
         self.hangs = False
         self.hands_over = True
@@ -229,10 +230,11 @@ class MemoryMirrors:
     async def ensure(self, plan: MirrorPlan) -> None:
         await self._answer()
         self.headers.setdefault(plan.name, Header(plan.name, plan.size, "built"))
+        self.running.add(plan.name)
 
     async def view(self, name: str) -> EngineView | None:
         await asyncio.sleep(0)
-        if name not in self.headers:
+        if name not in self.running:
             return None
         epoch, header = self.serving.get(name, 0), self.headers[name]
         return EngineView(bool(epoch), epoch, "", False, f"/run/{name}", header, "boot")
@@ -263,7 +265,8 @@ class MemoryMirrors:
         return {"generation": self.headers[name].current}
 
     async def quit(self, name: str) -> None:
-        self.headers.pop(name, None)
+        await self._answer()
+        self.running.discard(name)
 
     async def abort(self, name: str, reason: str) -> None:
         await self._answer()
@@ -435,6 +438,7 @@ class MemoryHost:
         self.network.held = [one for one in self.network.held if one.owner is None]
         self.runners.views.clear()
         self.mirrors.serving.clear()
+        self.mirrors.running.clear()
         self.volumes.mounts.clear()
         self.disks.holders.clear()
         self.volumes.changes.tell()

@@ -79,6 +79,7 @@ def driver_of(
         probes=probes or Answers(),
         circumstances=lambda: found or Circumstances(),
         servers=lambda: {"n1": {"private": "10.77.1.11"}, "n2": {"private": "10.77.1.12"}},
+        server_groups=lambda: {"left": ("n1",), "right": ("n2",)},
         records=getattr(host, "records", NoRecords()),
     )
     return bind(resource.model_copy(update={"spec": spec}), place)

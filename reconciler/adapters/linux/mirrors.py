@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import fcntl
 import hashlib
 import hmac
 import json
@@ -170,6 +171,23 @@ class LinuxMirrors:
     async def quit(self, name: str) -> None:
         with suppress(_Gone):
             await self._call(name, {"do": "quit"})
+        await self._until(name, None)
+        await self._until_let_go(name)
+
+    async def _until_let_go(self, name: str) -> None:
+        """Its socket goes first; a process that hangs in its disk may live on, and write."""
+        settings = _read(self._root / name / "settings.json")
+        if settings is None:
+            return
+        path = str(json.loads(settings)["metadata"])
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while True:
+                    if not await asyncio.to_thread(_is_locked, path):
+                        return
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise HostError(f"its engine does not end: {self._last_words(name)}") from None
 
     async def abort(self, name: str, reason: str) -> None:
         with suppress(_Gone):
@@ -268,6 +286,21 @@ async def _answer(line: _Line, found: dict[str, Any], decide: Decide) -> None:
     refusal = await decide(question)
     with suppress(_Gone):
         await line.send({"do": "answer", "number": found["number"], "refusal": refusal})
+
+
+def _is_locked(path: str) -> bool:
+    """Whether an engine has this metadata: it holds a lock on it as long as it lives."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _read(path: Path) -> str | None:
