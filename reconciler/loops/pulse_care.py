@@ -158,11 +158,15 @@ class PulseCare:
         if pulse.watchdog_error:
             self._watchdog.forget()
             self._armed = None
+        elif pulse.watchdog_s and not self._watchdog.is_open:
+            # The pulse of the agent before us holds it: fed, and opened by nobody else. With it in
+            # our hands too the end of that pulse neither feeds nor closes it.
+            if (lent := self._peers.borrow_watchdog()) is None:
+                return
+            self._watchdog.adopt(lent)
         arm = self._timeout(wanted), (wanted.stall or 0.0) if wanted else 0.0
         if not arm[0] or arm == self._armed:
             return
-        if pulse.watchdog_s and not self._watchdog.is_open:
-            return  # the pulse of the agent before us holds it: fed, and opened by nobody else
         device = Path(wanted.device) if wanted else Path()
         try:
             self._peers.arm(self._watchdog.descriptor(device), *arm)

@@ -52,10 +52,14 @@ class Connection:
             messages.append({**_decode(raw), "_descriptors": descriptors})
         return messages
 
-    def send(self, message: Mapping[str, Any]) -> bool:
+    def send(self, message: Mapping[str, Any], descriptor: int | None = None) -> bool:
         """Send or drop; false when it was dropped."""
+        data = json.dumps(message, separators=(",", ":")).encode()
         try:
-            self.sock.send(json.dumps(message, separators=(",", ":")).encode())
+            if descriptor is None:
+                self.sock.send(data)
+            else:
+                socket.send_fds(self.sock, [data], [descriptor])
         except BlockingIOError:
             return False
         except OSError:

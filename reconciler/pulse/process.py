@@ -213,7 +213,8 @@ class Pulse:
                 connection.send(self._view(now))
         elif isinstance(ready, Connection):
             for message in ready.receive():
-                ready.send(self._obey(message, now))
+                lent = self._watchdog.descriptor if message.get("op") == "lend-watchdog" else None
+                ready.send(self._obey(message, now), lent)
             if ready.closed and ready in self._link.connections:
                 self._forget(ready)
 
@@ -227,6 +228,8 @@ class Pulse:
         try:
             if op == "watchdog":
                 return self._feeding.arm(message, descriptors, now)
+            if op == "lend-watchdog":  # its agent was stopped, and the next one has not opened it
+                return {"op": "watchdog-lent"}
             if op == "configure":
                 changed = self._configure(settings.parse(message), now)
                 return {"op": "configured", "changed": changed}

@@ -106,6 +106,11 @@ class Watchdog:
         self.timeout = 0
         self.error = ""
 
+    @property
+    def descriptor(self) -> int | None:
+        """The open device, for an agent that has lost it; ours still."""
+        return self._descriptor
+
     def take(
         self,
         descriptor: int,

@@ -21,6 +21,7 @@ class Agent:
         self, told_s: float, *, fed_s: float = 0.0, granted_s: float | None = None
     ) -> None:
         self.armed: list[tuple[int, float, float]] = []
+        self.lent: int | None = None
         record = SimpleNamespace(boot_id="b1", watchdog_s=told_s, dead_man_s=6.0)
         sessions = {"n1": SimpleNamespace(record=record)}
         state: Any = SimpleNamespace(
@@ -36,6 +37,7 @@ class Agent:
             status=lambda: SimpleNamespace(watchdog_s=fed_s, watchdog_error=""),
             view=lambda: view,
             arm=lambda *told: self.armed.append(told),
+            borrow_watchdog=lambda: self.lent,
         )
         nothing: Any = None
         self.care = PulseCare(nothing, state, peers, nothing, str, nothing)
@@ -69,6 +71,18 @@ def test_a_watchdog_that_was_never_opened_is_not_opened_for_nothing() -> None:
     agent = Agent(told_s=0.0)
     agent.care._watchdog._descriptor = None
     assert agent.look(None) == []
+
+
+@pytest.mark.parametrize(("spec", "stall_s"), [(SPEC, 7.0), (None, 0.0)])
+def test_what_the_pulse_of_the_agent_before_feeds_is_borrowed_and_never_opened_again(
+    spec: WatchdogSpec | None, stall_s: float
+) -> None:
+    """`systemctl stop` and `start`: systemd has closed its copy."""
+    agent = Agent(told_s=5.0, fed_s=5.0)
+    agent.care._watchdog._descriptor = None
+    assert agent.look(spec) == []  # not before the pulse has answered
+    agent.lent = 17
+    assert agent.look(spec) == [(17, 5.0, stall_s)]
 
 
 async def test_an_empty_kill_list_replaces_that_of_the_agent_before(

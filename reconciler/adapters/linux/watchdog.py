@@ -1,8 +1,9 @@
 """The descriptor of this server's hardware watchdog: opened once, kept by the supervisor.
 
 The agent makes one `WatchdogKeeper` and passes its descriptor to the pulse, which feeds the device.
-systemd keeps it over a restart of the agent (its file descriptor store): closing the device would
-feed or disarm it, and a second open is refused.
+systemd keeps it over a restart of the agent (its file descriptor store), but not over a stop: then
+the pulse, which outlives the agent, has it still, and the next agent borrows it there. Closing the
+device would feed or disarm it, and a second open is refused.
 """
 
 import os
@@ -30,6 +31,12 @@ class WatchdogKeeper:
             self._descriptor = _open(path)
             keep_descriptor(_NAME, self._descriptor)
         return self._descriptor
+
+    def adopt(self, descriptor: int) -> None:
+        """Go on with what a pulse has held; ours from here on."""
+        self.forget()
+        self._descriptor = descriptor
+        keep_descriptor(_NAME, descriptor)
 
     @property
     def is_open(self) -> bool:

@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.adapters.peers.configuration import KillEntry, PulseConfiguration
+from reconciler.adapters.peers.lending import Lent
 from reconciler.adapters.peers.spawn import (
+    MAX_MESSAGE,
     has_ended,
     is_running,
     kill_pulse,
     lock_holder,
     pulse_pid,
     spawn_pulse,
+    try_connect,
 )
 from reconciler.adapters.peers.view import PulseStatus, essence, parse_status, parse_view
 from reconciler.ports.clock import Clock
 from reconciler.ports.events import Events
 from reconciler.ports.peers import PeersView
 
-_MAX_MESSAGE = 256 * 1024
 _CHECK_EVERY_S = 0.25
 _RETRY_S = 0.1
 _START_S = 5.0
@@ -70,6 +72,7 @@ class PulsePeers:
         self._watchdog: tuple[int, float, float] | None = None
         self._armed_as: tuple[float, float] | None = None  # asked for, what the device made of it
         self._watchdog_sent_at = clock.now()
+        self._lent = Lent()
         self._hold: bool | None = None
         self._view = PeersView(taken_at=clock.now())
         self._status = PulseStatus()
@@ -134,6 +137,14 @@ class PulsePeers:
         self._watchdog = descriptor, timeout_s, stall_s
         self._send_watchdog()
 
+    def borrow_watchdog(self) -> int | None:
+        """The device that the pulse feeds, as a descriptor of the caller's own. Ask again at the
+        next look: None until the pulse has answered, and for ever when it has none."""
+        if not self._lent.asked and self._socket is not None:
+            self._lent.asked = True
+            self._send({"op": "lend-watchdog"})
+        return self._lent.take()
+
     def hold(self, wanted: bool) -> None:
         """See `ports.peers.Peers.hold`; repeated after each reconnect."""
         self._hold = wanted
@@ -175,7 +186,7 @@ class PulsePeers:
     async def stop_pulse(self, timeout_s: float = _START_S) -> None:
         """End the pulse too (this server leaves); call after `run()` was cancelled."""
         try:
-            sock = _try_connect(self._socket_path)
+            sock = try_connect(self._socket_path)
         except OSError:
             return
         with sock:
@@ -196,7 +207,7 @@ class PulsePeers:
         self._reaped()
         while True:
             try:
-                sock = _try_connect(self._socket_path)
+                sock = try_connect(self._socket_path)
                 break
             except (FileNotFoundError, ConnectionRefusedError):
                 if self._clock.now() > deadline:
@@ -253,6 +264,7 @@ class PulsePeers:
 
     def _disconnect(self) -> None:
         sock, self._socket = self._socket, None
+        self._lent.forget()
         if sock is not None:
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
@@ -284,14 +296,15 @@ class PulsePeers:
     def _readable(self) -> None:
         while self._socket is not None:
             try:
-                raw = self._socket.recv(_MAX_MESSAGE)
+                raw, lent, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE, 1)
             except BlockingIOError:
                 return
             except OSError:
-                raw = b""
+                raw, lent = b"", []
             if not raw:
                 self._disconnect()
                 return
+            self._lent.keep(lent)
             self._take(json.loads(raw))
 
     def _take(self, message: dict[str, Any]) -> None:
@@ -313,7 +326,7 @@ class PulsePeers:
             self._notice()
         elif op == "watchdog-armed":
             self._take_armed(message)
-        elif op == "refused":
+        elif op == "refused" and message.get("what") != "lend-watchdog":  # that one is older
             self._emit("pulse_refused", what=message.get("what"), reason=message.get("reason"))
             if message.get("what") == "configure":
                 self._refusal = str(message.get("reason"))
@@ -384,15 +397,3 @@ class PulsePeers:
     def _emit(self, name: str, **fields: Any) -> None:
         if self._events is not None:
             self._events.emit(name, **fields)
-
-
-def _try_connect(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE)
-        sock.connect(str(path))
-    except OSError:
-        sock.close()
-        raise
-    return sock

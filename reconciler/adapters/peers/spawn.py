@@ -1,4 +1,4 @@
-"""Start and end the pulse process. `pulse_peers` calls it."""
+"""Start, reach and end the pulse process. `pulse_peers` calls it."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from pathlib import Path
 import reconciler
 
 _PEER_CREDENTIALS = 12
+MAX_MESSAGE = 256 * 1024
 
 
 def spawn_pulse(socket_path: Path, state_path: Path | None, log_path: Path | None) -> int:
@@ -43,6 +44,19 @@ def spawn_pulse(socket_path: Path, state_path: Path | None, log_path: Path | Non
         setsigmask=[],
         setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD],
     )
+
+
+def try_connect(path: Path) -> socket.socket:
+    """A connection to the pulse that listens there; raises `OSError`."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_MESSAGE)
+        sock.connect(str(path))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def is_running(pid: int) -> bool:
