@@ -10,6 +10,7 @@ from specs.catalogue import TypeCatalogue
 from specs.disk_rules import check_disks
 from specs.errors import Severity, SpecProblem
 from specs.heartbeat_rules import check_heartbeat_paths
+from specs.hybrid_rules import check_hybrid_disks
 from specs.monitor_rules import check_monitors
 from specs.proof_rules import check_proofs
 from specs.reference_rules import check_cycles, check_eligible, check_references
@@ -33,6 +34,7 @@ def check(specs: SpecSet, types: TypeCatalogue) -> list[SpecProblem]:
         *check_cycles(specs),
         *check_addresses(specs),
         *check_disks(specs),
+        *check_hybrid_disks(specs),
         *check_monitors(specs),
     ]
     if not any(problem.code == "E0201" for problem in found):

@@ -102,6 +102,7 @@ CODES: dict[str, str] = {
     "E0304": "an address is outside every network of a server that may run the group",
     "E0305": "two networks overlap",
     "E0306": "two resources use the same disk or directory",
+    "E0307": "a hybrid disk does not fit its group",
     "E0401": "timings that contradict each other",
     "E0402": "no network carries heartbeats",
     "E0403": "a heartbeat path that cannot work",
@@ -116,5 +117,6 @@ CODES: dict[str, str] = {
     "W0605": "a proof that will not come from every server",
     "W0606": "a probe may take much longer than its interval",
     "W0607": "a group that may run twice",
+    "W0608": "a hybrid disk with a server group of one server",
 }
 """What each code means; a code never changes its meaning. `W` codes are warnings."""

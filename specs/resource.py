@@ -12,6 +12,9 @@ from specs.document import Document, Model
 from specs.scalars import Duration, Name, impact
 from specs.server_group import NameList
 
+STANDBY_SUFFIX = "-standby"
+"""Behind a name: that of what is derived for the side of a hybrid disk that follows."""
+
 
 class Use(NamedTuple):
     """A disk or directory that one resource has for itself. `field` is where the spec names it;
@@ -75,6 +78,11 @@ class ResourceSpec(Model):
         `server_groups` are those of the group that it is in. None: the data is not mirrored; types
         with a mirror override it."""
         return None
+
+    def mirrored_groups(self) -> tuple[str, ...]:
+        """Server groups between which the resource is mirrored, each with a disk that its servers
+        share; a group that has it needs exactly these. Types with any override it."""
+        return ()
 
     def following(self, name: str) -> "ResourceSpec | None":  # noqa: ARG002
         """What a server of the other server group runs for this resource (named `name`), in a group

@@ -4,8 +4,6 @@ derived one, whose server follows on the other side. Plain data; the rules are i
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-STANDBY_SUFFIX = "-standby"
-
 
 @dataclass(frozen=True, slots=True)
 class Pairing:

@@ -16,13 +16,13 @@ from dataclasses import replace
 
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import unreadable
-from reconciler.decide.pairing import STANDBY_SUFFIX, Pairing
+from reconciler.decide.pairing import Pairing
 from reconciler.decide.proofs import proof_of_stop
 from reconciler.decide.records import Ownership, Phase
 from reconciler.decide.snapshot import Snapshot, Specs
 from specs.document import Metadata
 from specs.group import FailoverSpec, Group
-from specs.resource import Resource
+from specs.resource import STANDBY_SUFFIX, Resource
 from specs.spec_set import SpecSet
 
 TRIES_WINDOW_S = 60.0

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reconciler.decide.pairing import STANDBY_SUFFIX
 from reconciler.plugin import Place, StartLevel
 from reconciler.ports.disks import Claim
 from reconciler.ports.driver import (
@@ -23,7 +22,7 @@ from reconciler.resources._disk_fields import AbsolutePath, DiskSize, MirroredDi
 from reconciler.resources._mirrored import ServingSide, Side, plan_of, serving_side
 from reconciler.resources._shared_access import SharedAccess
 from specs.document import Model
-from specs.resource import Use
+from specs.resource import STANDBY_SUFFIX, Use
 from specs.scalars import Name, impact
 
 OBSERVE_TIMEOUT_S = 20.0
