@@ -53,6 +53,8 @@ class GroupRunner:
         self.since_wall = state.clock.wall()
         self.start_ms: float | None = None
         self.stop_ms: float | None = None
+        self._found: dict[str, Any] = {}
+        self._told: GroupStatus | None = None
         self._publish()
 
     # -- wishes ------------------------------------------------------------------------------
@@ -429,18 +431,24 @@ class GroupRunner:
         reasons = tuple(text for text in (self.failure, self.stuck, *left) if text)
         known = self._specified()
         rested = {name: slot for name, slot in self.rested.items() if name in known}
-        return GroupStatus(
-            group=self.group,
-            server=self._state.me,
-            epoch=self._epoch,
-            phase=self.phase,
-            reasons=reasons,
-            resources=tuple(s.status() for _, s in sorted({**rested, **self.slots}.items())),
-            revision=self._revision,
-            since_wall=self.since_wall,
-            start_ms=self.start_ms,
-            stop_ms=self.stop_ms,
-        )
+        slots = [slot for _, slot in sorted({**rested, **self.slots}.items())]
+        specs = self._state.specs
+        found: dict[str, Any] = {
+            "epoch": self._epoch,
+            "phase": self.phase,
+            "reasons": reasons,
+            "resources": tuple(slot.facts() for slot in slots),
+            "revision": specs.revision if specs else 0,
+            "since_wall": self.since_wall,
+            "start_ms": self.start_ms,
+            "stop_ms": self.stop_ms,
+        }
+        # Asked at each change of anything on this server: the same record while nothing changed.
+        if self._told is None or found != self._found:
+            more = {**found, "resources": tuple(slot.status() for slot in slots)}
+            self._found = found
+            self._told = GroupStatus(group=self.group, server=self._state.me, **more)
+        return self._told
 
     async def close(self) -> None:
         """End upkeep without stopping anything (the agent goes, the services stay)."""

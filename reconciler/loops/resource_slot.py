@@ -127,6 +127,12 @@ class ResourceSlot:
             "resource_drift_ended", epoch, found=found.value, repaired=repaired, duration_ms=took
         )
 
+    def facts(self) -> tuple[object, ...]:
+        """What `status` is made of."""
+        spec, state = self.resource.spec, self.state.value
+        times = (self.since_wall, self.start_ms, self.stop_ms)
+        return (self.name, spec.type, state, self.reason, *times, self.restarts)
+
     def status(self) -> ResourceStatus:
         return ResourceStatus(
             name=self.name,

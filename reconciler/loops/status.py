@@ -5,13 +5,14 @@ Only changes are written, all of one round in one transaction; status is never a
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from reconciler.decide.machine_actions import limit_reached
 from reconciler.decide.records import (
     FinalActionTaken,
-    GroupStatus,
     MonitorStatus,
     Phase,
+    Record,
     ServerStatus,
 )
 from reconciler.decide.snapshot import Snapshot
@@ -39,6 +40,9 @@ class StatusLoop:
         self._version = version
         self._written: dict[str, bytes] = {}
         self._revisions: dict[str, int] = {}
+        self._texts: dict[str, tuple[Record, bytes]] = {}
+        self._found: dict[str, Any] = {}
+        self._told: ServerStatus | None = None
         self._wake = state.new_wake()
 
     async def run(self) -> None:
@@ -119,32 +123,32 @@ class StatusLoop:
 
     def _wanted(self) -> dict[str, bytes]:
         state, keys = self._state, self._state.keys
-        wanted = {
-            keys.monitor_status(state.me, name): status.to_bytes()
+        records: dict[str, Record] = {
+            keys.monitor_status(state.me, name): status
             for name, status in sorted(state.monitors.items())
         }
-        wanted |= {
-            keys.mirror_status(state.me, name): side.to_bytes()
-            for name, side in sorted(state.mirror_sides.items())
-        }
+        for name, side in sorted(state.mirror_sides.items()):
+            records[keys.mirror_status(state.me, name)] = side
         snapshot = state.snapshot()
         doubted = doubt(snapshot) if snapshot is not None else None
         if state.own_session is not None or doubted is not None:
-            wanted[keys.server_status(state.me)] = self._server(snapshot, doubted).to_bytes()
+            records[keys.server_status(state.me)] = self._server(snapshot, doubted)
         for group, runner in sorted(self._runners().items()):
             status = runner.status()
             if status.phase is Phase.OFFLINE and not self._owns(group):
                 continue
-            wanted[keys.group_status(state.me, group)] = self._group(status).to_bytes()
-        return wanted
+            records[keys.group_status(state.me, group)] = status
+        self._texts = {key: self._text(key, record) for key, record in records.items()}
+        return {key: text for key, (_, text) in self._texts.items()}
+
+    def _text(self, key: str, record: Record) -> tuple[Record, bytes]:
+        """Written out once: this is asked at each change of anything, and most records stay."""
+        known = self._texts.get(key)
+        return known if known is not None and known[0] is record else (record, record.to_bytes())
 
     def _owns(self, group: str) -> bool:
         stored = self._state.mirror.maps["groups"].get(group)
         return stored is not None and stored.record.owner == self._state.me
-
-    def _group(self, status: GroupStatus) -> GroupStatus:
-        specs = self._state.specs
-        return status.model_copy(update={"revision": specs.revision if specs else 0})
 
     def _server(self, snapshot: Snapshot | None, doubted: str | None) -> ServerStatus:
         state = self._state
@@ -167,25 +171,31 @@ class StatusLoop:
         if wanted is not None and not view.watchdog_s:
             warnings.append(f"the watchdog {wanted.device} is not armed")
         warnings += [f"unreadable record {key}" for key in sorted(state.mirror.unreadable)]
-        return ServerStatus(
-            server=state.me,
-            boot_id=state.boot_id,
-            incarnation=state.own_session.incarnation if state.own_session else "",
-            revision=state.specs.revision if state.specs else 0,
-            version=self._version,
-            heartbeats=heartbeats,
-            fencing=tuple(self._fences.tests[key] for key in sorted(self._fences.tests)),
-            warnings=tuple(warnings),
-            watchdog_s=view.watchdog_s,
-            final_actions=tuple(
-                FinalActionTaken(action=a.action, reason=a.reason, at_wall=a.wall)
-                for a in state.machine_actions
-            ),
-            store="quorum" if state.own_session is not None else "unknown",
-            cluster_keys=state.cluster_keys,
-            store_id=state.mirror.store_id,
-            store_generation=state.known_store.generation if state.known_store else 0,
+        found: dict[str, Any] = {
+            "incarnation": state.own_session.incarnation if state.own_session else "",
+            "revision": state.specs.revision if state.specs else 0,
+            "heartbeats": heartbeats,
+            "fencing": tuple(self._fences.tests[key] for key in sorted(self._fences.tests)),
+            "warnings": tuple(warnings),
+            "watchdog_s": view.watchdog_s,
+            "final_actions": state.machine_actions,
+            "store": "quorum" if state.own_session is not None else "unknown",
+            "cluster_keys": state.cluster_keys,
+            "store_id": state.mirror.store_id,
+            "store_generation": state.known_store.generation if state.known_store else 0,
+        }
+        if self._told is None or found != self._found:
+            self._found, self._told = found, self._server_status(found)
+        return self._told
+
+    def _server_status(self, found: dict[str, Any]) -> ServerStatus:
+        actions = tuple(
+            FinalActionTaken(action=a.action, reason=a.reason, at_wall=a.wall)
+            for a in self._state.machine_actions
         )
+        me, boot, version = self._state.me, self._state.boot_id, self._version
+        more = {**found, "final_actions": actions}
+        return ServerStatus(server=me, boot_id=boot, version=version, **more)
 
 
 def _with_nonce(value: bytes, nonce: str) -> bytes:
