@@ -30,6 +30,7 @@ def _prepare(words: dict[str, str]) -> None:
         "ip link set lo up",
         f"ip address add {words['address']}/24 dev eth0",
         "ip link set eth0 up",
+        "modprobe -a configfs loop",
         "mount -t configfs configfs /sys/kernel/config",
         "mount -t debugfs debugfs /sys/kernel/debug",
         "mkdir -p /dev/shm /dev/pts /run/lock /etc/target/pr /run/udev",
