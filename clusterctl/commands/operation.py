@@ -14,8 +14,8 @@ from clusterctl.operations import carry_out, request, wish_options
 from clusterctl.picture import Picture, read_picture, read_run
 from clusterctl.render.rows import document, headers, row
 from clusterctl.render.table import table
-from reconciler.decide.operations import CLOSED
 from reconciler.decide.records import OperationKind
+from reconciler.decide.wish_steps import CLOSED
 from specs.errors import nearest
 
 

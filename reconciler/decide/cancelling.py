@@ -10,10 +10,10 @@ from reconciler.decide.actions import Write
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import slot_open
 from reconciler.decide.mirror_wishes import MIRROR_KINDS
-from reconciler.decide.operations import CLOSED, finish, open_operations
 from reconciler.decide.records import Operation, OperationKind, OperationPhase
 from reconciler.decide.recovery_lock import GROUP_KINDS
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.wish_steps import CLOSED, finish, open_operations
 
 
 @dataclass(frozen=True, slots=True)

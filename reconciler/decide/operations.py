@@ -3,29 +3,20 @@
 Every wish ends as done or failed with a sentence; none is forgotten, none outlives its purpose.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from dataclasses import dataclass
 
-from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
-from reconciler.decide.boots import boots_of
+from reconciler.decide.actions import Effect, Write
 from reconciler.decide.draining import drain_result, plan_cordon, undrain_write
-from reconciler.decide.fence_execution import still_proven, victim_addresses
-from reconciler.decide.fencing import is_tried, obstacle
+from reconciler.decide.fence_wishes import confirm_step, fence_step
 from reconciler.decide.holding import hold_step
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
-    agreed_silent,
-    can_judge,
-    proven_off,
-    reachable_peers,
-    session_of,
     unreadable,
 )
 from reconciler.decide.mirror_wishes import MIRROR_KINDS, mirror_step
 from reconciler.decide.placement import Placing, candidates
 from reconciler.decide.records import (
-    FenceOutcome,
-    FenceRecord,
     Operation,
     OperationKind,
     OperationPhase,
@@ -34,9 +25,16 @@ from reconciler.decide.records import (
 )
 from reconciler.decide.recovery_lock import GROUP_KINDS, recovery_before
 from reconciler.decide.snapshot import Snapshot, Stored
+from reconciler.decide.wish_steps import (
+    CLOSED,
+    finish,
+    in_order,
+    open_operations,
+    running,
+    waiting_for,
+)
 
 KEEP_FINISHED_S = 3600.0
-CLOSED = (OperationPhase.DONE, OperationPhase.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +46,6 @@ class OperationsPlan:
     bypass: str | None = None
     cleared: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
-
-
-def in_order(snapshot: Snapshot) -> list[Stored[Operation]]:
-    """Oldest first: identifiers sort by time."""
-    return [snapshot.operations[i] for i in sorted(snapshot.operations)]
-
-
-def open_operations(snapshot: Snapshot) -> list[Stored[Operation]]:
-    return [stored for stored in in_order(snapshot) if stored.record.phase not in CLOSED]
 
 
 def operation_for(snapshot: Snapshot, group: str, ended: Set[str]) -> Operation | None:
@@ -92,18 +81,18 @@ def plan_operations(
         if operation.id in cancelled:
             continue
         if recovery_before(snapshot, operation):
-            step = _waiting(keys, stored, recovery_before(snapshot, operation))
+            step = waiting_for(keys, stored, recovery_before(snapshot, operation))
         elif operation.kind in GROUP_KINDS:
             first = operation.target not in started
             started.add(operation.target)
             step = _group_step(snapshot, keys, stored) if first else None
         elif operation.kind is OperationKind.FENCE:
-            step = _fence_step(snapshot, keys, stored)
+            step = fence_step(snapshot, keys, stored)
         elif operation.kind is OperationKind.CONFIRM_FENCE:
             if operation.target in settled:
                 continue
             settled.add(operation.target)
-            step, probes, proof = _confirm_step(snapshot, keys, stored)
+            step, probes, proof = confirm_step(snapshot, keys, stored)
             effects.extend(probes)
             writes.extend(proof)
         elif operation.kind in (OperationKind.DRAIN, OperationKind.UNDRAIN):
@@ -149,56 +138,6 @@ def _clear_server(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> 
     return finish(snapshot, keys, stored, known, text if known else f"there is no server {server}")
 
 
-def finish(
-    snapshot: Snapshot, keys: Keys, stored: Stored[Operation], ok: bool, result: str
-) -> Write:
-    phase = OperationPhase.DONE if ok else OperationPhase.FAILED
-    record = stored.record.model_copy(
-        update={"phase": phase, "result": result, "finished_wall": snapshot.wall}
-    )
-    reason = Reason.of(
-        "operation_finished" if ok else "operation_failed",
-        operation=record.id,
-        kind=record.kind.value,
-        target=record.target,
-        result=result,
-        who=record.who,
-    )
-    return Write(keys.operation(record.id), record, stored.mod_revision, reason)
-
-
-def _running(keys: Keys, stored: Stored[Operation]) -> Write | None:
-    if stored.record.phase is OperationPhase.RUNNING:
-        return None
-    record = stored.record.model_copy(
-        update={"phase": OperationPhase.RUNNING, "result": "", "begun": True}
-    )
-    reason = Reason.of(
-        "operation_started",
-        operation=record.id,
-        kind=record.kind.value,
-        target=record.target,
-        who=record.who,
-    )
-    return Write(keys.operation(record.id), record, stored.mod_revision, reason)
-
-
-def _waiting(keys: Keys, stored: Stored[Operation], reason: str) -> Write | None:
-    """The wish says what it waits for; written once for each reason."""
-    if stored.record.result == reason:
-        return None
-    record = stored.record.model_copy(update={"result": reason})
-    told = Reason.of(
-        "operation_waits",
-        operation=record.id,
-        kind=record.kind.value,
-        target=record.target,
-        reason=reason,
-        who=record.who,
-    )
-    return Write(keys.operation(record.id), record, stored.mod_revision, told)
-
-
 def _group_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write | None:
     operation = stored.record
     scope, _, name = operation.target.partition("/")
@@ -214,7 +153,7 @@ def _group_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Wr
         refusal = _refusal(snapshot, operation, name, record)
         if refusal is not None:
             return finish(snapshot, keys, stored, *refusal)
-        return _running(keys, stored)
+        return running(keys, stored)
     return _group_progress(snapshot, keys, stored, name, record)
 
 
@@ -298,7 +237,7 @@ def _resource_step(
     status = snapshot.group_status.get((ownership.record.owner, group))
     stopped = name in ownership.record.stopped_resources
     if operation.phase is OperationPhase.PENDING or status is None:
-        return _running(keys, stored)
+        return running(keys, stored)
     wished = "inactive" if operation.kind is OperationKind.STOP else "active"
     now = next((r.state for r in status.resources if r.name == name), "unknown")
     if stopped == (operation.kind is OperationKind.STOP) and now == wished:
@@ -339,7 +278,7 @@ def _drain_step(
         return finish(snapshot, keys, stored, True, text), [end] if end else []
     if operation.phase is OperationPhase.PENDING:
         cordon = plan_cordon(snapshot, keys, operation)
-        return _running(keys, stored), [cordon] if cordon else []
+        return running(keys, stored), [cordon] if cordon else []
     result = drain_result(snapshot, server)
     return (finish(snapshot, keys, stored, *result) if result else None), []
 
@@ -350,7 +289,7 @@ def _hold_step(
     result, hold = hold_step(snapshot, keys, stored.record)
     if result is not None:
         return finish(snapshot, keys, stored, *result), hold
-    return _running(keys, stored), hold
+    return running(keys, stored), hold
 
 
 def _mirror_step(
@@ -363,100 +302,7 @@ def _mirror_step(
     if found.to is None:
         return None, []
     named = stored.record.model_copy(update={"to": found.to})
-    return _running(keys, Stored(named, stored.mod_revision, stored.seen_at)), []
-
-
-def _fence_step(snapshot: Snapshot, keys: Keys, stored: Stored[Operation]) -> Write | None:
-    operation = stored.record
-    victim = operation.target.removeprefix("server/")
-    if victim not in snapshot.specs.servers:
-        return finish(snapshot, keys, stored, False, f"there is no server {victim}")
-    fence = snapshot.fences.get(victim)
-    if operation.phase is OperationPhase.PENDING:
-        reason = obstacle(snapshot, victim)
-        if reason is not None and "members answer" not in reason:
-            return finish(snapshot, keys, stored, False, reason)
-        return _running(keys, stored)
-    if fence is not None and is_tried(snapshot, victim, stored.mod_revision):
-        ok = fence.record.proves_off
-        on = f"; it stays off: clusterctl fence on {victim}" if ok else ""
-        return finish(snapshot, keys, stored, ok, f"{victim}: {fence.record.detail}{on}")
-    return None
-
-
-def _confirm_step(
-    snapshot: Snapshot, keys: Keys, stored: Stored[Operation]
-) -> tuple[Write | None, Iterable[Effect], Iterable[Write]]:
-    """A person swears that a server is off: refused while anything still hears it."""
-    operation = stored.record
-    victim = operation.target.removeprefix("server/")
-    problem = unreadable(snapshot, keys.session(victim), keys.fence(victim))
-    if problem is not None:
-        return finish(snapshot, keys, stored, False, problem), (), ()
-    boots = boots_of(snapshot, victim)
-    if not boots or all(proven_off(snapshot, victim, boot) for boot in boots):
-        text = f"nothing waits for a proof that {victim} is off"
-        return finish(snapshot, keys, stored, False, text), (), ()
-    if operation.boot_id not in boots:
-        text = f"{victim} has been started again since; look at clusterctl get server/{victim}"
-        return finish(snapshot, keys, stored, False, text), (), ()
-    heard = _why_not_silent(snapshot, victim)
-    if heard is not None:
-        return finish(snapshot, keys, stored, False, heard), (), ()
-    if session_of(snapshot, victim) is not None:
-        ttl = snapshot.specs.timing.session_ttl
-        text = f"{victim} still has a session in the store; try again in {ttl:.0f} s"
-        return finish(snapshot, keys, stored, False, text), (), ()
-    probe = snapshot.local_probes.get(operation.id)
-    if probe is None:
-        return None, [ProbeAddresses(operation.id, victim_addresses(snapshot, victim))], ()
-    if probe.error:
-        text = f"{snapshot.me} cannot see whether the addresses still answer: {probe.error}"
-        return finish(snapshot, keys, stored, False, text), (), ()
-    if probe.answered:
-        address, mac = sorted(probe.answered.items())[0]
-        text = f"{address} still answers from {mac}; {victim} is not off"
-        return finish(snapshot, keys, stored, False, text), (), ()
-    fence = snapshot.fences.get(victim)
-    record = FenceRecord(
-        server=victim,
-        covers=boots,
-        outcome=FenceOutcome.CONFIRMED_BY_PERSON,
-        executor=snapshot.me,
-        detail=f"{operation.who or 'somebody'} confirmed that it is off: {operation.why}",
-        at_wall=snapshot.wall,
-        earlier=still_proven(snapshot, victim, boots),
-    )
-    reason = Reason.of("fence_confirmed_by_person", server=victim, who=operation.who)
-    session = snapshot.sessions.get(victim)
-    proof = Write(
-        keys.fence(victim),
-        record,
-        fence.mod_revision if fence else 0,
-        reason,
-        # It may have come back a moment ago, and our copy of the store may not know it yet.
-        ((keys.session(victim), session.mod_revision if session else 0),),
-    )
-    done = finish(snapshot, keys, stored, True, f"{victim} counts as off")
-    return done, (), (proof,)
-
-
-def _why_not_silent(snapshot: Snapshot, victim: str) -> str | None:
-    """Why this server cannot be called silent by everybody; None if it is."""
-    if victim == snapshot.me:
-        return f"{victim} is still heard: it decides for the cluster right now"
-    if victim not in snapshot.specs.servers:
-        return None  # nobody listens to it any more; its session and its addresses are asked for
-    if not can_judge(snapshot):
-        return f"{snapshot.me} was late itself and cannot say who is silent; try again"
-    peer = snapshot.peers.peers.get(victim)
-    if peer is None:
-        return f"the pulse of {snapshot.me} does not listen to {victim} yet; try again"
-    if agreed_silent(snapshot, victim):
-        return None
-    hearing = [n for n, o in reachable_peers(snapshot).items() if victim not in o.sees_silent]
-    whom = f" by {', '.join(hearing)}" if peer.silent else ""
-    return f"{victim} is still heard{whom}; it is not off"
+    return running(keys, Stored(named, stored.mod_revision, stored.seen_at)), []
 
 
 def _forget_old(snapshot: Snapshot, keys: Keys) -> list[Write]:

@@ -10,10 +10,10 @@ from enum import StrEnum
 
 from reconciler.decide.leases import may_activate
 from reconciler.decide.machine_actions import MachineAction, machine_obstacle
-from reconciler.decide.operations import open_operations
 from reconciler.decide.placement import Placing, candidates, choose, recent_failures
 from reconciler.decide.records import MonitorState, MonitorStatus, Phase
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.wish_steps import open_operations
 from specs.monitor import MonitorSpec
 
 NO_DESTINATION = "no other server can run the group"

@@ -8,11 +8,11 @@ import pytest
 from reconciler.decide import (
     decide,
     fence_execution,
+    fence_wishes,
     fencing,
     granting,
     leases,
     membership,
-    operations,
     ownership,
     proofs,
 )
@@ -69,7 +69,7 @@ def no_boot_coverage(patch: Patch) -> None:
 
     from reconciler.loops import session
 
-    for module in (membership, fencing, leases, operations, proofs, session):
+    for module in (membership, fencing, leases, fence_wishes, proofs, session):
         patch.setattr(module, "proven_off", proven)
 
 
@@ -142,7 +142,7 @@ def no_agreement(patch: Patch) -> None:
         peer = snapshot.peers.peers.get(server)
         return peer is not None and peer.silent
 
-    for module in (membership, fencing, operations):
+    for module in (membership, fencing, fence_wishes):
         patch.setattr(module, "agreed_silent", silent)
 
 
@@ -209,8 +209,8 @@ def no_startup_barrier(patch: Patch) -> None:
 
 def no_confirm_checks(patch: Patch) -> None:
     """A person cannot confirm a server off that is heard."""
-    patch.setattr(operations, "_why_not_silent", lambda _snapshot, _victim: None)
-    patch.setattr(operations, "session_of", lambda _snapshot, _server: None)
+    patch.setattr(fence_wishes, "_why_not_silent", lambda _snapshot, _victim: None)
+    patch.setattr(fence_wishes, "session_of", lambda _snapshot, _server: None)
 
 
 def no_address_probe(patch: Patch) -> None:
