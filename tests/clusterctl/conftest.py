@@ -99,6 +99,9 @@ class SteadyClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    def after(self, seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(seconds, act).cancel
+
 
 class TestPdu(FenceType):
     """A power switch that answers, unless its outlet is 9."""
