@@ -8,7 +8,8 @@ from reconciler.decide.snapshot import Specs
 from reconciler.loops.act import CoordinationLoop, LocalLoop
 from reconciler.loops.fence import FenceLoop, Prober
 from reconciler.loops.followers import NO_FOLLOW, Follow, FollowLoop
-from reconciler.loops.group_runner import GroupRunner, MakeDriver
+from reconciler.loops.group_runner import GroupRunner
+from reconciler.loops.group_slots import MakeDriver
 from reconciler.loops.machine import MachineHand
 from reconciler.loops.mirror_care import MirrorCare
 from reconciler.loops.monitors import MonitorLoop, TakeSample

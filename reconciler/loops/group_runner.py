@@ -5,7 +5,7 @@ before its irreversible step. It reports what it sees as a `LocalGroup` and a `G
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from reconciler.decide.actions import LocalWant, Want
@@ -13,10 +13,11 @@ from reconciler.decide.leases import may_activate
 from reconciler.decide.records import GroupStatus, Phase
 from reconciler.decide.snapshot import LocalGroup
 from reconciler.loops.act import wait_for
+from reconciler.loops.group_slots import GroupSlots, MakeDriver
 from reconciler.loops.resource_slot import UNKNOWN_PAUSE_S, ResourceSlot, first_change
 from reconciler.loops.start_order import levels, wanted, with_dependents
 from reconciler.loops.state import AgentState
-from reconciler.ports.driver import Driver, Permit, PermitExpired, ResourceError, ResourceState
+from reconciler.ports.driver import Permit, PermitExpired, ResourceError, ResourceState
 from specs.diff import disturbs
 from specs.group import GroupSpec
 from specs.resource import Resource
@@ -24,11 +25,9 @@ from specs.resource import Resource
 PERMIT_RETRY_S = 0.2
 STOP_RETRY_S = 0.5
 
-MakeDriver = Callable[[Resource], Driver]
-
 
 class GroupRunner:
-    """One group. `slots` are the resources that run, or may run, on this server."""
+    """One group; `slots`: see `GroupSlots`."""
 
     def __init__(
         self,
@@ -38,7 +37,7 @@ class GroupRunner:
         adopted: Mapping[str, Resource] | None = None,
         epoch: int = 0,
     ) -> None:
-        self.group, self._state, self._make = group, state, make_driver
+        self.group, self._state = group, state
         self._epoch = epoch
         self._want: LocalWant | None = None
         self._revision = 0
@@ -47,8 +46,7 @@ class GroupRunner:
         self.failure, self.stuck = "", ""
         self._asked: tuple[str | None, str] | None = None
         self._settled, self.settled_at = False, state.clock.now()
-        self.slots = {n: ResourceSlot(r, make_driver(r), state) for n, r in (adopted or {}).items()}
-        self.rested: dict[str, ResourceSlot] = {}  # seen stopped here
+        self._here = GroupSlots(group, state, make_driver, adopted or {})
         self.phase = Phase.STARTING if self.slots else Phase.OFFLINE
         self.since_wall = state.clock.wall()
         self.start_ms: float | None = None
@@ -56,6 +54,10 @@ class GroupRunner:
         self._found: dict[str, Any] = {}
         self._told: GroupStatus | None = None
         self._publish()
+
+    @property
+    def slots(self) -> dict[str, ResourceSlot]:
+        return self._here.slots
 
     # -- wishes ------------------------------------------------------------------------------
 
@@ -172,7 +174,7 @@ class GroupRunner:
             await self._deactivate(list(self.slots), want.epoch)
         self._restarts.clear()
         self._asked = None
-        self.rested.clear()
+        self._here.rested.clear()
         self.failure = self.stuck = ""
         self._epoch = want.epoch
         self._set_phase(Phase.STARTING)
@@ -184,23 +186,23 @@ class GroupRunner:
             # The grant was quicker than the specs: nothing to start is not the same as all is up.
             raise PermitExpired("the group's specs are not read here yet")
         resources = wanted(self._specified(), want.stopped_resources)
-        known = {**resources, **self.rested}
-        self._hold({n: r for n, r in self._specified().items() if n not in known})
+        known = {**resources, **self._here.rested}
+        self._here.hold({n: r for n, r in self._specified().items() if n not in known})
         gone = [
             name
             for name, slot in self.slots.items()
             if name not in resources or disturbs(slot.resource, resources[name])
         ]
-        await self._take_over(resources, gone)
+        await self._here.take_over(resources, gone)
         if gone:
-            await self._deactivate(with_dependents(gone, self._running()), want.epoch)
+            await self._deactivate(with_dependents(gone, self._here.running()), want.epoch)
         began = self._state.clock.now()
-        missing = [name for name in resources if not self._is_up(name)]
+        missing = [name for name in resources if not self._here.is_up(name)]
         if missing and (self.phase is not Phase.ONLINE or not self.slots):
             # Also at an epoch that was stopped here before: what may run is never called offline.
             self._set_phase(Phase.STARTING)
         if missing:
-            self._remember({**self._running(), **resources}, want.epoch)
+            self._here.remember({**self._here.running(), **resources}, want.epoch)
         for level in levels(resources):
             names = [name for name in level if name in missing]
             await self._activate_level({n: resources[n] for n in names}, want.epoch)
@@ -218,26 +220,8 @@ class GroupRunner:
             )
         self._publish()
 
-    async def _take_over(self, resources: Mapping[str, Resource], gone: list[str]) -> None:
-        """What a change of its spec does not disturb runs on by the new one, as after a restart of
-        the agent."""
-        for name, slot in list(self.slots.items()):
-            if name not in gone and slot.resource.spec != resources[name].spec:
-                await slot.driver.close()
-                new = ResourceSlot(resources[name], self._make(resources[name]), self._state)
-                new.restarts, new.start_ms, new.since_wall = (
-                    slot.restarts,
-                    slot.start_ms,
-                    slot.since_wall,
-                )
-                self.slots[name] = new
-
-    def _is_up(self, name: str) -> bool:
-        slot = self.slots.get(name)
-        return slot is not None and slot.is_up
-
     async def _activate_level(self, resources: Mapping[str, Resource], epoch: int) -> None:
-        self._hold(resources)
+        self._here.hold(resources)
         group = self._group_spec()
         retries = group.activation_retries if group else 0
         results = await asyncio.gather(
@@ -287,7 +271,7 @@ class GroupRunner:
         self._asked = None
         named = list(self.slots)
         if resource is not None:
-            named = with_dependents([resource], self._running())
+            named = with_dependents([resource], self._here.running())
         names = sorted(name for name in named if name in self.slots)
         if not self._may_restart():
             return  # something died meanwhile and took the last one
@@ -329,7 +313,7 @@ class GroupRunner:
         if self.phase is not Phase.STOPPING:
             self._set_phase(Phase.STOPPING)
         # After a restart nothing is known: stopped is only what was seen stopped.
-        self._hold(self._specified())
+        self._here.hold(self._specified())
         began = self._state.clock.now()
         try:
             await self._deactivate(list(self.slots), want.epoch)
@@ -363,34 +347,11 @@ class GroupRunner:
         return True
 
     async def _deactivate(self, names: list[str], epoch: int) -> None:
-        """In reverse start order; raises `ResourceError` when something does not go."""
+        """Raises `ResourceError` when something does not go."""
         group = self._group_spec()
-        retries = group.deactivation_retries if group else 0
-        running = self._running()
-        try:
-            order = levels(running)
-        except ResourceError:
-            # Old and new specs side by side may form a circle: stopping must not wait for order.
-            order = (tuple(sorted(running)),)
-        for level in reversed(order):
-            chosen = [name for name in level if name in names]
-            results = await asyncio.gather(
-                *(self.slots[name].stop(epoch, retries) for name in chosen), return_exceptions=True
-            )
-            for name, result in zip(chosen, results, strict=True):
-                if result is None:
-                    self.rested[name] = self.slots.pop(name)
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
+        await self._here.deactivate(names, epoch, group.deactivation_retries if group else 0)
 
     # -- reporting ---------------------------------------------------------------------------
-
-    def _hold(self, resources: Mapping[str, Resource]) -> None:
-        for name, resource in resources.items():
-            if name not in self.slots:
-                self.slots[name] = ResourceSlot(resource, self._make(resource), self._state)
-                self.rested.pop(name, None)
 
     def _specified(self) -> Mapping[str, Resource]:
         return self._state.specs.resources_of(self.group) if self._state.specs else {}
@@ -398,21 +359,6 @@ class GroupRunner:
     def _group_spec(self) -> GroupSpec | None:
         group = self._state.specs.groups.get(self.group) if self._state.specs else None
         return group.spec if group else None
-
-    def _running(self) -> dict[str, Resource]:
-        return {name: slot.resource for name, slot in self.slots.items()}
-
-    def _remember(self, resources: Mapping[str, Resource], epoch: int) -> None:
-        dumped: dict[str, Any] = {
-            name: resource.model_dump(mode="json", by_alias=True)
-            for name, resource in resources.items()
-        }
-        try:
-            policy = self._state.store_loss[self.group] = self._state.policy_of(self.group)
-            started = {"epoch": epoch, "resources": dumped, "on_store_loss": policy}
-            self._state.local_state.save_started(self.group, started)
-        except OSError as error:
-            raise ResourceError(f"what is started cannot be remembered: {error}") from error
 
     def _set_phase(self, phase: Phase) -> None:
         if phase is not self.phase:
@@ -429,9 +375,7 @@ class GroupRunner:
         """What this server says of the group; published by the status loop."""
         left = [slot.left for _, slot in sorted(self.slots.items())]
         reasons = tuple(text for text in (self.failure, self.stuck, *left) if text)
-        known = self._specified()
-        rested = {name: slot for name, slot in self.rested.items() if name in known}
-        slots = [slot for _, slot in sorted({**rested, **self.slots}.items())]
+        slots = self._here.shown(self._specified())
         specs = self._state.specs
         found: dict[str, Any] = {
             "epoch": self._epoch,
@@ -452,5 +396,4 @@ class GroupRunner:
 
     async def close(self) -> None:
         """End upkeep without stopping anything (the agent goes, the services stay)."""
-        for slot in self.slots.values():
-            await slot.driver.close()
+        await self._here.close()
