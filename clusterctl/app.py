@@ -50,6 +50,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "clear": "Forget the failures of a group, so that it may start again.",
         "barrier": "Start without waiting for servers that are missing.",
         "fence": "Power off a server, test or confirm it.",
+        "mirror": "See mirrored disks; copy, compare, say which side counts.",
         "agent": "Let an agent be away for maintenance; see all agents.",
         "drain": "Move all groups away from a server, and keep it free.",
         "undrain": "Let a drained server take groups again.",

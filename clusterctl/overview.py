@@ -9,6 +9,7 @@ from typing import Any
 from clusterctl.picture import Picture
 from reconciler.decide.cordon_words import cordon_words, undrain
 from reconciler.decide.doubt import HEARD
+from reconciler.decide.mirror_view import MirrorState, mirror_view
 from reconciler.decide.records import MonitorState, Phase
 from reconciler.decide.server_status import ServerView
 from reconciler.decide.status import GroupView
@@ -21,6 +22,12 @@ class Severity(IntEnum):
     CRITICAL = 2
 
 
+_OF_MIRRORS = {
+    MirrorState.COPYING: Severity.WARNING,
+    MirrorState.ALONE: Severity.WARNING,
+    MirrorState.SPLIT_BRAIN: Severity.CRITICAL,
+    MirrorState.WAITING: Severity.CRITICAL,
+}
 WORDS = {Severity.OK: "ok", Severity.WARNING: "degraded", Severity.CRITICAL: "critical"}
 
 
@@ -98,6 +105,7 @@ def overview(picture: Picture, members: Sequence[MemberHealth]) -> Overview:
         *(item for view in servers for item in _of_server(view, away)),
         *_of_cordons(picture),
         *(item for ref in picture.refs("Monitor") for item in _of_monitor(picture, ref.name)),
+        *(item for name in sorted(picture.records.mirrors) for item in _of_mirror(picture, name)),
     ]
     return Overview(
         servers=servers,
@@ -170,6 +178,22 @@ def _of_monitor(picture: Picture, name: str) -> list[Attention]:
     text += f"; its recovery waits: {worst.waiting}" if worst.waiting else ""
     look = f"clusterctl describe monitor/{name}"
     return [Attention(Severity.WARNING, f"monitor/{name}", text, look)]
+
+
+def _of_mirror(picture: Picture, name: str) -> list[Attention]:
+    """A mirror that is stopped is told of with its group."""
+    records = picture.records
+    said = [server for server, mirror in records.mirror_status if mirror == name]
+    holders = records.mirrors[name].servers
+    sides = {server: server for server in sorted({*said, *holders})}
+    view = mirror_view(name, "", sides, records)
+    severity = _OF_MIRRORS.get(view.state)
+    if severity is None or not any(ref.name == name for ref in picture.refs("Resource")):
+        return []
+    text = "; ".join((view.state.value.replace("-", " "), *view.reasons))
+    if view.progress is not None:
+        text = f"the other side is being copied to: {view.progress.percent:.0f} %"
+    return [Attention(severity, f"resource/{name}", text, view.next_command)]
 
 
 def _of_cordons(picture: Picture) -> list[Attention]:

@@ -1,0 +1,285 @@
+"""One mirrored disk as people see it: what each side says, what the record says, and the sum.
+
+Called by `clusterctl mirror`, `status` and monitors. Pure; nothing is decided by it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from reconciler.decide.mirror_status import MirrorCheck, MirrorStatus
+from reconciler.decide.records import MirrorRecord
+from reconciler.decide.status import iso
+from reconciler.decide.stored import StoredRecords
+
+
+class MirrorState(StrEnum):
+    """IN_SYNC: both sides have all data. COPYING: the other side gets what it lacks. ALONE: one
+    side has all data, and the other one is not being brought up. SPLIT_BRAIN: each side has data
+    that the other lacks. WAITING: writes are not answered until the store says who is current.
+    STOPPED: nobody serves it. NEW: nobody ever did."""
+
+    IN_SYNC = "in-sync"
+    COPYING = "copying"
+    ALONE = "alone"
+    SPLIT_BRAIN = "split-brain"
+    WAITING = "waiting"
+    STOPPED = "stopped"
+    NEW = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of a copy or a comparison. Bytes; `rate` bytes a second."""
+
+    done: int
+    total: int
+    rate: int | None = None
+    seconds_left: float | None = None
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.done / self.total if self.total else 100.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "doneBytes": self.done,
+            "totalBytes": self.total,
+            "percent": round(self.percent, 1),
+            "bytesPerSecond": self.rate,
+            "secondsLeft": self.seconds_left,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SideView:
+    """`current`: the record names it. `has_all`: it has everything right now, as far as is known;
+    otherwise `as_of_wall` tells up to when, if anybody knows. `status` is None while the server
+    says nothing."""
+
+    server: str
+    current: bool
+    word: str
+    reason: str = ""
+    has_all: bool = False
+    as_of_wall: float | None = None
+    status: MirrorStatus | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        status = self.status
+        found: dict[str, Any] = {
+            "server": self.server,
+            "state": self.word,
+            "reason": self.reason,
+            "current": self.current,
+            "hasAll": self.has_all,
+            "dataAsOf": iso(self.as_of_wall),
+        }
+        if status is not None:
+            found |= {
+                "connected": status.connected,
+                "address": status.address,
+                "generation": status.generation,
+                "consistent": status.consistent,
+                "isolatedUntil": iso(status.isolated_until_wall),
+                "behindBytes": status.to_copy,
+                "queuedBytes": status.backlog,
+                "limitBytesPerSecond": status.limit,
+                "at": iso(status.at_wall),
+            }
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorView:
+    """`sides` are those of the group's servers, in its order. `holders` have all acknowledged data.
+    `check` is a comparison under way, `last_check` what the last one found so far."""
+
+    name: str
+    group: str
+    state: MirrorState
+    sides: tuple[SideView, ...]
+    holders: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    next_command: str = ""
+    progress: Progress | None = None
+    check: Progress | None = None
+    last_check: MirrorCheck | None = None
+    record: MirrorRecord | None = None
+
+    @property
+    def serving(self) -> SideView | None:
+        return next((side for side in self.sides if _serves(side.status)), None)
+
+    @property
+    def other(self) -> SideView | None:
+        """The side that does not serve, if there is exactly one."""
+        found = [side for side in self.sides if not _serves(side.status)]
+        return found[0] if len(found) == 1 and len(self.sides) > 1 else None
+
+    @property
+    def size(self) -> int:
+        return max((side.status.size for side in self.sides if side.status), default=0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of `mirror status -o json`."""
+        serving, record = self.serving, self.record
+        return {
+            "name": self.name,
+            "group": self.group,
+            "state": self.state.value,
+            "reasons": list(self.reasons),
+            "next": self.next_command,
+            "sizeBytes": self.size,
+            "serves": serving.server if serving else None,
+            "holders": list(self.holders),
+            "generation": record.generation if record else None,
+            "epoch": record.epoch if record else None,
+            "since": iso(record.at_wall) if record else None,
+            "forcedBy": (record.forced_by or None) if record else None,
+            "givenUp": list(record.given_up) if record else [],
+            "copy": self.progress.to_json() if self.progress else None,
+            "verify": self._check_json(),
+            "sides": [side.to_json() for side in self.sides],
+        }
+
+    def _check_json(self) -> dict[str, Any] | None:
+        last = self.last_check
+        if last is None:
+            return None
+        running = self.check.to_json() if self.check else {}
+        return {**running, "differentParts": last.different, "ended": last.ended}
+
+
+def mirror_view(
+    name: str, group: str, servers: Mapping[str, str], records: StoredRecords
+) -> MirrorView:
+    """`servers` are those that may run the group, each with what the record calls its side."""
+    record = records.mirrors.get(name)
+    statuses = {server: _present(server, name, records) for server in servers}
+    serving = next((s for s in statuses.values() if _serves(s)), None)
+    holders = record.servers if record else ()
+    sides = tuple(
+        _side(server, statuses[server], serving, record is not None and side in record.servers)
+        for server, side in servers.items()
+    )
+    state, reasons, command = _state(name, group, serving, sides, record)
+    return MirrorView(
+        name=name,
+        group=group,
+        state=state,
+        sides=sides,
+        holders=holders,
+        reasons=reasons,
+        next_command=command,
+        progress=_copy(serving) if state is MirrorState.COPYING else None,
+        check=_check(serving),
+        last_check=serving.check if serving else None,
+        record=record,
+    )
+
+
+def _serves(status: MirrorStatus | None) -> bool:
+    return status is not None and status.serving and not status.over
+
+
+def _present(server: str, name: str, records: StoredRecords) -> MirrorStatus | None:
+    """What the present boot of the server says; a server without a session says nothing."""
+    status, session = records.mirror_status.get((server, name)), records.sessions.get(server)
+    if status is None or session is None or session.boot_id != status.boot_id:
+        return None
+    return status
+
+
+def _side(
+    server: str,
+    status: MirrorStatus | None,
+    serving: MirrorStatus | None,
+    current: bool,
+) -> SideView:
+    if status is None:
+        return SideView(server, current, "silent", "its agent says nothing")
+    if not status.engine:
+        return SideView(server, current, "no-engine", status.problem, status=status)
+    if _serves(status):
+        return SideView(server, current, "serves", "", True, status=status)
+    word, reason = _following(status)
+    followed = status.connected and serving is not None and current
+    has_all = followed and not status.asynchronous
+    as_of = None if has_all else status.as_of_wall
+    return SideView(server, current, word, reason, has_all, as_of, status)
+
+
+def _following(status: MirrorStatus) -> tuple[str, str]:
+    if status.over:
+        return "failed", status.over
+    if status.isolated:
+        return "isolated", "it stands still as a snapshot"
+    if status.discard:
+        return "given-up", "its data was given up; it is copied to when the other side serves"
+    if not status.consistent:
+        return "copied-to", "the copy to it is not complete"
+    if status.fresh:
+        return "new", "nothing was ever copied to it"
+    return ("follows", "") if status.connected else ("not-connected", status.unfit)
+
+
+def _state(
+    name: str,
+    group: str,
+    serving: MirrorStatus | None,
+    sides: tuple[SideView, ...],
+    record: MirrorRecord | None,
+) -> tuple[MirrorState, tuple[str, ...], str]:
+    if record is None:
+        text = "it was never served: the group's first start makes one side current"
+        return MirrorState.NEW, (text,), f"clusterctl describe group/{group}"
+    holders = " and ".join(record.servers)
+    only = f"only {holders} has all acknowledged data"
+    if serving is None:
+        reasons = (only,) if len(record.servers) == 1 else ()
+        return MirrorState.STOPPED, ("nobody serves it", *reasons), f"clusterctl why group/{group}"
+    others = [side for side in sides if side.server != serving.server]
+    other = others[0] if others else None
+    if serving.suspended:
+        text = f"writes wait until the store says that {serving.server} may go on alone"
+        return MirrorState.WAITING, (text,), "clusterctl status"
+    if serving.stage == "both" and len(record.servers) > 1:
+        return MirrorState.IN_SYNC, (), ""
+    if serving.connected:
+        return MirrorState.COPYING, (), f"clusterctl mirror status {name} --follow"
+    if serving.verdict == "split-brain" and other is not None:
+        text = f"{serving.server} and {other.server} each have data that the other one lacks"
+        command = f"clusterctl mirror discard {name} --server {other.server}"
+        return MirrorState.SPLIT_BRAIN, (text, serving.verdict_reason), command
+    return MirrorState.ALONE, (only, *_why_alone(serving, other)), _when_alone(name, other)
+
+
+def _why_alone(serving: MirrorStatus, other: SideView | None) -> tuple[str, ...]:
+    if other is not None and other.word in ("silent", "isolated", "no-engine", "failed"):
+        return (f"{other.server}: {other.reason}",)
+    if serving.verdict in ("refused", "stale"):
+        return (serving.verdict_reason,)
+    return (serving.problem,) if serving.problem else ()
+
+
+def _when_alone(name: str, other: SideView | None) -> str:
+    if other is not None and other.word == "isolated":
+        return f"clusterctl mirror rejoin {name} --server {other.server}"
+    if other is not None and other.word == "silent":
+        return f"clusterctl describe server/{other.server}"
+    return f"clusterctl mirror resync {name}"
+
+
+def _copy(serving: MirrorStatus | None) -> Progress | None:
+    if serving is None:
+        return None
+    total = serving.copied + serving.to_copy
+    return Progress(serving.copied, total, serving.rate, serving.seconds_left)
+
+
+def _check(serving: MirrorStatus | None) -> Progress | None:
+    if serving is None or serving.check is None or serving.check.ended:
+        return None
+    return Progress(serving.check.done, serving.size)

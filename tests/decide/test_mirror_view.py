@@ -1,0 +1,109 @@
+"""A mirror in one word, with reasons and the next command."""
+
+from typing import Any
+
+import pytest
+
+from reconciler.decide.mirror_status import MirrorCheck, MirrorStatus
+from reconciler.decide.mirror_view import MirrorState, MirrorView, mirror_view
+from reconciler.decide.records import MirrorRecord, Session
+from reconciler.decide.stored import StoredRecords
+
+SERVES = {"serving": True, "stage": "both", "connected": True, "epoch": 4}
+
+
+def view(n1: Any, n2: Any, holders: tuple[str, ...] = ("n1", "n2"), **more: Any) -> MirrorView:
+    """What both say; None: that server says nothing."""
+    said = {"n1": n1, "n2": n2}
+    statuses = {
+        (name, "data"): MirrorStatus(resource="data", server=name, boot_id=name, size=100, **fields)
+        for name, fields in said.items()
+        if fields is not None
+    }
+    sessions = {
+        name: Session(server=name, boot_id=name, incarnation="i", lease=1)
+        for name, fields in said.items()
+        if fields is not None
+    }
+    record = MirrorRecord(resource="data", servers=holders, generation="g", epoch=4, **more)
+    records = StoredRecords(
+        sessions=sessions,
+        mirror_status=statuses,
+        mirrors={"data": record} if holders else {},
+    )
+    return mirror_view("data", "db", {"n1": "n1", "n2": "n2"}, records)
+
+
+@pytest.mark.parametrize(
+    ("n1", "n2", "holders", "state", "said"),
+    [
+        (SERVES, {"connected": True}, ("n1", "n2"), MirrorState.IN_SYNC, ""),
+        (SERVES | {"stage": "alone"}, {}, ("n1",), MirrorState.COPYING, "--follow"),
+        (SERVES | {"connected": False, "stage": "alone"}, None, ("n1",), "alone", "server/n2"),
+        (
+            SERVES | {"connected": False, "stage": "alone", "verdict": "split-brain"},
+            {},
+            ("n1",),
+            MirrorState.SPLIT_BRAIN,
+            "clusterctl mirror discard data --server n2",
+        ),
+        (
+            SERVES | {"connected": False, "stage": "alone"},
+            {"isolated": True},
+            ("n1",),
+            MirrorState.ALONE,
+            "clusterctl mirror rejoin data --server n2",
+        ),
+        (SERVES | {"suspended": True}, None, ("n1", "n2"), MirrorState.WAITING, "status"),
+        (None, {}, ("n1",), MirrorState.STOPPED, "why group/db"),
+        ({}, {}, (), MirrorState.NEW, "describe group/db"),
+        (SERVES | {"over": "deposed"}, {}, ("n2",), MirrorState.STOPPED, "why"),
+    ],
+)
+def test_the_state_and_what_to_type(
+    n1: Any, n2: Any, holders: tuple[str, ...], state: str, said: str
+) -> None:
+    found = view(n1, n2, holders)
+    assert found.state == state
+    assert said in found.next_command
+    assert found.to_json()["state"] == state
+
+
+def test_progress_is_of_the_side_that_serves() -> None:
+    copying = {"stage": "alone", "copied": 30, "to_copy": 70, "rate": 7, "seconds_left": 10.0}
+    found = view(SERVES | copying, {"consistent": False}, ("n1",)).progress
+    assert found is not None
+    assert (found.percent, found.rate, found.seconds_left) == (30.0, 7, 10.0)
+
+
+def test_a_comparison_has_a_progress_until_it_has_ended() -> None:
+    running = MirrorCheck(done=40, different=1, operation="x")
+    found = view(SERVES | {"check": running}, {"connected": True})
+    assert found.check is not None
+    assert found.check.percent == 40.0
+    ended = view(SERVES | {"check": running.model_copy(update={"ended": "done"})}, {})
+    assert ended.check is None
+    assert ended.to_json()["verify"]["differentParts"] == 1
+
+
+def test_how_old_the_other_sides_data_is() -> None:
+    def other(n2: Any, holders: tuple[str, ...] = ("n1", "n2")) -> tuple[bool, float | None]:
+        side = view(SERVES, n2, holders).other
+        assert side is not None
+        return side.has_all, side.as_of_wall
+
+    assert other({"connected": True}) == (True, None)
+    assert other({"connected": True, "asynchronous": True, "as_of_wall": 7.0}) == (False, 7.0)
+    assert other({"connected": False, "as_of_wall": 5.0}, ("n1",)) == (False, 5.0)
+    assert other({}, ("n1",)) == (False, None)
+
+
+def test_a_server_without_a_session_says_nothing() -> None:
+    found = view(SERVES, None)
+    assert found.other is not None
+    assert found.other.word == "silent"
+
+
+def test_that_data_was_given_up_is_told() -> None:
+    told = view(SERVES, {}, ("n1",), forced_by="alice", given_up=("n2",)).to_json()
+    assert (told["forcedBy"], told["givenUp"]) == ("alice", ["n2"])
