@@ -4,9 +4,12 @@ import asyncio
 import random
 
 from reconciler.decide.records import OperationKind
+from tests.simulation import restoring
 from tests.simulation.cluster import SimCluster
+from tests.simulation.facts import Exclusive
 from tests.simulation.faults import LAST_AT_S, Fault, carry_out, draw, end_all
 from tests.simulation.play import Outcome, play
+from tests.simulation.variants import variant_of
 from tests.simulation.world import Violation
 
 CHAOS_S = LAST_AT_S
@@ -32,11 +35,15 @@ def run_seed(
         faults = draw(seed, cluster.names, cluster.groups) if schedule is None else schedule
         await story(cluster, faults)
 
-    return play(seed, told, servers)
+    return play(seed, told, servers, variant_of(seed))
 
 
 async def story(cluster: SimCluster, faults: tuple[Fault, ...]) -> None:
-    loop = cluster.loop
+    loop, variant = cluster.loop, cluster.world.variant
+    if variant.restores:
+        cluster.world.state.store_id = restoring.FIRST
+    if variant.exclusive:
+        cluster.world.emit(Exclusive(loop.now, cluster.groups))
     for name in cluster.names:
         loop.call_later(loop.rng.random() * 5, cluster.set_power, name, True)
     chaos = asyncio.create_task(_chaos(cluster, faults))

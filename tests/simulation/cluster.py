@@ -16,13 +16,13 @@ from tests.simulation import specs as spec_texts
 from tests.simulation.care import SimCare
 from tests.simulation.devices import SimPower, SimProber
 from tests.simulation.ears import NETWORKS, path_of_heartbeats
-from tests.simulation.facts import End, Frozen, Powered, Pulse, Tick, Told
+from tests.simulation.facts import Disk, End, Frozen, Powered, Pulse, Tick, Told, Unkillable
 from tests.simulation.invariants.convergence import Convergence
 from tests.simulation.ports import SimDriver, SimLocalState, SimProbes
 from tests.simulation.pulse import SimPeers, run_pulse
 from tests.simulation.specs import RESOURCES_PER_GROUP, SimSpecs, make_specs, read_resource
 from tests.simulation.store import SimStore
-from tests.simulation.variants import PLAIN, Variant
+from tests.simulation.variants import DISK, PLAIN, Variant
 from tests.simulation.virtual_time import SimClock, SimLoop
 from tests.simulation.world import Violation, World
 
@@ -307,6 +307,21 @@ class SimCluster:
             self.world.healed[a, b, network] = self.loop.now
             self.world.changed()
 
+    def cut_disk(self, server: str) -> None:
+        self.cut(server, server, DISK)
+        self.world.emit(Disk(self.loop.now, server, False))
+
+    def heal_disk(self, server: str) -> None:
+        self.heal(server, server, DISK)
+        self.world.emit(Disk(self.loop.now, server, True))
+
+    def set_unkillable(self, server: str, unkillable: bool) -> None:
+        """What runs there hangs in the kernel: neither its stop nor a signal ends it."""
+        host = self.world.hosts[server]
+        if host.unkillable != unkillable:
+            host.unkillable = unkillable
+            self.world.emit(Unkillable(self.loop.now, server, unkillable))
+
     def paths(self) -> tuple[str, ...]:
         return (*NETWORKS, *(path_of_heartbeats(network) for network in NETWORKS))
 
@@ -326,7 +341,12 @@ class SimCluster:
         state.needs_leader = True
 
     def operate(
-        self, kind: OperationKind, target: str, to: str | None = None, boot_id: str | None = None
+        self,
+        kind: OperationKind,
+        target: str,
+        to: str | None = None,
+        boot_id: str | None = None,
+        for_s: float | None = None,
     ) -> str:
         """What an operator's command stores, as soon as the store takes it; the operation's id."""
         self._operations += 1
@@ -337,6 +357,7 @@ class SimCluster:
             target=target,
             to=to,
             boot_id=boot_id,
+            for_s=for_s,
             who="sim",
             created_wall=self.loop.now,
         )

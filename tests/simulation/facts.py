@@ -99,6 +99,14 @@ class Watched(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class Deadline(Fact):
+    """The dead-man time D that a server's pulse holds from now on."""
+
+    server: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pill(Fact):
     """A poison pill for this boot was written."""
 

@@ -7,13 +7,16 @@ every margin of the product. `end_all` is the beginning of the calm.
 import random
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.decide.records import OperationKind
+from tests.simulation import restoring
 from tests.simulation.cluster import SimCluster
 from tests.simulation.devices import MODES
 from tests.simulation.ears import NETWORKS, path_of_heartbeats
+from tests.simulation.specs import make_specs
+from tests.simulation.variants import EVERY_PROOF, SERIAL, TERMS, Variant, variant_of
 
 HEARTBEATS = tuple(path_of_heartbeats(network) for network in NETWORKS)
 # Below the detection time; below and above the challenge, the dead-man, the session, an intent.
@@ -38,17 +41,32 @@ def draw(seed: int, names: tuple[str, ...], groups: tuple[str, ...]) -> tuple[Fa
     """The schedule of a seed."""
     rng = random.Random(f"schedule-{seed}")
     pace = rng.choice((1.0, 3.0, 8.0))
-    weights = [rng.choice((0, 1, 1, 3)) for _ in _DRAW]  # a swarm: no seed has every kind
+    kinds = {**_DRAW, **_kinds_of(variant_of(seed))}
+    weights = [rng.choice((0, 1, 1, 3)) for _ in kinds]  # a swarm: no seed has every kind
     if not any(weights):
-        weights = [1] * len(_DRAW)
+        weights = [1] * len(kinds)
     at, found = FIRST_AT_S + rng.random() * 5, []
     if rng.random() < 0.5:
         found.append(Fault(at, "trouble", (rng.choice((0.02, 0.1, 0.3)),)))
     while at < LAST_AT_S:
-        kind = rng.choices(list(_DRAW), weights)[0]
-        found.append(Fault(round(at, 3), kind, _DRAW[kind](rng, names, groups)))
+        kind = rng.choices(list(kinds), weights)[0]
+        found.append(Fault(round(at, 3), kind, kinds[kind](rng, names, groups)))
         at += rng.random() * 2 * pace
     return tuple(found)
+
+
+def _kinds_of(variant: Variant) -> "dict[str, Draw]":
+    """What can happen to a cluster with these things only."""
+    if variant.is_plain:
+        return {}
+    parts: tuple[tuple[object, tuple[str, ...]], ...] = (
+        (True, ("hang_drivers", "hold", "repolicy")),
+        (variant.disk, ("lose_disk", "lose_all_disks")),
+        (variant.serial, ("lose_line",)),
+        (variant.watchdog_s, ("unkillable", "retime", "dead_bmcs", "cut_off", "cut_off_more")),
+        (variant.restores, ("restore",)),
+    )
+    return {kind: _MORE[kind] for has, kinds in parts if has for kind in kinds}
 
 
 Draw = Callable[[random.Random, tuple[str, ...], tuple[str, ...]], tuple[Any, ...]]
@@ -128,6 +146,21 @@ _DRAW: dict[str, Draw] = {
     "apply": lambda r, n, _: (r.choice(n),),
 }
 
+_MORE: dict[str, Draw] = {
+    "hang_drivers": lambda r, n, _: (r.choice(n), _length(r)),
+    "hold": lambda r, n, _: (r.choice(n), r.choice((5.0, 20.0))),
+    "repolicy": lambda r, _, g: (r.choice(g), r.choice(("keep", "stop"))),
+    "lose_disk": lambda r, n, _: (r.choice(n), _length(r)),
+    "lose_all_disks": lambda r, *_: (_length(r),),
+    "lose_line": lambda r, *_: (_length(r),),
+    "unkillable": lambda r, n, _: (r.choice(n), _length(r)),
+    "retime": lambda r, *_: r.choice(TERMS),
+    "dead_bmcs": lambda *_: (40.0,),
+    "cut_off": lambda r, n, _: (r.choice(n), r.choice((13.0, 25.0))),
+    "cut_off_more": lambda r, n, _: (r.choice(n), 20.0),
+    "restore": lambda r, *_: (r.choice((0.5, 4.0, 15.0)), r.choice((0.5, 5.0, 20.0))),
+}
+
 
 def carry_out(cluster: SimCluster, fault: Fault) -> None:
     cluster.world.note("fault", kind=fault.kind, args=fault.args)
@@ -176,6 +209,19 @@ def _bmc(cluster: SimCluster, name: str, mode: str, length: float) -> None:
     _later(cluster, length, setattr, cluster.world.hosts[name], "bmc", "ok")
 
 
+def _dead_bmcs(cluster: SimCluster, length: float) -> None:
+    for name in cluster.names:
+        _bmc(cluster, name, "dead", length)
+
+
+def _cut_off(cluster: SimCluster, name: str, length: float) -> None:
+    """No network leads to it, nor to its BMC."""
+    _bmc(cluster, name, "dead", length)
+    others = [other for other in cluster.names if other != name]
+    pairs = [(name, other) for other in others] + [(other, name) for other in others]
+    _cut(cluster, *((a, b, path, length) for a, b in pairs for path in NETWORKS))
+
+
 def _host_flag(flag: str, value: Any, normal: Any) -> Callable[..., None]:
     def set_flag(cluster: SimCluster, name: str, *args: float) -> None:
         host = cluster.world.hosts[name]
@@ -216,6 +262,62 @@ def _compact(cluster: SimCluster) -> None:
     cluster.world.state.compact(max(1, cluster.world.state.revision - 1))
 
 
+def _hold(cluster: SimCluster, name: str, for_s: float) -> None:
+    cluster.operate(OperationKind.HOLD, f"server/{name}", for_s=for_s)
+
+
+def _change(cluster: SimCluster, /, **changes: Any) -> None:
+    """Other models behind the texts of the next apply."""
+    revision = cluster.specs.revision + 1
+    cluster.specs = replace(cluster.specs, revision=revision, **changes)
+    cluster.apply(cluster.world.rng.choice(cluster.names))
+
+
+def _repolicy(cluster: SimCluster, group: str, policy: str) -> None:
+    old = cluster.specs.groups[group]
+    by_time = policy == "stop" and cluster.world.variant.expires
+    proofs = tuple(proof for proof in EVERY_PROOF if by_time or proof != "expired")
+    changed = {"on_store_loss": policy, "proofs": proofs}
+    new = old.model_copy(update={"spec": old.spec.model_copy(update=changed)})
+    _change(cluster, groups={**cluster.specs.groups, group: new})
+
+
+def _retime(cluster: SimCluster, dead_man_s: float, watchdog_s: float) -> None:
+    variant = replace(cluster.world.variant, dead_man_s=dead_man_s, watchdog_s=watchdog_s)
+    made = make_specs(cluster.names, cluster.groups, variant)
+    _change(cluster, cluster=made.cluster, servers=made.servers)
+
+
+def _lose_disk(cluster: SimCluster, name: str, length: float) -> None:
+    cluster.cut_disk(name)
+    _later(cluster, length, cluster.heal_disk, name)
+
+
+def _lose_all_disks(cluster: SimCluster, length: float) -> None:
+    for name in cluster.names:
+        _lose_disk(cluster, name, length)
+
+
+def _lose_line(cluster: SimCluster, length: float) -> None:
+    a, b = cluster.names[:2]
+    _cut(cluster, (a, b, SERIAL, length), (b, a, SERIAL, length))
+
+
+def _unkillable(cluster: SimCluster, name: str, length: float) -> None:
+    cluster.set_unkillable(name, True)
+    _later(cluster, length, cluster.set_unkillable, name, False)
+
+
+def _restore(cluster: SimCluster, age: float, said_after: float) -> None:
+    """A backup is taken now, and is what the store is `age` later; once in a run."""
+    if cluster.world.restored:
+        return
+    cluster.world.restored = True
+    values, revision = restoring.back_up(cluster), cluster.world.state.revision
+    _later(cluster, age, restoring.restore, cluster, values, revision)
+    restoring.later(cluster, age + said_after)
+
+
 KINDS: dict[str, Callable[..., None]] = {
     "power": _power,
     "power_two": _power_two,
@@ -240,6 +342,18 @@ KINDS: dict[str, Callable[..., None]] = {
     "trouble": _trouble,
     "compact": _compact,
     "apply": lambda c, name: c.apply(name),
+    "hang_drivers": _host_flag("hung_drivers", True, False),
+    "hold": _hold,
+    "repolicy": _repolicy,
+    "lose_disk": _lose_disk,
+    "lose_all_disks": _lose_all_disks,
+    "lose_line": _lose_line,
+    "unkillable": _unkillable,
+    "retime": _retime,
+    "dead_bmcs": _dead_bmcs,
+    "cut_off": _cut_off,
+    "cut_off_more": _cut_off,
+    "restore": _restore,
 }
 
 
@@ -252,11 +366,14 @@ def end_all(cluster: SimCluster) -> None:
     for link in sorted(world.broken):
         cluster.heal(*link)
     for name in cluster.names:
+        cluster.heal_disk(name)
+        cluster.set_unkillable(name, False)
         cluster.unfreeze(name)
         cluster.unhang_agent(name)
         host = world.hosts[name]
         host.bmc, host.slow_drivers_s, host.disk["full"], host.unclear = "ok", 0.0, False, False
         host.failing_drivers = host.failing_stops = host.failing_starts = False
+        host.hung_drivers = False
         cluster._start_pulse(name, host.boot)
         if not host.powered:
             cluster.set_power(name, True)

@@ -11,6 +11,9 @@ from specs.resource import Resource
 from tests.simulation.virtual_time import SimClock
 from tests.simulation.world import Running, World
 
+# As `binding` ends a call that takes too long.
+TIMEOUT_S = 8.0
+
 
 class SimDriver:
     """A resource on a simulated host; slow, failing, late or blind as the world says."""
@@ -27,8 +30,11 @@ class SimDriver:
     async def _take_time(self) -> None:
         host, rng = self._world.hosts[self._server], self._world.rng
         await self._clock.sleep(0.005 + rng.random() * (0.02 + host.slow_drivers_s))
-        if host.hung_drivers:
-            await self._world.loop.create_future()
+        end = self._clock.now() + TIMEOUT_S
+        while host.hung_drivers:
+            await self._clock.sleep(0.25)
+            if self._clock.now() > end:
+                raise ResourceError(f"simulated: not done within {TIMEOUT_S:g} s")
 
     async def observe(self) -> Observation:
         host, running = self._world.hosts[self._server], self._running

@@ -18,7 +18,7 @@ from reconciler.pulse.feeding import Feeding
 from reconciler.pulse.watch import DeadMan
 from specs.cluster import Timing
 from tests.simulation.ears import HEARTBEAT_S, MISSES, NETWORKS, NEVER
-from tests.simulation.facts import Held
+from tests.simulation.facts import Deadline, Held
 from tests.simulation.hardware import SimWatchdog
 from tests.simulation.quorum import EVERY_S, SimPaths, WideEars
 from tests.simulation.variants import DISK
@@ -99,7 +99,9 @@ class SimPulse:
 
     @deadline.setter
     def deadline(self, seconds: float) -> None:
-        self._kept["deadline"] = seconds
+        if seconds != self.deadline:
+            self._kept["deadline"] = seconds
+            self._world.emit(Deadline(self._world.loop.now, self._host.name, seconds))
 
     def tick(self) -> None:
         host, world = self._host, self._world

@@ -90,6 +90,7 @@ class World:
         self.changed_at = 0.0  # of links, machines and pulses
         self.lag: dict[str, float] = {}  # servers whose watches are behind by so much
         self.calm = False
+        self.restored = False  # the store comes out of a backup in this run
         self.violations: list[str] = []
         self.on_note: Callable[[str], None] | None = None
         self.answering = True  # whether addresses of running resources answer a probe

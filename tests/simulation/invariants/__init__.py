@@ -6,10 +6,12 @@ from tests.simulation.invariants.bounded_work import BoundedWork
 from tests.simulation.invariants.convergence import Convergence
 from tests.simulation.invariants.epoch_monotonic import EpochMonotonic
 from tests.simulation.invariants.every_action_explained import EveryActionExplained
+from tests.simulation.invariants.exclusion_kept import ExclusionKept
 from tests.simulation.invariants.fence_in_force import FenceInForce
 from tests.simulation.invariants.fence_keeps_quorum import FenceKeepsQuorum
 from tests.simulation.invariants.idempotent import Idempotent
 from tests.simulation.invariants.needless_fence import NeedlessFence
+from tests.simulation.invariants.needless_reset import NeedlessReset
 from tests.simulation.invariants.no_double_active import NoDoubleActive
 from tests.simulation.invariants.no_lost_or_half_applied_spec import NoLostOrHalfAppliedSpec
 from tests.simulation.invariants.no_orphan import NoOrphan
@@ -18,6 +20,8 @@ from tests.simulation.invariants.one_decider import OneDecider
 from tests.simulation.invariants.proof_before_takeover import ProofBeforeTakeover
 from tests.simulation.invariants.self_stop_in_time import SelfStopInTime
 from tests.simulation.invariants.start_stop_order import StartStopOrder
+from tests.simulation.invariants.stop_in_time import StopInTime
+from tests.simulation.invariants.terms_held import TermsHeld
 
 ALL: tuple[type[Invariant], ...] = (
     NoDoubleActive,
@@ -25,12 +29,16 @@ ALL: tuple[type[Invariant], ...] = (
     NoStartWithoutProof,
     OneDecider,
     SelfStopInTime,
+    StopInTime,
+    TermsHeld,
+    ExclusionKept,
     EpochMonotonic,
     NoLostOrHalfAppliedSpec,
     NoOrphan,
     StartStopOrder,
     BoundedWork,
     NeedlessFence,
+    NeedlessReset,
     FenceInForce,
     FenceKeepsQuorum,
     EveryActionExplained,

@@ -1,7 +1,7 @@
 """In the end every group runs whole on exactly its owner, and the store is at rest."""
 
 from reconciler.decide.records import Ownership
-from tests.simulation.facts import End, Fact, Stored
+from tests.simulation.facts import End, Fact, Restored, Stored
 from tests.simulation.invariants.base import Handler, Invariant
 
 AT_REST_S = 5.0
@@ -24,7 +24,12 @@ class Convergence(Invariant):
         return now - self._last[0] >= AT_REST_S
 
     def handlers(self) -> dict[type[Fact], Handler]:
-        return {Stored: self._stored, End: self._end}
+        return {Stored: self._stored, Restored: self._restored, End: self._end}
+
+    def _restored(self, fact: Restored) -> None:
+        found = [record for _, record in fact.records if isinstance(record, Ownership)]
+        self._records = {record.group: record for record in found}
+        self._sessions.clear()
 
     def _stored(self, fact: Stored) -> None:
         if isinstance(fact.new, Ownership):

@@ -1,7 +1,7 @@
 """Everything that is done, and everything that is not, has a reason that people can read."""
 
 from reconciler.decide.records import FenceIntent, Ownership, Phase, Verdict
-from tests.simulation.facts import Fact, PowerCommand, Stored, Tick
+from tests.simulation.facts import Fact, PowerCommand, Restored, Stored, Tick
 from tests.simulation.invariants.base import Handler, Invariant
 
 # Longer than a session's life, a fence with all its attempts at one level, and a start.
@@ -17,7 +17,16 @@ class EveryActionExplained(Invariant):
         self._down_since: dict[str, float] = {}
 
     def handlers(self) -> dict[type[Fact], Handler]:
-        return {Stored: self._stored, PowerCommand: self._command, Tick: self._tick}
+        return {
+            Stored: self._stored,
+            Restored: self._restored,
+            PowerCommand: self._command,
+            Tick: self._tick,
+        }
+
+    def _restored(self, fact: Restored) -> None:
+        self._slot = None
+        self._verdicts.clear()
 
     def _stored(self, fact: Stored) -> str | None:
         new, old = fact.new, fact.old

@@ -4,7 +4,7 @@ Others take the slot for free after 10 s x 1.25 on a clock that may run a tenth 
 """
 
 from reconciler.decide.records import FenceIntent
-from tests.simulation.facts import Fact, PowerCommand, Stored
+from tests.simulation.facts import Fact, PowerCommand, Restored, Stored
 from tests.simulation.invariants.base import Handler, Invariant
 
 VALID_FOR_ALL_S = 12.5 / 1.1
@@ -18,7 +18,10 @@ class FenceInForce(Invariant):
         self._since = 0.0
 
     def handlers(self) -> dict[type[Fact], Handler]:
-        return {Stored: self._stored, PowerCommand: self._command}
+        return {Stored: self._stored, Restored: self._restored, PowerCommand: self._command}
+
+    def _restored(self, fact: Restored) -> None:
+        self._slot = None
 
     def _stored(self, fact: Stored) -> str | None:
         if fact.path[1:] != ("fence-slot",):

@@ -5,7 +5,7 @@ An operator may ask for it, or a group's own policy; a server alone may not deci
 
 from reconciler.decide.fence_execution import SILENT
 from reconciler.decide.records import FenceIntent
-from tests.simulation.facts import Fact, PowerCommand, Stored
+from tests.simulation.facts import Fact, PowerCommand, Restored, Stored
 from tests.simulation.invariants.base import Handler, Invariant
 
 
@@ -16,7 +16,10 @@ class NeedlessFence(Invariant):
         self._slot: FenceIntent | None = None
 
     def handlers(self) -> dict[type[Fact], Handler]:
-        return {Stored: self._stored, PowerCommand: self._command}
+        return {Stored: self._stored, Restored: self._restored, PowerCommand: self._command}
+
+    def _restored(self, fact: Restored) -> None:
+        self._slot = None
 
     def _stored(self, fact: Stored) -> None:
         if fact.path[1:] == ("fence-slot",):

@@ -1,6 +1,6 @@
 """Every acknowledged apply is in force or superseded by a later one; none is seen in part."""
 
-from tests.simulation.facts import Applied, End, Fact, SpecsRead
+from tests.simulation.facts import Applied, End, Fact, Restored, SpecsRead
 from tests.simulation.invariants.base import Handler, Invariant
 
 
@@ -16,7 +16,14 @@ class NoLostOrHalfAppliedSpec(Invariant):
         self._newest: dict[str, int] = {}
 
     def handlers(self) -> dict[type[Fact], Handler]:
-        return {Applied: self._applied, SpecsRead: self._read, End: self._end}
+        return {Applied: self._applied, SpecsRead: self._read, End: self._end} | {
+            Restored: self._restored
+        }
+
+    def _restored(self, fact: Restored) -> None:
+        """What was applied since the backup is lost with the store, not by us."""
+        for known in (self._acknowledged, self._numbers, self._newest):
+            known.clear()
 
     def _applied(self, fact: Applied) -> str | None:
         if fact.revision is None:

@@ -1,7 +1,7 @@
 """Nothing starts, and in the end nothing runs, but what the store's ownership record names."""
 
 from reconciler.decide.records import Ownership
-from tests.simulation.facts import End, Fact, Powered, Stored, Up
+from tests.simulation.facts import End, Fact, Powered, Restored, Stored, Up
 from tests.simulation.invariants.base import Handler, Invariant
 
 
@@ -13,7 +13,13 @@ class NoOrphan(Invariant):
         self._boots: dict[str, str] = {}
 
     def handlers(self) -> dict[type[Fact], Handler]:
-        return {Up: self._up, Stored: self._stored, Powered: self._powered, End: self._end}
+        return {Up: self._up, Stored: self._stored, Powered: self._powered, End: self._end} | {
+            Restored: self._restored
+        }
+
+    def _restored(self, fact: Restored) -> None:
+        found = [record for _, record in fact.records if isinstance(record, Ownership)]
+        self._records = {record.group: record for record in found}
 
     def _stored(self, fact: Stored) -> None:
         if isinstance(fact.new, Ownership):

@@ -2,7 +2,7 @@
 fenced: a deposed coordinator's decision, sent before and arriving late, changes nothing."""
 
 from reconciler.decide.records import Coordinator, FenceIntent, Ownership
-from tests.simulation.facts import Fact, Stored
+from tests.simulation.facts import Fact, Restored, Stored
 from tests.simulation.invariants.base import Handler, Invariant
 
 # Others take an open slot for over after its time; longer than that it binds nobody.
@@ -18,7 +18,10 @@ class OneDecider(Invariant):
         self._slot_since = 0.0
 
     def handlers(self) -> dict[type[Fact], Handler]:
-        return {Stored: self._stored}
+        return {Stored: self._stored, Restored: self._restored}
+
+    def _restored(self, fact: Restored) -> None:
+        self._coordinator, self._slot = None, None
 
     def _stored(self, fact: Stored) -> str | None:
         new = fact.new
