@@ -148,11 +148,12 @@ class Bed:
 
     # -- the store -------------------------------------------------------------------------------
 
-    def etcdctl(self, *words: str) -> str:
-        """Output of `etcdctl`; raises `CalledProcessError` or `TimeoutExpired`."""
+    def etcdctl(self, *words: str, hosts: Sequence[str] = ()) -> str:
+        """Output of `etcdctl`, of these members or of all; raises `CalledProcessError` or
+        `TimeoutExpired`."""
         done = subprocess.run(
             [str(SOURCE / ".tools/usr/bin/etcdctl") if _own() else "etcdctl", *words],
-            env={**os.environ, "ETCDCTL_API": "3", **self._etcd_environment()},
+            env={**os.environ, "ETCDCTL_API": "3", **self._etcd_environment(hosts)},
             capture_output=True,
             text=True,
             timeout=ETCDCTL_TIMEOUT_S,
@@ -163,18 +164,20 @@ class Bed:
     def revision(self) -> int:
         """The store's newest, as the first member says that answers; raises `AssertionError`."""
         for host in self._etcd_hosts():
-            words = ("--endpoints", f"https://{host}:2379", "endpoint", "status", "-w", "json")
             with contextlib.suppress(subprocess.SubprocessError):
-                return int(json.loads(self.etcdctl(*words))[0]["Status"]["header"]["revision"])
+                told = self.etcdctl("endpoint", "status", "-w", "json", hosts=[host])
+                return int(json.loads(told)[0]["Status"]["header"]["revision"])
         raise AssertionError("no member of the store answers")
 
     def _etcd_hosts(self) -> list[str]:
         return [node.addresses["private"] for node in self.plan.servers]
 
-    def _etcd_environment(self) -> dict[str, str]:
+    def _etcd_environment(self, hosts: Sequence[str]) -> dict[str, str]:
         pki = self.cluster.lab.directory / "secrets/pki"
         return {
-            "ETCDCTL_ENDPOINTS": ",".join(f"https://{host}:2379" for host in self._etcd_hosts()),
+            "ETCDCTL_ENDPOINTS": ",".join(
+                f"https://{host}:2379" for host in hosts or self._etcd_hosts()
+            ),
             "ETCDCTL_CACERT": str(pki / "ca.crt"),
             "ETCDCTL_CERT": str(pki / "admin.crt"),
             "ETCDCTL_KEY": str(pki / "admin.key"),
