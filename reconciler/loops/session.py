@@ -4,6 +4,7 @@ A session is created only by a transaction that finds no open fence of this serv
 ownership records unchanged: whoever still owns after it, owned all the time.
 """
 
+import asyncio
 from dataclasses import replace
 
 from reconciler.decide.membership import named_in_slot, proven_off
@@ -168,6 +169,7 @@ class SessionLoop:
             return
         self._remember(snapshot, snapshot.revision)
         timing = snapshot.specs.timing
+        state.renewal_due.clear()
         proof = await state.store.keep_alive(own.lease, timeout_s=timing.session_renewal)
         state.own_session = OwnSession(
             own.incarnation, own.lease, own.mod_revision, proof.sent_at + proof.ttl_s
@@ -181,7 +183,21 @@ class SessionLoop:
             self._lost("this server's session was removed, or another incarnation has taken it")
             return
         await self._publish_facts(snapshot, own, stored)
-        await state.clock.sleep(timing.session_renewal)
+        await self._rest(timing.session_renewal)
+
+    async def _rest(self, duration_s: float) -> None:
+        """Until the next renewal; a pause that has ended needs one now."""
+        state = self._state
+        waits = [
+            asyncio.ensure_future(state.clock.sleep(duration_s)),
+            asyncio.ensure_future(state.renewal_due.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _publish_facts(
         self, snapshot: Snapshot, own: OwnSession, stored: Stored[Session]

@@ -72,6 +72,7 @@ class AgentState:
         self.proof_at = clock.now()
         self._looked_at = clock.now()
         self.stood_still_at = float("-inf")
+        self.renewal_due = asyncio.Event()  # at once: what was proven before a pause counts no more
         self.proven = False  # until then `proof_at` is a guess, and the pulse may know better
         self.store_loss: dict[str, str] = {}  # policy of each group that was started here
         self.dropped: dict[str, int] = dict(local_state.dropped_epochs())
@@ -159,8 +160,11 @@ class AgentState:
     def _note_pause(self, view: PeersView, now: float) -> None:
         """What was proven before a pause proves nothing after it."""
         gap = now - self._looked_at
-        if view.paused or not view.pulse_alive or gap > STANDSTILL_S:
+        is_paused = view.paused or not view.pulse_alive
+        if is_paused or gap > STANDSTILL_S:
             self.stood_still_at = now
+        if not is_paused and self.proof_at <= self.stood_still_at:
+            self.renewal_due.set()
         self._looked_at = now
 
     def _read_only(self) -> dict[str, Any]:
