@@ -39,6 +39,7 @@ class MirrorCare:
         self._wake, self._new_specs = state.new_wake(), state.new_spec_wake()
         self._results: dict[str, dict[str, MirrorResult]] = {}
         self._isolated_until: dict[str, float] = {}
+        self._whole: dict[str, float | None] = {}
         self._names: tuple[int, tuple[str, ...]] = (-1, ())
 
     async def run(self) -> None:
@@ -150,7 +151,26 @@ class MirrorCare:
         if view is None:
             return MirrorStatus(**common, engine=False, problem="its engine does not run")
         until = self._isolated_until.get(name) if view.header.isolated else None
-        return MirrorStatus(**common, **side(view), isolated_until_wall=until)
+        fields = side(view)
+        if fields["as_of_wall"] is None:
+            fields["as_of_wall"] = self._last_whole(name, view)
+        return MirrorStatus(**common, **fields, isolated_until_wall=until)
+
+    def _last_whole(self, name: str, view: EngineView) -> float | None:
+        """When a side that is not connected any more was seen with everything, if it was."""
+        if view.serves or view.header.fresh:
+            self._whole.pop(name, None)
+            return None
+        if view.details.get("connected"):
+            if view.header.consistent:
+                self._whole[name] = round(self._state.clock.wall(), 3)
+            return None
+        if name not in self._whole:
+            before = self._state.mirror.mirror_status.get((self._state.me, name))
+            if before is not None and not before.serving:
+                seen = before.at_wall if before.connected and before.consistent else None
+                self._whole[name] = before.as_of_wall or seen
+        return self._whole.get(name)
 
 
 def _differs(old: MirrorStatus, new: MirrorStatus) -> bool:

@@ -135,3 +135,22 @@ async def test_what_an_engine_refuses_ends_the_wish_with_its_reason(
         await cared.until(lambda: "data" in cared.state.mirror_sides)
     (result,) = cared.state.mirror_sides["data"].results
     assert (result.ok, result.text) == (False, "its engine does not run")
+
+
+async def test_a_side_that_lost_the_other_one_knows_up_to_when_it_had_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cared = Cared(mirrored(), monkeypatch)
+    connected = replace(view(), details={"connected": True})
+    status = cared.loop._status
+    assert status("data", connected).as_of_wall is None
+    seen = cared.state.clock.wall()
+    found = status("data", replace(view(), details={"connected": False})).as_of_wall
+    assert found is not None
+    assert found <= seen
+    # the next agent of this server finds it in what the last one told
+    after = Cared(mirrored(), monkeypatch)
+    told = status("data", connected)
+    after.state.mirror.mirror_status["n2", "data"] = told
+    assert after.loop._status("data", view()).as_of_wall == told.at_wall
+    assert after.loop._status("data", view(serves=True)).as_of_wall is None
