@@ -162,14 +162,14 @@ class MirrorCare:
             self._whole.pop(name, None)
             return None
         if view.details.get("connected"):
-            if view.header.consistent:
+            if view.header.consistent and not view.details.get("asynchronous"):
                 self._whole[name] = round(self._state.clock.wall(), 3)
             return None
         if name not in self._whole:
             before = self._state.mirror.mirror_status.get((self._state.me, name))
             if before is not None and not before.serving:
-                seen = before.at_wall if before.connected and before.consistent else None
-                self._whole[name] = before.as_of_wall or seen
+                whole = before.connected and before.consistent and not before.asynchronous
+                self._whole[name] = before.as_of_wall or (before.at_wall if whole else None)
         return self._whole.get(name)
 
 
