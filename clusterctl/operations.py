@@ -16,7 +16,7 @@ from clusterctl.failure import Failure
 from clusterctl.global_options import SECONDS, output_option
 from clusterctl.objects import Ref
 from clusterctl.picture import close, read_run
-from reconciler.decide.records import Operation, OperationKind, OperationPhase, Phase
+from reconciler.decide.records import Operation, OperationKind, OperationPhase, Ownership, Phase
 from reconciler.decide.status import group_view, operation_json
 from reconciler.decide.ulid import RANDOM_BYTES, ulid
 from reconciler.ports.store import Put, Transaction, Unavailable, Unchanged, WatchBatch
@@ -187,13 +187,23 @@ async def _say_if_blocked(connection: Connection, group: str) -> None:
 async def require(connection: Connection, ref: Ref) -> None:
     """Raises `Failure` (2) with the nearest name when the specs have no such object."""
     known = list((await connection.repository.read()).objects)
-    if str(ref) not in known:
+    if str(ref) not in known and not await _is_derived(connection, ref):
         names = [name.split("/", 1)[1] for name in known if name.startswith(f"{ref.kind}/")]
         raise Failure(
             f"there is no {ref.short}{nearest(ref.name, names)}",
             ExitCode.USAGE,
             f"clusterctl get {ref.kind.lower()}s",
         )
+
+
+async def _is_derived(connection: Connection, ref: Ref) -> bool:
+    """A group that the cluster made for the side of a hybrid disk that follows."""
+    if ref.kind != "Group":
+        return False
+    found = await connection.store.get(
+        connection.keys.group(ref.name), timeout_s=connection.settings.timeout_s
+    )
+    return found is not None and bool(Ownership.from_bytes(found.value).follows)
 
 
 def preempt_option(command: Any) -> Any:

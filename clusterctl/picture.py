@@ -41,14 +41,27 @@ class Picture:
         """Objects of a kind, by name."""
         if kind == "Operation":
             return [Ref(kind, name) for name in sorted(self.records.operations)]
-        found = (Ref(*name.split("/", 1)) for name in self.stored.objects)
+        found = {Ref(*name.split("/", 1)) for name in self.stored.objects}
+        if kind == "Group":
+            found |= {Ref(kind, name) for name in self._derived()}
         return sorted(ref for ref in found if ref.kind == kind)
+
+    def _derived(self) -> dict[str, str]:
+        """Groups that the cluster made for the side of a hybrid disk that follows, and for which
+        group each was made."""
+        return {
+            name: record.follows
+            for name, record in self.records.groups.items()
+            if f"Group/{record.follows}" in self.stored.objects
+        }
 
     def exists(self, ref: Ref) -> bool:
         return ref in self.refs(ref.kind)
 
     def text(self, ref: Ref) -> str:
         """The object's YAML exactly as written; raises `KeyError`."""
+        if ref.kind == "Group" and (origin := self._derived().get(ref.name)) is not None:
+            return f"# made by the cluster: it follows the hybrid disk of group/{origin}\n"
         return self.stored.objects[str(ref)].text
 
     def group(self, name: str) -> GroupView:
@@ -73,6 +86,9 @@ class Picture:
 
         if self.specs is None:
             raise KeyError(str(ref))
+        if ref.kind == "Group" and (origin := self._derived().get(ref.name)) is not None:
+            main = self.specs.objects[ObjectRef(ref.kind, origin)].model.to_json()
+            return {**main, "metadata": {"name": ref.name}}
         return self.specs.objects[ObjectRef(ref.kind, ref.name)].model.to_json()
 
 

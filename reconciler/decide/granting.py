@@ -38,7 +38,7 @@ from reconciler.decide.records import (
     Verdict,
     Wanted,
 )
-from reconciler.decide.standby_side import next_epoch
+from reconciler.decide.standby_side import followed, next_epoch
 from reconciler.decide.store_life import first_epoch
 
 
@@ -189,6 +189,7 @@ def grant(
         group=case.name,
         epoch=next_epoch(snapshot, case.name, max(record.epoch, first_epoch(snapshot))),
         owner=chosen.server,
+        follows=followed(snapshot, case.name),
         boot_id=session.record.boot_id,
         incarnation=session.record.incarnation,
         stopped_resources=record.stopped_resources,

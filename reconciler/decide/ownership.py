@@ -80,6 +80,7 @@ def plan_deleted(snapshot: Snapshot, keys: Keys, name: str) -> Write | None:
                 "releasing": False,
                 "stopped_resources": (),
                 "cause": DELETED,
+                "follows": "",
             }
         )
         return ownership_write(snapshot, keys, name, new, Reason.of("group_removed", group=name))

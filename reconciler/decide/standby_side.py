@@ -151,6 +151,12 @@ def misplaced(snapshot: Snapshot, group: str, owner: str) -> str | None:
     return f"server group {site} serves now"
 
 
+def followed(snapshot: Snapshot, group: str) -> str:
+    """The group that this one was derived for; "" if it was not."""
+    pairing = snapshot.specs.pairings.get(group)
+    return pairing.partner if pairing is not None and pairing.follows else ""
+
+
 def next_epoch(snapshot: Snapshot, group: str, last: int) -> int:
     """The epoch of the next grant, above `last`. Of a pair the serving group has the even ones, the
     derived one the odd ones, above those of both."""

@@ -237,3 +237,16 @@ def _released(scene: Scene, server: str) -> bool:
             if not gone:
                 return False
     return True
+
+
+def test_the_record_says_what_it_was_derived_for_as_long_as_it_is() -> None:
+    scene = hybrid()
+    scene.settle()
+    assert record(scene, DERIVED).follows == MAIN
+    assert record(scene, MAIN).follows == ""
+    del scene.resources["data"]
+    scene.settle()
+    scene.release("n3", DERIVED, record(scene, DERIVED).epoch)
+    scene.settle()
+    assert owner(scene, DERIVED) is None
+    assert record(scene, DERIVED).follows == ""

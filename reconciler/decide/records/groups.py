@@ -36,11 +36,13 @@ class Ownership(Record):
     of the grant. `releasing` asks the owner to stop and release (a move or a stop). The epoch is
     never used twice. `candidates` and `decided_by` tell how the owner was chosen. `dead_man_s` and
     `watchdog_s` are the owner's deadlines that the proof `expired` may count on; zeros: never.
+    `follows`: this group was derived for that one, which has a hybrid disk (`standby_side`).
     """
 
     group: str
     epoch: int
     owner: str | None = None
+    follows: str = ""
     boot_id: str = ""
     incarnation: str = ""
     wanted: Wanted = Wanted.ONLINE
