@@ -1,6 +1,7 @@
 """One-shot wishes of operators: written once, then watched until the coordinator ended them."""
 
 import asyncio
+import functools
 import getpass
 import os
 import secrets
@@ -23,6 +24,8 @@ from reconciler.ports.store import Put, Transaction, Unavailable, Unchanged, Wat
 from specs.errors import nearest
 
 DEFAULT_WAIT_S = 120.0
+TELL_AFTER_S = 5.0
+"""A prompt that says nothing for longer looks like one that hangs."""
 
 
 def who() -> str:
@@ -58,6 +61,9 @@ async def finished(connection: Connection, operation_id: str, timeout_s: float) 
     """The operation once it has ended. Raises `Failure`: 7 when the time is over, 130 when
     interrupted, both saying that the wish stands."""
     look = f"clusterctl get operation/{operation_id}"
+    loop = asyncio.get_running_loop()
+    text = f"operation {operation_id} goes on; this waits for its end, {timeout_s:g} s at most"
+    told = loop.call_later(TELL_AFTER_S, functools.partial(click.echo, text, err=True))
     batches = connection.store.watch(connection.keys.operation(operation_id))
     try:
         async with asyncio.timeout(timeout_s):
@@ -73,6 +79,7 @@ async def finished(connection: Connection, operation_id: str, timeout_s: float) 
             f"interrupted; operation {operation_id} goes on", ExitCode.INTERRUPTED, look
         ) from None
     finally:
+        told.cancel()
         await close(batches)
 
 

@@ -5,6 +5,7 @@ Specs are parsed only when a command asks for their fields: names come from the 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from reconciler.decide.server_status import ServerView, server_view
 from reconciler.decide.status import GroupView, group_view
 from reconciler.decide.stored import StoredRecords, read_records
 from reconciler.ports.store import Listing, WatchBatch
+
+_END_WATCH_S = 2.0
 
 if TYPE_CHECKING:
     from reconciler.repository import HeadInfo, StoredSet
@@ -185,10 +188,13 @@ async def follow(
 
 
 async def close(batches: AsyncIterator[WatchBatch]) -> None:
-    """End a watch now, not when the collector finds it."""
+    """End a watch now, not when the collector finds it. One that does not end is left alone: no
+    command hangs for what is over."""
     end = getattr(batches, "aclose", None)
     if end is not None:
-        await end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_WATCH_S):
+                await end()
 
 
 def by_group(records: StoredRecords) -> Mapping[str, tuple[str, ...]]:

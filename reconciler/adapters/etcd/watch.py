@@ -19,6 +19,7 @@ from reconciler.ports.store import Denied, KeyValue, Listing, StoreError, WatchB
 Change = tuple[str, KeyValue | None]
 _FIRST_BACKOFF_S = 0.05
 _LAST_BACKOFF_S = 1.0
+_END_S = 1.0
 _JITTER = random.SystemRandom()
 
 
@@ -112,8 +113,7 @@ class Watch:
             finally:
                 stream.cancel()
                 if reader is not None:
-                    await asyncio.wait({reader})
-                    _see(reader)
+                    await _end(reader)
         except AttemptFailed as failure:
             self._judge(failure, endpoint)
             raise
@@ -177,6 +177,14 @@ class Watch:
             raise _ListAgain from None
         if failure.is_member_away:
             self._endpoints.put_last(endpoint)
+
+
+async def _end(reader: "asyncio.Task[WatchAnswer]") -> None:
+    """Its stream was cancelled, so it ends at once; if not, nobody waits for it."""
+    reader.add_done_callback(_see)
+    ended, _ = await asyncio.wait({reader}, timeout=_END_S)
+    if not ended:
+        reader.cancel()
 
 
 def _see(reader: "asyncio.Task[WatchAnswer]") -> None:

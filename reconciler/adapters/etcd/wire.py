@@ -36,6 +36,7 @@ _OPTIONS = (
 )
 # A member without a leader then answers so at once, instead of staying silent.
 _NEEDS_LEADER = (("hasleader", "true"),)
+_END_S = 1.0
 
 _CALL_ERRORS = (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError)
 
@@ -281,7 +282,13 @@ async def _failure_of(call: Any, error: BaseException) -> AttemptFailed:
             raise error
         # gRPC says it like this when the channel was closed under the call.
         return AttemptFailed(Kind.UNKNOWN, "the connection was closed on this side")
-    code, detail = await call.code(), await call.details()
+    try:
+        # Both wait for the end of the call, which an error of its use is not.
+        async with asyncio.timeout(_END_S):
+            code, detail = await call.code(), await call.details()
+    except TimeoutError:
+        call.cancel()
+        return AttemptFailed(Kind.UNKNOWN, f"{error} (the call does not end)")
     name = getattr(code, "name", str(code))
     return AttemptFailed(classify(name, detail or ""), f"{detail or error} ({name})")
 
