@@ -31,7 +31,7 @@ from reconciler.decide.records import (
     OperationKind,
     OperationPhase,
 )
-from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.snapshot import Snapshot, StoreMember
 from reconciler.decide.store_life import in_doubt
 
 INTENT_VALID_S = 10.0
@@ -278,13 +278,22 @@ def obstacle(snapshot: Snapshot, victim: str) -> str | None:
     if (problem := unreadable(snapshot, *told)) is not None:
         return problem
     others = [m for m in snapshot.store_members if m.server != victim]
-    answering = sum(
-        m.answered_at is not None and snapshot.now - m.answered_at <= MEMBERS_FRESH_S
-        for m in others
-    )
+    answering = sum(_answers_now(snapshot, member) for member in others)
     if answering * 2 <= len(snapshot.store_members):
         return f"fencing {victim} would lose the store's quorum ({answering} other members answer)"
     return None
+
+
+def _answers_now(snapshot: Snapshot, member: StoreMember) -> bool:
+    """Lately, and not before its server was switched off or fell silent: of two fences in a row the
+    second counted on the member that the first had just ended."""
+    at = member.answered_at
+    if at is None or snapshot.now - at > MEMBERS_FRESH_S:
+        return False
+    fence, peer = snapshot.fences.get(member.server), snapshot.peers.peers.get(member.server)
+    if fence is not None and fence.record.proves_off and fence.seen_at >= at:
+        return False
+    return peer is None or not peer.silent or peer.heard_at is None or at > peer.heard_at
 
 
 def _members_asked(snapshot: Snapshot) -> bool:

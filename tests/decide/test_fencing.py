@@ -395,6 +395,20 @@ def test_power_on_waits_for_a_confirmation_that_writes_the_same_record() -> None
     assert len(keys) == len(set(keys))
 
 
+def test_a_member_that_answered_before_its_server_was_switched_off_counts_no_more() -> None:
+    scene = Scene().own("n1").members_answer("n1", "n2", "n3")
+    scene.operation(OperationKind.FENCE, "server/n2", phase=OperationPhase.RUNNING)
+    assert intent(scene.fenced("n3", age=1.0).decide()) is not None  # it is on again and answers
+    assert intent(scene.fenced("n3", age=0.005).decide()) is None
+
+
+def test_a_member_whose_server_fell_silent_after_its_answer_counts_no_more() -> None:
+    scene = Scene().own("n1").members_answer("n1", "n2", "n3")
+    scene.operation(OperationKind.FENCE, "server/n2", phase=OperationPhase.RUNNING)
+    assert intent(scene.silence("n3", since=1.0).decide()) is not None  # its heartbeats alone
+    assert intent(scene.silence("n3", since=0.005).decide()) is None
+
+
 def test_a_coordinator_that_is_to_be_fenced_writes_its_intent_and_nothing_with_it() -> None:
     scene = Scene().own("n1").own(None, group="db")
     scene.group("db")
