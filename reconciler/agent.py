@@ -40,7 +40,6 @@ from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.consents import StoreConsents
 from reconciler.loops.facts import FactsLoop
 from reconciler.loops.followers import Follow
-from reconciler.loops.consents import StoreConsents
 from reconciler.loops.mirror_records import StoreMirrorRecords
 from reconciler.loops.pulse_care import PulseCare
 from reconciler.loops.specs import RepositorySpecs
