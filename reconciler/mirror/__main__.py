@@ -8,11 +8,15 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.mirror.commands import serve
 from reconciler.mirror.engine import Engine, EngineError
 from reconciler.mirror.settings import Settings
+
+PRIORITY = -10
+GARBAGE_AT = 50_000
 
 
 def main() -> int:
@@ -34,8 +38,11 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: setattr(engine, "quit", True))
+    with suppress(OSError):  # every write of its disk waits for it, on both servers
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE_AT, 20, 20)
     serve(engine)
     engine.run()
     return 0

@@ -3,16 +3,34 @@
 `tests.mirror.recording` brings the twin that forgets what was not flushed.
 """
 
+import ctypes
+import errno
 import fcntl
+import mmap
 import os
 import stat
 import struct
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 _BLKGETSIZE64, _BLKFLSBUF = 0x80081272, 0x1261
 _LOOK = 1 << 20
 """Bytes at the begin of a shared disk that are looked at: zeros there are nothing to miss."""
+
+_PAGE = 4096
+DIRECT_FROM = 256 << 10
+"""Transfers from here on go past the kernel's cache: there they would only be copied once more."""
+
+_LARGEST_VIEW = 1 << 20
+_FEW = 4
+"""Writes between two flushes up to which the next flush is expected soon."""
+
+_SYNC_FILE_RANGE_WRITE = 2
+_sync_file_range = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 class BlockFile(Protocol):
@@ -24,6 +42,10 @@ class BlockFile(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes; zeros where nothing was written."""
+        ...
+
+    def view(self, offset: int, length: int) -> "bytes | memoryview":
+        """As `read`, but valid only until the next call of anything."""
         ...
 
     def write(self, offset: int, data: "bytes | bytearray | memoryview") -> None:
@@ -54,6 +76,11 @@ class OsBlockFile:
         self._fd, self._begin, self._end = fd, begin, end
         self._device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self._size = self._measure()
+        self._direct = -1
+        with suppress(OSError):  # not every file system can
+            self._direct = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
+        self._reading = memoryview(b"")
+        self._unflushed = _FEW + 1
 
     @classmethod
     def open(cls, path: Path | str, size: int) -> Self:
@@ -94,15 +121,46 @@ class OsBlockFile:
             data += more or bytes(length - len(data))
         return data
 
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+    def view(self, offset: int, length: int) -> bytes | memoryview:
         begin = self._begin + offset
-        done = os.pwrite(self._fd, data, begin)
-        if done < len(data):
+        if not DIRECT_FROM <= length <= _LARGEST_VIEW or (begin | length) % _PAGE:
+            return self.read(offset, length)
+        if not self._reading:
+            self._reading = memoryview(mmap.mmap(-1, _LARGEST_VIEW))
+        found = self._reading[:length]
+        if self._direct >= 0 and self._directly(os.preadv, [found], begin) == length:
+            return found
+        return self.read(offset, length)
+
+    def _directly(self, call: Callable[[int, Any, int], int], data: Any, offset: int) -> int:
+        """How many bytes; 0 when this file takes no such transfers."""
+        try:
+            return call(self._direct, data, offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            os.close(self._direct)
+            self._direct = -1
+            return 0
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        begin, length = self._begin + offset, len(data)
+        if length >= DIRECT_FROM and self._direct >= 0 and _is_aligned(begin, data):
+            done = self._directly(os.pwrite, data, begin)
+        else:
+            done = os.pwrite(self._fd, data, begin)
+        if done < length:
             with memoryview(data) as view:
-                while done < len(data):
+                while done < length:
                     done += os.pwrite(self._fd, view[done:], begin + done)
+        if self._unflushed < _FEW:
+            self._unflushed += 1
+            if _sync_file_range is not None:
+                # A flush comes soon: it finds the disk at work. It alone makes anything durable.
+                _sync_file_range(self._fd, begin, length, _SYNC_FILE_RANGE_WRITE)
 
     def flush(self) -> None:
+        self._unflushed = 0
         os.fdatasync(self._fd)
 
     def is_blank(self) -> bool:
@@ -131,3 +189,12 @@ class OsBlockFile:
 
     def close(self) -> None:
         os.close(self._fd)
+        if self._direct >= 0:
+            os.close(self._direct)
+
+
+def _is_aligned(offset: int, data: bytes | bytearray | memoryview) -> bool:
+    """Whether a disk can take it from where it is."""
+    if (offset | len(data)) % _PAGE or not isinstance(data, memoryview) or data.readonly:
+        return False
+    return ctypes.addressof(ctypes.c_char.from_buffer(data)) % _PAGE == 0

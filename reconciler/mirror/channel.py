@@ -3,7 +3,6 @@
 Used by both ends (`dialing`, `listening`); the engine's loop calls `readable`, `writable`, `tick`.
 """
 
-import select
 import socket
 import threading
 import time
@@ -12,14 +11,29 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from reconciler.mirror.outbox import Outbox
+from reconciler.mirror.polling import READ, WRITE, Poll
 from reconciler.mirror.wire import HEAD, Inbox, Message, Op, ProtocolError, pack
 
 _TCP_USER_TIMEOUT = 18
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _SMALL = 64 << 10
 """Payloads up to here are gathered and sent together at the end of a turn of the loop."""
 
 _BUFFER = 4 << 20
 _VECTORS = 64
+
+
+def widen(connection: socket.socket) -> None:
+    """Room in the kernel for some large writes. Call before `connect` and `listen`: the window's
+    scale is agreed upon then."""
+    for forced, plain in (
+        (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
+        (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
+    ):
+        try:
+            connection.setsockopt(socket.SOL_SOCKET, forced, _BUFFER)
+        except OSError:  # not root: as much as the kernel's limit allows
+            connection.setsockopt(socket.SOL_SOCKET, plain, _BUFFER)
 
 
 class Channel:
@@ -29,7 +43,7 @@ class Channel:
     def __init__(
         self,
         connection: socket.socket,
-        poll: "select.epoll",
+        poll: Poll,
         on_message: Callable[[Message], None],
         on_gone: Callable[[str], None],
         *,
@@ -39,7 +53,7 @@ class Channel:
         self._socket, self._poll = connection, poll
         self.on_message, self._on_gone = on_message, on_gone
         self._timeout = timeout_s
-        self._inbox = Inbox(_BUFFER)
+        self._inbox = Inbox()
         self._gathered: list[bytes] = []
         self._out = spool or Outbox()
         self.is_open = True
@@ -54,10 +68,15 @@ class Channel:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             milliseconds = max(1, int(timeout_s * 1000))
             connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, milliseconds)
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        widen(connection)
         self.fd = connection.fileno()
-        poll.register(self.fd, select.EPOLLIN)
+        poll.register(self.fd, self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE:
+            self.writable()
+        if events & ~WRITE and self.is_open:
+            self.readable()
 
     # -- sending ---------------------------------------------------------------------------------
 
@@ -126,7 +145,7 @@ class Channel:
         wants = self._out.size > 0
         if wants != self._wants_out and self.is_open:
             self._wants_out = wants
-            self._poll.modify(self.fd, select.EPOLLIN | (select.EPOLLOUT if wants else 0))
+            self._poll.modify(self.fd, READ | (WRITE if wants else 0))
 
     def writable(self) -> None:
         while self._out.size and not self._failure:

@@ -14,8 +14,8 @@ WINDOW = 4
 
 @dataclass
 class Checking:
-    """One run over the whole disk. `different` are offsets of chunks that differ; with `repair` they
-    are copied to the other side at the end. `id` is whose run it is."""
+    """One run over the whole disk. `different` are offsets of chunks that differ; with `repair`
+    they are copied to the other side at the end. `id` is whose run it is."""
 
     primary: Primary
     id: str = ""
@@ -37,7 +37,7 @@ class Checking:
         self._flying = [seq for seq in self._flying if seq > acked]
         while self.done < size and len(self._flying) < WINDOW:
             length = min(CHUNK, size - self.done)
-            found = digest(primary.disk.data.read(self.done, length))
+            found = digest(primary.disk.data.view(self.done, length))
             payload = length.to_bytes(8, "little") + found
             self._flying.append(primary.send(Op.CHECK, payload, self.done))
             self.done += length

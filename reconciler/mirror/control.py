@@ -13,11 +13,12 @@ client gets the changes alone.
 
 import json
 import os
-import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+from reconciler.mirror.polling import Poll
 
 _LIMIT = 1 << 20
 Answer = Callable[[dict[str, Any]], None]
@@ -39,7 +40,7 @@ class Client:
 class Control:
     """`do` is called for each request, with where its answer goes."""
 
-    def __init__(self, path: str, poll: "select.epoll", do: Do) -> None:
+    def __init__(self, path: str, poll: Poll, do: Do) -> None:
         self._path, self._poll, self._do = path, poll, do
         self.clients: dict[int, Client] = {}
         self._question: dict[str, Any] | None = None
@@ -56,16 +57,17 @@ class Control:
         self._listener.listen(16)
         self._listener.setblocking(False)
         self.fd = self._listener.fileno()
-        poll.register(self.fd, select.EPOLLIN)
+        poll.register(self.fd, self._accept)
 
-    def accept(self) -> None:
+    def _accept(self, _: int) -> None:
         with suppress(OSError):
             connection, _ = self._listener.accept()
             connection.setblocking(False)
-            self.clients[connection.fileno()] = Client(connection)
-            self._poll.register(connection.fileno(), select.EPOLLIN)
+            fd = connection.fileno()
+            self.clients[fd] = Client(connection)
+            self._poll.register(fd, lambda _: self._readable(fd))
 
-    def readable(self, fd: int) -> None:
+    def _readable(self, fd: int) -> None:
         client = self.clients[fd]
         try:
             data = client.socket.recv(65536)

@@ -79,8 +79,9 @@ class Copying:
         while self._flying and self._flying[0][0] <= seq:
             self._flying_bytes -= self._flying.popleft()[1]
 
-    def chunks(self, link: Link, now: float) -> Iterator[tuple[int, bytes, range]]:
-        """(offset, data, blocks) to send now; the blocks are not dirty any more when it yields."""
+    def chunks(self, link: Link, now: float) -> Iterator[tuple[int, bytes | memoryview, range]]:
+        """(offset, data, blocks), each to be sent before the next is asked for; the blocks are not
+        dirty any more when it yields."""
         metadata, shift = self._disk.metadata, self._disk.metadata.geometry.block_shift
         dirty, size = metadata.dirty, metadata.header.size
         if self.started_at is None:
@@ -93,7 +94,7 @@ class Copying:
             blocks = range(*run)
             self._cursor = blocks.stop
             begin, end = blocks.start << shift, min(blocks.stop << shift, size)
-            data = self._disk.data.read(begin, end - begin)
+            data = self._disk.data.view(begin, end - begin)
             dirty.remove(blocks)
             if dirty.count <= SMALL:
                 self.in_order = True

@@ -5,16 +5,16 @@ Called by `engine`.
 
 import json
 import secrets
-import select
 import socket
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 
-from reconciler.mirror.channel import Channel
+from reconciler.mirror.channel import Channel, widen
 from reconciler.mirror.header import Header
 from reconciler.mirror.outbox import Outbox
+from reconciler.mirror.polling import WRITE, Poll
 from reconciler.mirror.primary import Primary
 from reconciler.mirror.settings import Settings, proof, proves
 from reconciler.mirror.wire import VERSION, Message, Op, ProtocolError, to_json
@@ -29,7 +29,7 @@ class Dialing:
     def __init__(
         self,
         settings: Settings,
-        poll: "select.epoll",
+        poll: Poll,
         primary: Primary,
         differs: Callable[[int], None],
     ) -> None:
@@ -42,10 +42,6 @@ class Dialing:
         self._pause = PAUSE_S
         self._turn = 0
         self._nonce = self._their_nonce = ""
-
-    @property
-    def connecting_fd(self) -> int | None:
-        return self._connecting.fileno() if self._connecting is not None else None
 
     def tick(self, now: float) -> None:
         if self.channel is not None:
@@ -64,6 +60,7 @@ class Dialing:
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM)
         connection.setblocking(False)
+        widen(connection)
         self._connecting, self._deadline = connection, now + self.settings.connect_timeout_s
         try:
             connection.connect((self.address, self.settings.peer_port or self.settings.port))
@@ -72,9 +69,9 @@ class Dialing:
         except OSError as error:
             self._failed(error.strerror or str(error))
             return
-        self._poll.register(connection.fileno(), select.EPOLLOUT)
+        self._poll.register(connection.fileno(), self._connected, WRITE)
 
-    def connected(self) -> None:
+    def _connected(self, _: int) -> None:
         """The kernel has an answer for the attempt."""
         connection = self._connecting
         if connection is None:

@@ -6,7 +6,6 @@ The commands of the control socket are in `commands`.
 
 import os
 import secrets
-import select
 import sys
 import time
 from collections.abc import Callable
@@ -21,12 +20,14 @@ from reconciler.mirror.fuse import FuseFile
 from reconciler.mirror.listening import Listening
 from reconciler.mirror.metadata import Metadata, MetadataDamaged
 from reconciler.mirror.opening import open_disk
+from reconciler.mirror.polling import READ, Poll
 from reconciler.mirror.primary import Primary
 from reconciler.mirror.secondary import Refused
 from reconciler.mirror.settings import Settings
 from reconciler.mirror.side import prepare
 
 TICK_S = 0.1
+SHORT_TICK_S = 0.02
 LISTEN_EVERY_S = 1.0
 BACKLOG_LIMIT = 16 << 20
 STOP_LIMIT_S = 5.0
@@ -41,7 +42,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.poll = select.epoll()
+        self.poll = Poll()
         settings.keys()
         os.makedirs(settings.directory, mode=0o700, exist_ok=True)
         self.disk = open_disk(settings)
@@ -79,58 +80,32 @@ class Engine:
 
     def run(self) -> None:
         self.listening.open()
-        next_tick, next_listen = 0.0, time.monotonic() + LISTEN_EVERY_S
+        now = next_tick = time.monotonic()
+        next_listen = now + LISTEN_EVERY_S
         while not self.quit:
-            before = time.monotonic()
-            events = self.poll.poll(max(0.0, min(TICK_S, next_tick - before)))
-            began = time.monotonic()
-            for fd, event in events:
-                self._event(fd, event)
+            self.poll.dispatch(self.poll.wait(max(0.0, next_tick - now)))
             self._push()
             now = time.monotonic()
-            if now - began > self.settings.timeout_s / 4:
+            if now < next_tick:
+                continue
+            late = now - next_tick > self.settings.timeout_s / 4
+            next_tick = now + (SHORT_TICK_S if self.limit else TICK_S)
+            if late:
                 self._forgive()
-            elif now >= next_tick:
-                next_tick = now + (0.02 if self.limit else TICK_S)
-                self._tick(now)
+                continue
+            self._tick(now)
             if now >= next_listen:
                 next_listen = now + LISTEN_EVERY_S
                 self.listening.open()
         self._close()
 
-    def _event(self, fd: int, event: int) -> None:
-        if self.front is not None and fd == self.front.fd:
-            self.front.serve()
-            if not self.front.is_open:
+    def _serve(self, _: int) -> None:
+        front = self.front
+        if front is not None:
+            front.serve()
+            if not front.is_open:
                 self.tell("mirror_front_closed")
                 self.front = None
-        elif self.dialing is not None and self._dialing_event(self.dialing, fd, event):
-            pass
-        elif fd in self.listening.visitors:
-            channel = self.listening.visitors[fd].channel
-            if event & select.EPOLLOUT:
-                channel.writable()
-            if event & ~select.EPOLLOUT and channel.is_open:
-                channel.readable()
-        elif fd in self.listening.sockets:
-            self.listening.accept(fd)
-        elif fd == self.control.fd:
-            self.control.accept()
-        elif fd in self.control.clients:
-            self.control.readable(fd)
-
-    def _dialing_event(self, dialing: Dialing, fd: int, event: int) -> bool:
-        if dialing.connecting_fd == fd:
-            dialing.connected()
-            return True
-        channel = dialing.channel
-        if channel is None or channel.fd != fd:
-            return False
-        if event & select.EPOLLOUT:
-            channel.writable()
-        if event & ~select.EPOLLOUT and channel.is_open:
-            channel.readable()
-        return True
 
     def _push(self) -> None:
         self.listening.push()
@@ -154,7 +129,7 @@ class Engine:
         hold = backlog > (BACKLOG_LIMIT // 4 if self._held_back else BACKLOG_LIMIT)
         if hold != self._held_back:
             self._held_back = hold
-            self.poll.modify(self.front.fd, 0 if hold else select.EPOLLIN)
+            self.poll.modify(self.front.fd, 0 if hold else READ)
 
     def _tick(self, now: float) -> None:
         for visitor in tuple(self.listening.visitors.values()):
@@ -222,7 +197,7 @@ class Engine:
             front.reply(token, 5)
             return
         try:
-            front.reply_data(token, self.disk.data.read(offset, length))
+            front.reply_data(token, self.disk.data.view(offset, length))
         except OSError as error:
             front.reply(token, 5)
             primary.fail(f"the disk cannot be read: {error}")
@@ -287,7 +262,7 @@ class Engine:
         primary.copying.limit = self.limit
         primary.start(generation)
         self.front = FuseFile(self.settings.served, header.size, self)
-        self.poll.register(self.front.fd, select.EPOLLIN)
+        self.poll.register(self.front.fd, self._serve)
         self._held_back = False
         self.primary = primary
         self.dialing = Dialing(self.settings, self.poll, primary, self._differs)
@@ -298,7 +273,8 @@ class Engine:
         without it the difference is remembered."""
         if self.primary is None:
             clean = self.disk.metadata.header.clean
-            return answer({"ok": True, "clean": clean, "handed_over": False})
+            answer({"ok": True, "clean": clean, "handed_over": False})
+            return
         if self.front is not None:
             self.poll.unregister(self.front.fd)
             self.front.close()

@@ -5,6 +5,7 @@ A loop device with direct-io in front of the file turns its requests into ours. 
 
 import ctypes
 import errno
+import mmap
 import os
 import struct
 from contextlib import suppress
@@ -13,12 +14,13 @@ from typing import Protocol
 MAX_WRITE = 1 << 20
 _BURST = 16
 _MNT_DETACH = 2
-_IN = struct.Struct("<IIQQIIIHH")
+_IN_BYTES = 40
+_HEAD_BYTES = 80
+"""The kernel's header and the arguments of a write (or a read): the data comes behind them."""
+
+_IN = struct.Struct("<4xIQ32xQI")  # op, token, offset, length; the last two of a read or write only
 _OUT = struct.Struct("<IiQ")
-_WRITE_IN = struct.Struct("<QQIIQII")
-_READ_IN = struct.Struct("<QQI")
-_WRITE_OUT = struct.Struct("<II")
-_DATA_AT = _IN.size + _WRITE_IN.size
+_WRITTEN = struct.Struct("<IiQII")
 
 _LOOKUP, _FORGET, _GETATTR, _SETATTR, _OPEN, _READ, _WRITE, _STATFS = 1, 2, 3, 4, 14, 15, 16, 17
 _RELEASE, _FSYNC, _FLUSH, _INIT, _DESTROY, _BATCH_FORGET, _INTERRUPT = 18, 20, 25, 26, 38, 42, 36
@@ -41,8 +43,10 @@ class FuseFile:
 
     def __init__(self, path: str, size: int, requests: Requests) -> None:
         self.path, self._size, self._requests = path, size, requests
-        self._buffer = bytearray(MAX_WRITE + 4096)
-        self._view = memoryview(self._buffer)
+        self._head = bytearray(_HEAD_BYTES)
+        # Anonymous memory begins at a page, so that the data can go to a disk as it is.
+        self._data = memoryview(mmap.mmap(-1, MAX_WRITE + 4096))
+        self._buffers = (self._head, self._data)
         self._lengths: dict[int, int] = {}  # writes that wait for their reply
         self.is_open = True
         unmount(path)
@@ -75,7 +79,7 @@ class FuseFile:
             if not self.is_open:
                 return
             try:
-                os.readv(self.fd, [self._buffer])
+                os.readv(self.fd, self._buffers)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -83,24 +87,19 @@ class FuseFile:
                     continue  # the request was interrupted before we read it
                 self.close()  # ENODEV: unmounted
                 return
-            self._one()
-
-    def _one(self) -> None:
-        _, op, token, *_ = _IN.unpack_from(self._buffer)
-        if op == _WRITE:
-            _, offset, length, *_ = _WRITE_IN.unpack_from(self._buffer, _IN.size)
-            if offset + length > self._size:
-                self._answer(token, error=errno.ENOSPC)
-                return
-            self._lengths[token] = length
-            self._requests.write(token, offset, self._view[_DATA_AT : _DATA_AT + length])
-        elif op == _READ:
-            _, offset, length = _READ_IN.unpack_from(self._buffer, _IN.size)
-            self._requests.read(token, offset, max(0, min(length, self._size - offset)))
-        elif op == _FSYNC:
-            self._requests.flush(token)
-        else:
-            self._other(op, token)
+            op, token, offset, length = _IN.unpack_from(self._head)
+            if op == _WRITE:
+                if offset + length > self._size:
+                    self._answer(token, error=errno.ENOSPC)
+                else:
+                    self._lengths[token] = length
+                    self._requests.write(token, offset, self._data[:length])
+            elif op == _READ:
+                self._requests.read(token, offset, max(0, min(length, self._size - offset)))
+            elif op == _FSYNC:
+                self._requests.flush(token)
+            else:
+                self._other(op, token)
 
     def _other(self, op: int, token: int) -> None:
         if op in (_GETATTR, _SETATTR):
@@ -108,7 +107,7 @@ class FuseFile:
         elif op == _OPEN:
             self._answer(token, struct.pack("<QII", 1, 1, 0))  # direct I/O: no cache of the kernel
         elif op == _INIT:
-            *_, flags = struct.unpack_from("<IIII", self._buffer, _IN.size)
+            *_, flags = struct.unpack_from("<IIII", self._head, _IN_BYTES)
             answer = (7, 31, MAX_WRITE, _FEATURES & flags, _BACKGROUND, 48, MAX_WRITE, 1, 256, 0, 0)
             self._answer(token, struct.pack("<IIIIHHIIHHI28x", *answer))
         elif op in (_RELEASE, _FLUSH):
@@ -131,20 +130,21 @@ class FuseFile:
     def reply(self, token: int, error: int = 0) -> None:
         """Of a write or a flush."""
         length = self._lengths.pop(token, None)
-        if error or length is None:
+        if error or length is None or not self.is_open:
             self._answer(token, error=error)
-        else:
-            self._answer(token, _WRITE_OUT.pack(length, 0))
+            return
+        with suppress(OSError):  # as in `_answer`
+            os.write(self.fd, _WRITTEN.pack(_WRITTEN.size, 0, token, length, 0))
 
-    def reply_data(self, token: int, data: bytes) -> None:
+    def reply_data(self, token: int, data: bytes | memoryview) -> None:
         self._answer(token, data)
 
-    def _answer(self, token: int, data: bytes = b"", error: int = 0) -> None:
+    def _answer(self, token: int, data: bytes | memoryview = b"", error: int = 0) -> None:
         if not self.is_open:
             return
         head = _OUT.pack(_OUT.size + len(data), -error, token)
         # ENOENT: nobody waits for it any more. ENODEV: unmounted.
-        with suppress(FileNotFoundError, OSError):
+        with suppress(OSError):
             os.writev(self.fd, (head, data))
 
 

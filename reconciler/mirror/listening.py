@@ -6,12 +6,12 @@ one this side follows; a proven connection of the same or a younger epoch replac
 
 import json
 import secrets
-import select
 import socket
 import zlib
 from collections.abc import Callable
 
-from reconciler.mirror.channel import Channel, Pacemaker
+from reconciler.mirror.channel import Channel, Pacemaker, widen
+from reconciler.mirror.polling import Poll
 from reconciler.mirror.secondary import Refused, Secondary
 from reconciler.mirror.settings import Settings, proof, proves
 from reconciler.mirror.side import Disk
@@ -39,8 +39,12 @@ class Visitor:
         self._their_nonce, self._server, self._epoch = "", "", 0
 
     def _message(self, message: Message) -> None:
-        if self.session is not None:
-            self._apply(self.session, message)
+        session = self.session
+        if session is not None:
+            if message.op is Op.WRITE or message.op is Op.COPY:
+                self._write(session, message)
+            else:
+                self._apply(session, message)
         elif message.op is Op.HELLO:
             self._hello(message)
         elif message.op is Op.PROVE:
@@ -82,6 +86,18 @@ class Visitor:
         self.session = session
         self.channel.send(Op.STATE, payload)
 
+    def _write(self, session: Secondary, message: Message) -> None:
+        try:
+            session.write(message)
+        except OSError as error:
+            self._failed(error)
+        else:
+            self._owner.acknowledge(self.channel, message.seq)
+
+    def _failed(self, error: OSError) -> None:
+        self._owner.disk_failed(str(error))
+        self.channel.gone(f"the disk failed: {error}")
+
     def _apply(self, session: Secondary, message: Message) -> None:
         op = message.op
         if op is Op.PING:
@@ -93,18 +109,14 @@ class Visitor:
                 self.channel.send(Op.DIFFERS, offset=message.offset, seq=message.seq)
             self.channel.send(Op.ACK, seq=message.seq)
             return
-        slow = op is not Op.WRITE and op is not Op.COPY
-        if slow:
-            self._owner.pacemaker.begin(self.channel)
+        self._owner.pacemaker.begin(self.channel)
         try:
             session.apply(message)
         except OSError as error:
-            self._owner.disk_failed(str(error))
-            self.channel.gone(f"the disk failed: {error}")
+            self._failed(error)
             return
         finally:
-            if slow:
-                self._owner.pacemaker.end()
+            self._owner.pacemaker.end()
         self._owner.acknowledge(self.channel, message.seq)
 
     def _gone(self, reason: str) -> None:
@@ -118,7 +130,7 @@ class Listening:
         self,
         settings: Settings,
         disk: Disk,
-        poll: "select.epoll",
+        poll: Poll,
         pacemaker: Pacemaker,
         why_not: Callable[[], Refused | None],
         tell: Callable[..., None],
@@ -147,19 +159,24 @@ class Listening:
                 self.failure = f"{address}: {error.strerror}"
                 continue
             listener.setblocking(False)
-            self.sockets[listener.fileno()] = listener
-            self.poll.register(listener.fileno(), select.EPOLLIN)
+            widen(listener)
+            fd = listener.fileno()
+            self.sockets[fd] = listener
+            self.poll.register(fd, self._acceptor(listener))
 
-    def accept(self, fd: int) -> None:
-        try:
-            connection, _ = self.sockets[fd].accept()
-        except OSError:
-            return
-        if len(self.visitors) > STRANGERS:
-            connection.close()
-            return
-        visitor = Visitor(self, connection)
-        self.visitors[visitor.channel.fd] = visitor
+    def _acceptor(self, listener: socket.socket) -> Callable[[int], None]:
+        def accept(_: int) -> None:
+            try:
+                connection, _from = listener.accept()
+            except OSError:
+                return
+            if len(self.visitors) > STRANGERS:
+                connection.close()
+                return
+            visitor = Visitor(self, connection)
+            self.visitors[visitor.channel.fd] = visitor
+
+        return accept
 
     def admit(self, visitor: Visitor, epoch: int, server: str) -> Secondary | Refused:
         """It has proven itself: from now on it is the one, or it is told why not."""
@@ -202,7 +219,7 @@ class Listening:
             channel, seq = self._ack
             self._ack = None
             channel.send(Op.ACK, seq=seq)
-        for visitor in tuple(self.visitors.values()):
+        for visitor in self.visitors.values():
             visitor.channel.push()
 
     def close(self) -> None:

@@ -55,8 +55,7 @@ class Primary:
         self._metadata.unflushed = lambda: self._periods
         self._seq = self._end_seq = self._last_flush = self.acked_seq = 0
         self._unanswered = Unanswered(front.reply)
-        self._question = 0
-        self._stopping = 0
+        self._question = self._stopping = 0
         self.handed_over = False
 
     def start(self, generation: str) -> None:
@@ -90,24 +89,21 @@ class Primary:
 
     def _write(self, token: int, offset: int, data: "bytes | memoryview") -> None:
         blocks = self._metadata.geometry.span(offset, len(data))
+        link = None if self._only_marks() else self.link
         try:
             self._metadata.touch(offset, len(data))
+            if link is not None:
+                self._send(link, offset, data, blocks)
             self._data.write(offset, data)
         except OSError as error:
             self._metadata.dirty.add(blocks)
             self._front.reply(token, errno.EIO)
             self.fail(f"the disk cannot be written: {error}")
             return
-        link = self.link
-        if link is None or self._only_marks():
+        if link is None:
             self._metadata.dirty.add(blocks)
             self._front.reply(token)
             return
-        if self.stage is Stage.ALONE:
-            self.copying.last_write = self._world.now()
-        self._periods.add(blocks)
-        self._seq += 1
-        link.send(Op.WRITE, data, offset, self._seq)
         if self._waits():
             self._unanswered.wait(self._seq, token)
         else:
@@ -116,6 +112,17 @@ class Primary:
             self.cut("the queue of writes is full")
         elif self._periods.open_count > UNFLUSHED_LIMIT:
             self._flush_both()
+
+    def _send(self, link: Link, offset: int, data: "bytes | memoryview", blocks: range) -> None:
+        """Before the local write, so that both disks work at the same time."""
+        if self.stage is Stage.ALONE:
+            self.copying.last_write = self._world.now()
+        self._periods.add(blocks)
+        peer_is_idle = self.acked_seq == self._seq
+        self._seq += 1
+        link.send(Op.WRITE, data, offset, self._seq)
+        if peer_is_idle:
+            link.push()
 
     def flush(self, token: int) -> None:
         if self.over:
@@ -218,8 +225,7 @@ class Primary:
         elif self.acked_seq >= self._last_flush:
             self._last_flush = 0
             self.stage = Stage.JOINING
-            self._seq += 1
-            self._end_seq = self._seq
+            self._end_seq = self._seq = self._seq + 1
             self._periods.seal(self._seq)
             generation = self._metadata.header.current
             link.send(Op.END, to_json({"generation": generation}), seq=self._seq)
@@ -231,9 +237,8 @@ class Primary:
     def acked(self, seq: int) -> None:
         """The peer applied everything up to `seq`."""
         self.acked_seq = seq
-        self._unanswered.acked(seq)
-        self._periods.flushed(seq)
-        self.copying.acked(seq)
+        for waits in (self._unanswered.acked, self._periods.flushed, self.copying.acked):
+            waits(seq)
         if self._end_seq and seq >= self._end_seq:
             self._end_seq = 0
             self._peer_is_complete()
@@ -278,10 +283,10 @@ class Primary:
         self.suspended = True
         self._question += 1
         generation = self._world.new_id()
+        pending = (*self._metadata.header.pending[-3:], generation)
         try:
             self._metadata.save_bitmap()
-            pending = self._metadata.header.pending[-3:]
-            self._metadata.save(pending=(*pending, generation))
+            self._metadata.save(pending=pending)
         except OSError as error:
             self.fail(f"the metadata cannot be written: {error}")
             return
@@ -342,23 +347,19 @@ class Primary:
     def fail(self, reason: str) -> None:
         """This side's disk can't be relied on: no request succeeds any more."""
         self._world.tell("mirror_failed", reason=reason)
-        self._end(reason)
+        self.abort(reason)
 
     def _depose(self, reason: str) -> None:
         self._world.tell("mirror_deposed", reason=reason, epoch=self.epoch)
-        self._end(reason)
+        self.abort(reason)
 
-    def _end(self, reason: str) -> None:
-        self.over = self.over or reason
-        self.suspended = False
+    def abort(self, reason: str) -> None:
+        """Every request fails from now on, so that a hanging unmount ends."""
+        self.over, self.suspended = self.over or reason, False
         self._unanswered.answer_all(errno.EIO)
         if self.link is not None:
             self.link.close()
             self.lost(reason)
-
-    def abort(self, reason: str) -> None:
-        """Every request fails from now on, so that a hanging unmount ends."""
-        self._end(reason)
 
     # -- a stop in order -------------------------------------------------------------------------
 
@@ -370,8 +371,7 @@ class Primary:
         flushed = self._flush_both()
         if not flushed:
             return
-        self._seq += 1
-        self._stopping = self._seq
+        self._stopping = self._seq = self._seq + 1
         if self.link is None:
             self.finish()
         else:

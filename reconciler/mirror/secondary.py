@@ -43,7 +43,7 @@ class Secondary:
         """True if the message is to be acknowledged."""
         op = message.op
         if op is Op.WRITE or op is Op.COPY:
-            self._write(message)
+            self.write(message)
             return True
         if op is Op.FLUSH:
             self.disk.data.flush()
@@ -61,7 +61,7 @@ class Secondary:
     def differs(self, message: Message) -> bool:
         """Whether our bytes have another digest than the serving side's (a CHECK)."""
         length = int.from_bytes(message.payload[:8], "little")
-        return digest(self.disk.data.read(message.offset, length)) != bytes(message.payload[8:])
+        return digest(self.disk.data.view(message.offset, length)) != bytes(message.payload[8:])
 
     def _begin(self, message: Message) -> None:
         found = message.json()
@@ -84,7 +84,8 @@ class Secondary:
         )
         self.begun = True
 
-    def _write(self, message: Message) -> None:
+    def write(self, message: Message) -> None:
+        """A WRITE or a COPY."""
         header = self.disk.metadata.header
         if not self.begun or header.clean:
             raise ProtocolError("a write before its beginning")
@@ -119,5 +120,5 @@ class Secondary:
         metadata.settle()
 
 
-def digest(data: bytes) -> bytes:
+def digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()

@@ -5,6 +5,7 @@ From the other side: CHALLENGE, STATE, REFUSED, ACK (everything up to `seq`), DI
 """
 
 import json
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """`payload` is valid until the next message is asked for."""
 
@@ -88,43 +89,71 @@ def to_json(data: dict[str, Any]) -> bytes:
     return json.dumps(data, separators=(",", ":")).encode()
 
 
+_OPS = {int(op): op for op in Op}
+_LARGE = 64 << 10
+"""A longer payload is received where a page begins, so that it can go to a disk as it is."""
+
+
 class Inbox:
     """Cuts received bytes into messages. Fill `room()`, tell `filled`, then take `messages()`."""
 
-    def __init__(self, size: int = 1 << 20) -> None:
-        self._buffer = bytearray(size)
+    def __init__(self) -> None:
+        self._buffer = bytearray(4 * _LARGE)
         self._view = memoryview(self._buffer)
         self._begin = self._end = 0
+        self._large = memoryview(b"")
+        self._have = self._need = 0  # bytes of a large payload
+        self._head = (0, 0, 0, 0)
 
     def room(self) -> memoryview:
+        """Not empty."""
+        if self._need:
+            return self._large[self._have : self._need]
         if self._begin == self._end:
             self._begin = self._end = 0
-        if len(self._buffer) - self._end < len(self._buffer) // 4:
-            self._make_room()
+        elif len(self._buffer) - self._end < 2 * _LARGE:
+            kept = bytes(self._view[self._begin : self._end])
+            self._buffer[: len(kept)] = kept
+            self._begin, self._end = 0, len(kept)
         return self._view[self._end :]
 
-    def _make_room(self) -> None:
-        kept = bytes(self._view[self._begin : self._end])
-        needed = HEAD.size
-        if len(kept) >= HEAD.size:
-            needed += HEAD.unpack_from(kept)[1]
-        if needed * 2 > len(self._buffer):
-            self._buffer = bytearray(needed * 2)
-            self._view = memoryview(self._buffer)
-        self._buffer[: len(kept)] = kept
-        self._begin, self._end = 0, len(kept)
-
     def filled(self, count: int) -> None:
-        self._end += count
+        if self._need:
+            self._have += count
+        else:
+            self._end += count
 
     def messages(self) -> Iterator[Message]:
         """Every whole message; raises `ProtocolError`."""
-        while self._end - self._begin >= HEAD.size:
-            op, length, offset, seq = HEAD.unpack_from(self._buffer, self._begin)
-            if length > LIMIT or not Op.HELLO <= op <= Op.PING:
-                raise ProtocolError(f"op {op} with {length} bytes")
+        while True:
+            if self._need:
+                if self._have < self._need:
+                    return
+                op, length, offset, seq = self._head
+                self._need = 0
+                yield Message(_OPS[op], self._large[:length], offset, seq)
+                continue
             begin = self._begin + HEAD.size
-            if begin + length > self._end:
+            if begin > self._end:
                 return
-            self._begin = begin + length
-            yield Message(Op(op), self._view[begin : begin + length], offset, seq)
+            op, length, offset, seq = HEAD.unpack_from(self._buffer, self._begin)
+            if length > LIMIT or op not in _OPS:
+                raise ProtocolError(f"op {op} with {length} bytes")
+            if length > _LARGE:
+                self._begin = begin
+                self._head = op, length, offset, seq
+                self._begin_large(length)
+            elif begin + length > self._end:
+                return
+            else:
+                self._begin = begin + length
+                yield Message(_OPS[op], self._view[begin : begin + length], offset, seq)
+
+    def _begin_large(self, length: int) -> None:
+        """What is here already is moved, the rest is received behind it."""
+        if len(self._large) < length:
+            self._large = memoryview(mmap.mmap(-1, max(length, 1 << 20)))
+        here = min(length, self._end - self._begin)
+        self._large[:here] = self._view[self._begin : self._begin + here]
+        self._begin += here
+        self._have, self._need = here, length

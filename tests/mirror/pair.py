@@ -51,6 +51,9 @@ class Line:
             raise
         self._lines = self._socket.makefile("rb")
 
+    def wait_for_ever(self) -> None:
+        self._socket.settimeout(None)
+
     def send(self, **request: Any) -> None:
         self._socket.sendall(json.dumps(request).encode() + b"\n")
 
@@ -137,6 +140,7 @@ class Side:
         self._attending.start()
 
     def _attend(self, line: Line) -> None:
+        line.wait_for_ever()
         with contextlib.suppress(OSError, ValueError):
             line.send(do="attend")
             while True:
@@ -268,13 +272,30 @@ def pair(
             **extra,
         )
         sides.append(Side(settings, cluster, prefixes[mine]))
+    with reaped(directory):
+        try:
+            for side in sides:
+                side.start()
+            yield sides[0], sides[1]
+        finally:
+            for side in sides:
+                side.kill()
+
+
+@contextlib.contextmanager
+def reaped(directory: Path) -> Iterator[None]:
+    """Nothing of this directory stays mounted, even if this process is killed."""
+    reaper = subprocess.Popen(
+        [sys.executable, "-S", str(Path(__file__).with_name("reaper.py")), str(directory)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
-        for side in sides:
-            side.start()
-        yield sides[0], sides[1]
+        yield
     finally:
-        for side in sides:
-            side.kill()
+        assert reaper.stdin is not None
+        reaper.stdin.close()
+        assert reaper.wait(DEADLINE_S) == 0
 
 
 def free_ports() -> tuple[int, int]:

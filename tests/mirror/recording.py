@@ -29,6 +29,9 @@ class _Base:
         data = bytes(self.content[offset : offset + length])
         return data + bytes(length - len(data))
 
+    def view(self, offset: int, length: int) -> bytes:
+        return self.read(offset, length)
+
     def is_blank(self) -> bool:
         return not self.content.strip(b"\0")
 
