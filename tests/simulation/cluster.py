@@ -11,7 +11,7 @@ from reconciler.decide.keys import Keys
 from reconciler.decide.records import Coordinator, Operation, OperationKind, Ownership
 from reconciler.loops.agent_loops import AgentLoops
 from reconciler.loops.state import AgentState
-from reconciler.ports.store import Put, StoreError, Transaction
+from reconciler.ports.store import Delete, Put, StoreError, Transaction
 from tests.simulation import specs as spec_texts
 from tests.simulation.care import SimCare
 from tests.simulation.devices import SimPower, SimProber
@@ -375,6 +375,10 @@ class SimCluster:
             return
         later = self.loop.call_later
         later(SWITCH_ON_S, self._switch_on_after, operation, server, context=Context())
+
+    def remove(self, key: str) -> None:
+        """Somebody deletes a key by hand."""
+        self.world.state.commit(Transaction((), (Delete(key),)))
 
     def store(self, key: str, value: bytes) -> None:
         """At once, or when the store takes it: later ones may come first, as from people whose

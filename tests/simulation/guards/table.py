@@ -8,19 +8,23 @@ import pytest
 
 from tests.simulation import scenarios
 from tests.simulation.chaos import run_seed
-from tests.simulation.guards import decisions, effects, stories
+from tests.simulation.guards import clockwork, decisions, effects, stories
+from tests.simulation.guards import clockwork_stories as own
 from tests.simulation.play import Story, play
+from tests.simulation.test_holding import held_and_cut_off
+from tests.simulation.variants import PLAIN, Variant
 
 Switch = Callable[[pytest.MonkeyPatch], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`story` None: chaos, `seeds` of it. `size`: servers of the story."""
+    """`story` None: chaos, `seeds` of it. `size`: servers of the story; `variant`: what it has."""
 
     off: Switch
     story: Story | None
     size: int = 3
+    variant: Variant = PLAIN
     seeds: range = range(1, 6)
 
     @property
@@ -34,11 +38,12 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """What noticed that a guard was missing."""
+    """What noticed that a guard was missing, and the seed that it was played with."""
 
     guard: Guard
     violation: str | None
     where: str
+    seed: int | None = None
 
 
 GUARDS: tuple[Guard, ...] = (
@@ -76,28 +81,66 @@ GUARDS: tuple[Guard, ...] = (
     Guard(decisions.no_self_stop, stories.alone_without_a_bmc),
     Guard(decisions.no_dead_man, stories.alone_with_a_hanging_agent),
     Guard(decisions.no_reboot_limit, stories.sick_wherever_it_runs),
+    Guard(clockwork.no_expiry_arithmetic, own.gone_with_a_slow_clock, variant=own.WATCHED),
+    Guard(clockwork.no_wait_for_the_watchdog, own.gone_and_unreachable, variant=own.WATCHED),
+    Guard(clockwork.no_hold_of_the_pulse, own.hangs_right_after_a_start, variant=own.WATCHED),
+    Guard(clockwork.no_bound_by_grants, own.longer_terms, variant=own.WATCHED),
+    Guard(clockwork.no_feeding_rule, own.cannot_be_killed, variant=own.WATCHED),
+    Guard(clockwork.no_stop_by_the_pulse, own.must_stop_without_the_store, variant=own.STOPPING),
+    Guard(clockwork.no_stop_in_order, own.must_stop_without_the_store, variant=own.STOPPING),
+    Guard(clockwork.no_policy_of_the_grant, own.policy_that_was_granted, variant=own.STOPPING),
+    Guard(clockwork.no_isolation_grace, own.late_heartbeats_without_the_store),
+    Guard(clockwork.no_mailbox_rule, own.mailbox_out_of_reach, variant=own.MAILBOX),
+    Guard(clockwork.no_inherited_promise, own.new_pulse_without_its_disk, variant=own.MAILBOX),
+    Guard(clockwork.no_pill_found, own.pill_by_an_operator, variant=own.MAILBOX),
+    Guard(clockwork.no_disk_delay, own.last_words_on_the_disk, variant=own.DISKS),
+    Guard(clockwork.no_exclusion, own.alone_on_a_server, variant=own.EXCLUSIVE),
+    Guard(clockwork.no_generation, own.an_old_backup, variant=own.RESTORED),
+    Guard(clockwork.no_doubt, own.an_old_backup, variant=own.RESTORED),
+    Guard(
+        clockwork.no_waiting_for_the_doubted,
+        own.an_old_backup_and_one_is_away,
+        variant=own.RESTORED,
+    ),
+    Guard(clockwork.no_stretch, held_and_cut_off),
 )
 
-STORIES: tuple[tuple[Story, int], ...] = (
-    (stories.heartbeats_alone_are_cut, 3),
-    (stories.one_deaf_coordinator, 3),
-    (stories.executor_that_wakes_too_late, 5),
-    (stories.restarted_executor_finds_an_old_intent, 3),
-    (stories.second_executor_hears_late_of_its_intent, 3),
-    (stories.fence_that_would_end_the_store, 3),
-    (stories.decision_that_arrives_again, 3),
-    (stories.deposed_while_its_decision_travels, 3),
-    (stories.stop_that_fails, 3),
-    (stories.session_on_old_knowledge, 3),
-    (stories.quick_restart, 3),
-    (stories.alone_without_a_bmc, 3),
-    (stories.alone_with_a_hanging_agent, 3),
-    (stories.start_without_a_pulse, 3),
-    (stories.start_after_a_pause, 3),
-    (stories.last_moments_of_a_proof, 3),
-    (stories.two_at_once, 5),
-    (stories.bmc_of_another_server, 3),
-    (stories.sick_wherever_it_runs, 3),
+STORIES: tuple[tuple[Story, int, Variant], ...] = (
+    (stories.heartbeats_alone_are_cut, 3, PLAIN),
+    (stories.one_deaf_coordinator, 3, PLAIN),
+    (stories.executor_that_wakes_too_late, 5, PLAIN),
+    (stories.restarted_executor_finds_an_old_intent, 3, PLAIN),
+    (stories.second_executor_hears_late_of_its_intent, 3, PLAIN),
+    (stories.fence_that_would_end_the_store, 3, PLAIN),
+    (stories.decision_that_arrives_again, 3, PLAIN),
+    (stories.deposed_while_its_decision_travels, 3, PLAIN),
+    (stories.stop_that_fails, 3, PLAIN),
+    (stories.session_on_old_knowledge, 3, PLAIN),
+    (stories.quick_restart, 3, PLAIN),
+    (stories.alone_without_a_bmc, 3, PLAIN),
+    (stories.alone_with_a_hanging_agent, 3, PLAIN),
+    (stories.start_without_a_pulse, 3, PLAIN),
+    (stories.start_after_a_pause, 3, PLAIN),
+    (stories.last_moments_of_a_proof, 3, PLAIN),
+    (stories.two_at_once, 5, PLAIN),
+    (stories.bmc_of_another_server, 3, PLAIN),
+    (stories.sick_wherever_it_runs, 3, PLAIN),
+    (own.gone_and_unreachable, 3, own.WATCHED),
+    (own.gone_with_a_slow_clock, 3, own.WATCHED),
+    (own.hangs_right_after_a_start, 3, own.WATCHED),
+    (own.cannot_be_killed, 3, own.WATCHED),
+    (own.longer_terms, 3, own.WATCHED),
+    (own.must_stop_without_the_store, 3, own.STOPPING),
+    (own.policy_that_was_granted, 3, own.STOPPING),
+    (own.late_heartbeats_without_the_store, 3, PLAIN),
+    (own.mailbox_out_of_reach, 3, own.MAILBOX),
+    (own.new_pulse_without_its_disk, 3, own.MAILBOX),
+    (own.pill_by_an_operator, 3, own.MAILBOX),
+    (own.heard_on_the_disk_only, 3, own.DISKS),
+    (own.last_words_on_the_disk, 3, own.DISKS),
+    (own.alone_on_a_server, 3, own.EXCLUSIVE),
+    (own.an_old_backup, 3, own.RESTORED),
+    (own.an_old_backup_and_one_is_away, 3, own.RESTORED),
 )
 
 
@@ -113,8 +156,12 @@ def catch(guard: Guard) -> Caught:
     """Play until something notices that the guard is missing."""
     for seed in guard.seeds:
         with without(guard):
-            outcome = run_seed(seed) if guard.story is None else play(seed, guard.story, guard.size)
+            outcome = (
+                run_seed(seed)
+                if guard.story is None
+                else play(seed, guard.story, guard.size, guard.variant)
+            )
         if outcome.violation is not None:
             what = "chaos" if guard.story is None else getattr(guard.story, "__name__", "story")
-            return Caught(guard, outcome.violation, f"{what}, seed {seed}")
+            return Caught(guard, outcome.violation, what, seed)
     return Caught(guard, None, "")
