@@ -12,8 +12,10 @@ from reconciler.decide.records import (
 )
 from tests.simulation.facts import (
     Applied,
+    Deadline,
     Down,
     End,
+    Exclusive,
     Fact,
     Frozen,
     Hears,
@@ -24,6 +26,7 @@ from tests.simulation.facts import (
     Stored,
     Tick,
     Up,
+    Watched,
 )
 from tests.simulation.invariants import ALL, first_broken
 
@@ -80,6 +83,7 @@ def tick(at: float, servers: tuple[str, ...] = (), *, calm: bool = True) -> Tick
 
 
 ONE, TWO = owned("n1", 1), owned("n2", 2)
+STOPS = ONE.model_copy(update={"on_store_loss": "stop", "dead_man_s": 6.0, "watchdog_s": 1.0})
 BOOTS: History = [Powered(0, "n1", True, "n1-1"), Powered(0, "n2", True, "n2-1")]
 ENDED = End(60, (("a-0", "n1", 1),), (("a-0", "a"),))
 SESSION = Stored(1, ("run", "sessions", "n1"), None, Coordinator(server="n1", incarnation="x"))
@@ -133,6 +137,28 @@ CASES: dict[str, tuple[History, History]] = {
         [stored(0, None, ONE), tick(1), tick(30), tick(31, ("n1",)), tick(40)],
         [tick(81)],
     ),
+    "stop_in_time": (
+        [stored(0, None, STOPS), Renewed(1, "n1", 0.9), up(2), Frozen(3, "n1", True), tick(9.0)],
+        [tick(10.0)],
+    ),
+    "terms_held": (
+        [stored(0, None, STOPS), Deadline(0, "n1", 6.0), Watched(0, "n1", 1.0), up(1)],
+        [Watched(2, "n1", 2.0)],
+    ),
+    "exclusion_kept": (
+        [Exclusive(0, ("a", "b")), up(1), Up(2, "n2", "b", "b-0", 1, 0), down(3)],
+        [up(4, "n2", 2)],
+    ),
+    "needless_reset": (
+        [
+            Renewed(1, "n1", 0.9),
+            Frozen(2, "n1", True),
+            Powered(4, "n1", False, "n1-1", "watchdog"),
+            Powered(4, "n1", True, "n1-2", "watchdog"),
+            Renewed(8, "n1", 7.9),
+        ],
+        [Powered(9, "n1", False, "n1-2", "watchdog")],
+    ),
     "idempotent": (
         [stored(0, None, ONE), stored(1, ONE, TWO)],
         [stored(2, TWO, TWO.model_copy(update={"nonce": "another"}))],
@@ -178,6 +204,16 @@ OTHERS: dict[str, tuple[str, History]] = {
         "one_decider",
         [leads(0, "n1"), slot(1, intent("n1")), stored(2, None, ONE, "n1")],
     ),
+    "killed by nobody": (
+        "stop_in_time",
+        [
+            stored(0, None, ONE.model_copy(update={"on_store_loss": "stop"})),
+            Renewed(1, "n1", 0.9),
+            up(2),
+            tick(8.7),
+        ],
+    ),
+    "no watchdog": ("terms_held", [stored(0, None, STOPS), Deadline(0, "n1", 6.0), up(1)]),
     "no session": ("convergence", [stored(1, None, ONE), End(60, ENDED.active, (), ("n1",))]),
     "restless": ("convergence", [SESSION, stored(59, None, ONE), ENDED]),
 }
