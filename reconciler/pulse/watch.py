@@ -30,6 +30,7 @@ class DeadMan:
         self._path = state_path
         self._end, self._seen_ended = end, seen_ended
         self._state = deadman.DeadManState()
+        self._kept_isolation: float | None = None
         self._entries: list[dict[str, Any]] = []
         self._due: list[dict[str, Any]] = []
         self._hold = False
@@ -53,6 +54,7 @@ class DeadMan:
             self._entries, self._hold, self.condemned = [], False, False
             self._stretch, self._stretched_until = "", 0.0
             self.promises = {}
+            self._state = deadman.DeadManState()
         self._boot_id = boot_id
 
     def register(self, entries: Sequence[Mapping[str, Any]], now: float) -> None:
@@ -128,6 +130,7 @@ class DeadMan:
         )
         before = self._state
         self._state, scope, fire = deadman.step(before, situation)
+        self._keep_isolation(now)
         again = before.fired_at is not None and before.fired is scope
         self._overdue = scope is not Scope.NOTHING
         self._due = {Scope.NOTHING: [], Scope.STOP: stop, Scope.EVERYTHING: self._entries}[scope]
@@ -139,6 +142,16 @@ class DeadMan:
         self.fired += 1
         self.outcomes = outcomes
         return outcomes
+
+    def _keep_isolation(self, now: float) -> None:
+        """Since when this server is alone counts for the next pulse too: one that is killed again
+        and again must not begin to count each time."""
+        if self._state.isolated_since != self._kept_isolation:
+            try:
+                self._save(now)
+            except OSError:
+                return  # tried again at the next judgement
+            self._kept_isolation = self._state.isolated_since
 
     def may_feed(self) -> bool:
         """False while something runs that the last judgement wanted ended: then only a reset
@@ -183,6 +196,7 @@ class DeadMan:
             "schema": SCHEMA,
             "boot_id": self._boot_id,
             "proven_at": self._proven_at,
+            "isolated_since": self._state.isolated_since,
             "entries": self._entries,
             "hold": self._hold,
             "stretch": self._stretch,
@@ -211,6 +225,9 @@ class DeadMan:
         self._entries = list(content["entries"])
         self._proven_at = float(content["proven_at"])
         self._boot_id = str(content["boot_id"])
+        since = content.get("isolated_since")
+        self._kept_isolation = None if since is None else min(float(since), now)
+        self._state = deadman.DeadManState(self._kept_isolation)
         self._hold = bool(content.get("hold", False))
         self.condemned = bool(content.get("condemned", False))
         told = content.get("promises", {}).items()

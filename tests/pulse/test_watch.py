@@ -108,6 +108,35 @@ def test_a_new_pulse_inherits_list_and_deadline(tmp_path: Path) -> None:
         assert workload.wait(timeout=10) == -9
 
 
+def test_a_new_pulse_knows_since_when_the_server_is_alone(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    with process("sleep", "1000") as (workload, entry):
+        pulse = DeadMan(state, 100.0)
+        pulse.bind("boot-1")
+        pulse.prove(100.0 + TTL, TTL, 100.0)
+        pulse.register([entry], 100.0)
+        for now in (101.0, 103.0, 105.0):  # killed again and again
+            pulse.judge(now, D, hears_majority=False)
+            pulse = DeadMan(state, now + 0.5)
+            pulse.bind("boot-1")
+            pulse.judge(now + 0.5, D, hears_majority=None)
+        assert not pulse.judge(106.9, D, hears_majority=False)
+        assert len(pulse.judge(107.1, D, hears_majority=False)) == 1
+        assert workload.wait(timeout=10) == -9
+
+
+def test_a_new_pulse_that_hears_a_majority_is_not_alone(tmp_path: Path) -> None:
+    before = DeadMan(str(tmp_path / "state"), 100.0)
+    before.bind("boot-1")
+    before.register([{"kind": "pid", "pid": 1, "start_time": 1}], 100.0)
+    before.judge(101.0, D, hears_majority=False)
+    after = DeadMan(str(tmp_path / "state"), 102.0)
+    after.bind("boot-1")
+    assert after.summary(102.0)["isolated_for"] == 1.0
+    after.judge(102.5, D, hears_majority=True)
+    assert DeadMan(str(tmp_path / "state"), 103.0).summary(103.0)["isolated_for"] is None
+
+
 def test_another_boots_list_is_forgotten(tmp_path: Path) -> None:
     before = DeadMan(str(tmp_path / "state"), 100.0)
     before.bind("boot-1")
