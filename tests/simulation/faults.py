@@ -156,8 +156,8 @@ _MORE: dict[str, Draw] = {
     "unkillable": lambda r, n, _: (r.choice(n), _length(r)),
     "retime": lambda r, *_: r.choice(TERMS),
     "dead_bmcs": lambda *_: (40.0,),
-    "cut_off": lambda r, n, _: (r.choice(n), r.choice((13.0, 25.0))),
-    "cut_off_more": lambda r, n, _: (r.choice(n), 20.0),
+    "cut_off": lambda r, n, _: (r.choice(n), r.choice((13.0, 25.0)), r.random() < 0.7),
+    "cut_off_more": lambda r, n, _: (r.choice(n), 35.0, r.random() < 0.7),
     "restore": lambda r, *_: (r.choice((0.5, 4.0, 15.0)), r.choice((0.5, 5.0, 20.0))),
 }
 
@@ -214,8 +214,10 @@ def _dead_bmcs(cluster: SimCluster, length: float) -> None:
         _bmc(cluster, name, "dead", length)
 
 
-def _cut_off(cluster: SimCluster, name: str, length: float) -> None:
-    """No network leads to it, nor to its BMC."""
+def _cut_off(cluster: SimCluster, name: str, length: float, disk: bool) -> None:
+    """No network leads to it, nor to its BMC, nor perhaps from it to the disk."""
+    if disk:
+        _lose_disk(cluster, name, length)
     _bmc(cluster, name, "dead", length)
     others = [other for other in cluster.names if other != name]
     pairs = [(name, other) for other in others] + [(other, name) for other in others]
