@@ -80,11 +80,12 @@ def outages(history: Sequence[Line]) -> list[Outage]:
         mine = [line for line in history if line.more.get("round") == number]
         begins = [line.t for line in told(mine, "fault", "moved")]
         ends = [line.t for line in told(mine, "whole", "not_whole")]
-        healed = max((line.t for line in told(mine, "healed")), default=0.0)
+        faults = told(mine, "fault")
+        blocking = {each.more["index"] for each in faults if each.more.get("blocked")}
+        healed = [each.t for each in told(mine, "healed") if each.more["index"] in blocking]
         if not begins or not ends:
             continue
         part = [line for line in history if min(begins) - 1 <= line.t <= max(ends)]
-        blocked = any(line.more.get("blocked") for line in told(mine, "fault"))
         for group in groups(part):
             silent = [
                 gap
@@ -95,9 +96,9 @@ def outages(history: Sequence[Line]) -> list[Outage]:
                 continue
             a, b = max(silent, key=lambda gap: gap[1] - gap[0])
             # healing takes a moment itself, and is noted when it is done
-            waited = blocked and a < healed < b + HEALING_S
-            length = max(0.0, b - healed) if waited else b - a
-            found.append(Outage(number, kind, group, a, length, waited))
+            ended = [t for t in healed if a < t < b + HEALING_S]
+            length = max(0.0, b - max(ended)) if ended else b - a
+            found.append(Outage(number, kind, group, a, length, bool(ended)))
     return found
 
 
