@@ -33,6 +33,7 @@ class Ears:
         self._version = -1
         self._last: dict[tuple[str, str], tuple[int | None, ...]] = {}
         self._all_live: set[tuple[str, str]] = set()
+        self._doubtful: dict[str, list[str]] = {}  # for each hearer, who is not heard everywhere
         self._silent_for: dict[str, frozenset[str]] = {}
         self._silent_at = (-1, -1)
 
@@ -88,17 +89,14 @@ class Ears:
             self._silent_at, self._silent_for = key, {}
         if hearer not in self._silent_for:
             self._silent_for[hearer] = frozenset(
-                name
-                for name in self._world.names
-                if name != hearer and self.missed(name, hearer) >= MISSES
+                name for name in self._doubtful[hearer] if self.missed(name, hearer) >= MISSES
             )
         return self._silent_for[hearer]
 
     def hears_majority(self, hearer: str) -> bool:
-        here = 1 + sum(
-            self.missed(name, hearer) < MISSES for name in self._world.names if name != hearer
-        )
-        return here * 2 > len(self._world.names)
+        self._refresh()
+        away = sum(self.missed(name, hearer) >= MISSES for name in self._doubtful[hearer])
+        return (len(self._world.names) - away) * 2 > len(self._world.names)
 
     def _refresh(self) -> None:
         world = self._world
@@ -112,6 +110,10 @@ class Ears:
             if sender != hearer
         }
         self._all_live = {pair for pair, at in self._last.items() if set(at) == {_LIVE}}
+        self._doubtful = {
+            hearer: [n for n in world.names if n != hearer and (n, hearer) not in self._all_live]
+            for hearer in world.names
+        }
 
     def _newest(self, sender: str, hearer: str, network: str) -> int | None:
         """_LIVE while the path works; else the tick of its last heartbeat."""

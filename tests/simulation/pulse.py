@@ -185,7 +185,7 @@ class SimPeers:
 
     def _peer(self, sender: str, tick: int) -> PeerView:
         world, host = self._world, self._world.hosts[sender]
-        if world.ears.is_live(sender, self._me):
+        if self._beside is None and world.ears.is_live(sender, self._me):
             # As below, for nearly all peers at nearly all times.
             now = self._path(tick, tick)
             return PeerView(
