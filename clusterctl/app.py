@@ -59,7 +59,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "cluster": "Make a cluster, and join servers to it.",
         "cert": "See and renew the certificates of servers.",
         "backup": "Save what the store must not lose, and restore it.",
-        "store": "Say that the store was restored from a backup.",
+        "store": "Say that the store was restored from a backup; make space in it.",
         "disk": "Prepare a shared device for heartbeats.",
         "lab": "A cluster of pretend servers on this machine.",
         "demo": "Watch a failover in a lab.",

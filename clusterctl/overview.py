@@ -13,7 +13,7 @@ from reconciler.decide.mirror_view import MirrorState, mirror_view
 from reconciler.decide.records import MonitorState, Phase
 from reconciler.decide.server_status import ServerView
 from reconciler.decide.status import GroupView
-from reconciler.ports.store import MemberHealth
+from reconciler.ports.store import MemberHealth, way_out
 
 
 class Severity(IntEnum):
@@ -127,7 +127,7 @@ def _of_cluster(picture: Picture, members: Sequence[MemberHealth]) -> list[Atten
         found.append(Attention(Severity.WARNING, "store", text))
     if alarm := next((member.alarm for member in members if member.alarm), ""):
         text = f"{alarm}: nothing can move, start or be fenced"
-        found.append(Attention(Severity.CRITICAL, "store", text, "clusterctl doctor"))
+        found.append(Attention(Severity.CRITICAL, "store", text, way_out(alarm)))
     if picture.revision == 0:
         text = "no specs were ever applied"
         found.append(Attention(Severity.WARNING, "cluster", text, "clusterctl apply -f DIRECTORY"))

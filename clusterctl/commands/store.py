@@ -1,8 +1,9 @@
-"""`store restored`: a person's word that the store came out of a backup and may be used."""
+"""`store`: a person's word that it came out of a backup and may be used; space for new writes."""
 
 import asyncio
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,11 +12,17 @@ from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
 from clusterctl.global_options import SECONDS, ClusterCommand, output_option
 from clusterctl.picture import read_run
+from reconciler.ports.store import DAMAGED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.adapters.etcd.space import Usage
 
 
 @click.group()
 def command() -> None:
-    """The store as a whole: say that it was restored from a backup."""
+    """The store as a whole: say that it was restored from a backup, make space in it."""
 
 
 @command.command(cls=ClusterCommand)
@@ -107,3 +114,61 @@ def _meant(cluster: str, said: str | None) -> None:
     if said != cluster:
         text = f"refused: {what} Say so with --yes-i-mean {cluster}"
         raise Failure(text, ExitCode.REFUSED)
+
+
+@command.command(cls=ClusterCommand)
+@click.option("--anyway", is_flag=True, help="Also when the store takes writes.")
+@output_option("text", "json")
+@click.pass_obj
+def repair(cli: CliContext, anyway: bool, output: str) -> ExitCode:
+    """Let a store whose space is used up take writes again.
+
+    Its history is forgotten, each member gives free space back (it stands still for seconds, the
+    leader last), and the alarm is taken off. What is stored now stays. All members must answer.
+    """
+    return asyncio.run(_repair(cli, output, anyway=anyway))
+
+
+async def _repair(cli: CliContext, output: str, *, anyway: bool) -> ExitCode:
+    async with connected(cli) as connection:
+        alarms = {m.alarm for m in await connection.store.members() if m.alarm}
+    if DAMAGED in alarms:
+        text = f"refused: {DAMAGED}; a damaged member is replaced, not repaired"
+        raise Failure(text, ExitCode.REFUSED, "clusterctl doctor")
+    if not alarms and not anyway:
+        if output == "json":
+            click.echo(json.dumps({"repaired": False, "members": []}))
+        else:
+            click.echo(cli.style.plain(cli.style.mark("ok", "the store takes writes already")))
+        return ExitCode.DONE
+    before, after = await _make_space(cli)
+    if output == "json":
+        sizes = {one.server: one for one in before}
+        shown = [
+            {"server": one.server, "bytesBefore": sizes[one.server].size, "bytes": one.size}
+            for one in after
+            if one.server in sizes
+        ]
+        click.echo(json.dumps({"repaired": True, "members": shown}))
+        return ExitCode.DONE
+    was, now = max(one.size for one in before), max(one.size for one in after)
+    text = f"the store takes writes again: {_mib(was)} before, {_mib(now)} now"
+    click.echo(cli.style.plain(cli.style.mark("done", text)))
+    return ExitCode.DONE
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:.1f} MiB"
+
+
+async def _make_space(cli: CliContext) -> "tuple[Sequence[Usage], Sequence[Usage]]":
+    from reconciler.adapters.etcd.endpoints import TlsFiles
+    from reconciler.adapters.etcd.space import StoreSpace
+
+    settings = cli.settings()
+    tls = settings.tls
+    space = StoreSpace(settings.endpoints, TlsFiles(tls.ca, tls.cert, tls.key) if tls else None)
+    try:
+        return await space.repair(lambda text: click.echo(text, err=True))
+    finally:
+        await space.close()

@@ -149,6 +149,15 @@ class MemberHealth:
     alarm: str = ""
 
 
+NO_SPACE = "its space is used up, so the store takes no writes"
+DAMAGED = "its data is damaged, so the store takes no writes"
+
+
+def way_out(alarm: str) -> str:
+    """The command that ends an alarm; damaged data has none, its member is replaced."""
+    return "clusterctl store repair" if alarm == NO_SPACE else "clusterctl doctor"
+
+
 class Store(Protocol):
     """Every call takes its time-out in seconds and raises one of the errors above."""
 

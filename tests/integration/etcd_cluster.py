@@ -84,7 +84,8 @@ class EtcdCluster:
     members: list[EtcdMember] = field(default_factory=list)
 
     @classmethod
-    def start(cls, directory: Path, size: int = 3) -> "EtcdCluster":
+    def start(cls, directory: Path, size: int = 3, *more: str) -> "EtcdCluster":
+        """`more`: further arguments of each member."""
         authority = Authority.create(directory / "pki")
         # No common name: the gateway would otherwise act as that user for everybody.
         server = authority.issue("", "server")
@@ -93,7 +94,7 @@ class EtcdCluster:
         peers = {f"m{i + 1}": f"https://127.0.0.1:{ports[2 * i]}" for i in range(size)}
         for index, name in enumerate(peers):
             client = f"https://127.0.0.1:{ports[2 * index + 1]}"
-            argv = _arguments(name, directory / name, peers, client, server)
+            argv = [*_arguments(name, directory / name, peers, client, server), *more]
             cluster.members.append(EtcdMember(name, argv, client, directory / f"{name}.log"))
         for member in cluster.members:
             member.start()

@@ -9,12 +9,12 @@ from reconciler.adapters.etcd.endpoints import Endpoint, Endpoints, Watermark
 from reconciler.adapters.etcd.failure import AttemptFailed, store_error
 from reconciler.adapters.etcd.wire import Member, Wire
 from reconciler.ports.clock import Clock
-from reconciler.ports.store import MemberHealth, StoreError, Unavailable
+from reconciler.ports.store import DAMAGED, NO_SPACE, MemberHealth, StoreError, Unavailable
 
 _LEARN_AGAIN_S = 10.0
 _ALARMS = (
-    ("alarm:NOSPACE", "its space is used up, so the store takes no writes"),
-    ("alarm:CORRUPT", "its data is damaged, so the store takes no writes"),
+    ("alarm:NOSPACE", NO_SPACE),
+    ("alarm:CORRUPT", DAMAGED),
 )
 
 

@@ -83,8 +83,12 @@ class LeaseAnswer:
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
     header: Header
+    """Sizes are bytes: of the file, and of what is used in it."""
+
     leader_id: int
     errors: tuple[str, ...] = ()
+    size: int = 0
+    size_in_use: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,9 @@ class Wire:
     async def status(self, timeout_s: float) -> MemberStatus:
         """Answered by the member alone, with or without a leader."""
         answer = await _unary(self._maintenance.Status, rpc.StatusRequest(), timeout_s, metadata=())
-        return MemberStatus(_header(answer), answer.leader, tuple(answer.errors))
+        return MemberStatus(
+            _header(answer), answer.leader, tuple(answer.errors), answer.dbSize, answer.dbSizeInUse
+        )
 
     async def voting_members(self, timeout_s: float) -> tuple[Member, ...]:
         answer = await _unary(self._cluster.MemberList, rpc.MemberListRequest(), timeout_s)
@@ -200,6 +206,28 @@ class Wire:
         """Only the leader can do it."""
         request = rpc.MoveLeaderRequest(targetID=to_member_id)
         await _unary(self._maintenance.MoveLeader, request, timeout_s)
+
+    async def compact(self, revision: int, timeout_s: float) -> None:
+        """Forget the history before this revision, and return once its space is free inside."""
+        request = rpc.CompactionRequest(revision=revision, physical=True)
+        await _unary(self._kv.Compact, request, timeout_s)
+
+    async def defragment(self, timeout_s: float) -> None:
+        """Give free space back; this member stands still meanwhile."""
+        await _unary(self._maintenance.Defragment, rpc.DefragmentRequest(), timeout_s)
+
+    async def disarm_no_space(self, timeout_s: float) -> None:
+        """Of all members. Those whose space is used up still raise the alarm again."""
+        ask = rpc.AlarmRequest(action=rpc.AlarmRequest.GET)
+        answer = await _unary(self._maintenance.Alarm, ask, timeout_s)
+        for raised in answer.alarms:
+            if raised.alarm == rpc.NOSPACE:
+                off = rpc.AlarmRequest(
+                    action=rpc.AlarmRequest.DEACTIVATE,
+                    memberID=raised.memberID,
+                    alarm=rpc.NOSPACE,
+                )
+                await _unary(self._maintenance.Alarm, off, timeout_s)
 
     def watch(self, prefix: str, start_revision: int) -> "WatchStream":
         call = self._watch.Watch(metadata=_NEEDS_LEADER)
