@@ -1,4 +1,5 @@
-"""Servers whose agent is gone or without the store, and that own what must not run then.
+"""Servers that are heard, but whose agent is gone or without the store, and that own what must
+not run then.
 
 Called by `fencing`, which ends them.
 """
@@ -7,16 +8,19 @@ from reconciler.decide.expiry import STOP
 from reconciler.decide.membership import Standing, standing
 from reconciler.decide.snapshot import Snapshot
 
-DESERTED = "heard, but its session has ended, and it owns a group that must not run without"
+DESERTED = "heard, but its session has ended, and what it owns must not run so"
 
 
 def deserting(snapshot: Snapshot) -> list[str]:
-    """Servers that are heard, whose session is over, and that own a group which may not run then
-    (`onStoreLoss: stop`). A new boot runs nothing of it, and says so itself."""
+    """Servers that are heard, whose session is over, and that own a group which may not run then:
+    by `onStoreLoss: stop`, or because they say that they hear too few, and so end what they run. A
+    new boot runs nothing of it, and says so itself."""
     found = set()
     for name, stored in snapshot.ownerships.items():
         record, owner = stored.record, stored.record.owner
-        if owner is None or owner == snapshot.me or record.on_store_loss != STOP:
+        if owner is None or owner == snapshot.me:
+            continue
+        if record.on_store_loss != STOP and not is_deaf(snapshot, owner):
             continue
         peer = snapshot.peers.peers.get(owner)
         same_boot = peer is not None and peer.boot_id == record.boot_id
@@ -26,6 +30,13 @@ def deserting(snapshot: Snapshot) -> list[str]:
         if isolated and same_boot and not released:
             found.add(owner)
     return sorted(found)
+
+
+def is_deaf(snapshot: Snapshot, server: str) -> bool:
+    """Its own heartbeats say that it hears no majority: packets reach us, and none reach it."""
+    peer, servers = snapshot.peers.peers.get(server), set(snapshot.specs.servers)
+    heard = servers - (peer.sees_silent if peer else frozenset())
+    return len(heard | {server}) * 2 <= len(servers)
 
 
 def deserted_at(snapshot: Snapshot, server: str) -> float:

@@ -219,6 +219,19 @@ def test_it_is_left_alone_under_keep_or_when_it_is_a_new_boot() -> None:
     assert written(made.decide(), KEYS.fence_slot) is None
 
 
+def test_an_owner_that_is_heard_but_hears_nobody_is_fenced_under_keep() -> None:
+    """Its packets arrive, none reach it: it stops what it runs, and could never say so."""
+    made = Scene().own("n2").no_session("n2").hear("n2", sees=("n1",))
+    made.absent_since["n2"] = made.now - 1.1
+    assert written(made.decide(), KEYS.fence_slot) is None, "it hears n3, so it runs on"
+    made.hear("n2", sees=("n1", "n3"))
+    intent = written(made.decide(), KEYS.fence_slot)
+    assert intent is not None
+    assert (intent.victim, "session has ended" in intent.reason) == ("n2", True)
+    made.session("n2")
+    assert written(made.decide(), KEYS.fence_slot) is None, "it has the store"
+
+
 def test_the_pulse_is_told_while_something_may_run_that_time_alone_ends() -> None:
     made = Scene(me="n2").group("web", onStoreLoss="stop", proofs=PROOFS)
     made.own("n2", on_store_loss="stop", dead_man_s=D, watchdog_s=W)
