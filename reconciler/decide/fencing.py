@@ -388,8 +388,16 @@ def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
         record=record,
         expected=slot.mod_revision if slot else 0,
         reason=reason,
-        # That it has no session is what it is fenced for: one made meanwhile saves it.
-        depends=((keys.session(victim), 0),) if why == DESERTED else (),
+        depends=_signs_of_life(snapshot, keys, victim) if why != ASKED else (),
+    )
+
+
+def _signs_of_life(snapshot: Snapshot, keys: Keys, victim: str) -> tuple[tuple[str, int], ...]:
+    """What would save the victim, as it is known here: an intent can arrive seconds later."""
+    session, answer = snapshot.sessions.get(victim), snapshot.answers.get(victim)
+    return (
+        (keys.session(victim), session.mod_revision if session else 0),
+        (keys.answer(victim), answer.mod_revision if answer else 0),
     )
 
 

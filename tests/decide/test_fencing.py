@@ -395,6 +395,13 @@ def test_power_on_waits_for_a_confirmation_that_writes_the_same_record() -> None
     assert len(keys) == len(set(keys))
 
 
+def test_an_intent_that_arrives_late_spares_a_server_that_came_back_meanwhile() -> None:
+    scene = dying().challenge("n3", age=0.2)
+    write = next(w for w in scene.decide().writes if w.key == KEYS.fence_slot)
+    session = scene.tables["sessions"]["n3"].mod_revision
+    assert write.depends == ((KEYS.session("n3"), session), (KEYS.answer("n3"), 0))
+
+
 def test_a_member_that_answered_before_its_server_was_switched_off_counts_no_more() -> None:
     scene = Scene().own("n1").members_answer("n1", "n2", "n3")
     scene.operation(OperationKind.FENCE, "server/n2", phase=OperationPhase.RUNNING)
