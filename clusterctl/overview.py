@@ -172,6 +172,9 @@ def _of_group(view: GroupView, in_specs: bool) -> list[Attention]:
 def _of_monitor(picture: Picture, name: str) -> list[Attention]:
     view = picture.monitor(name)
     worst = view.worst
+    if (told := view.warned) is not None:
+        text = f"on {told.server}: {told.reason}"
+        return [Attention(Severity.WARNING, f"monitor/{name}", text)]
     if worst is None or view.state not in (MonitorState.FAULTY, MonitorState.PARKED):
         return []
     text = f"{view.state} on {worst.server}: {worst.reason}"

@@ -153,10 +153,10 @@ def _monitor(picture: Picture, name: str, style: Style) -> tuple[Row, Row]:
         name,
         spec.type if spec else "-",
         spec.target if spec else "-",
-        style.mark(view.state.value),
+        style.mark("warning") if view.warned else style.mark(view.state.value),
         ",".join(view.on) or "-",
     )
-    worst = view.worst
+    worst = view.warned or view.worst
     if worst is None:
         return cells, ("-", "-", "-", "-")
     counts = (str(worst.restarts), str(worst.failovers))

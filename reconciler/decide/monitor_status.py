@@ -34,14 +34,23 @@ class MonitorView:
         return tuple(s.server for s in self.servers if s.state is not MonitorState.OFFLINE)
 
     @property
+    def warned(self) -> MonitorStatus | None:
+        """What the first server says where it is healthy, and yet somebody should look; None when
+        nobody warns, or when it is worse anywhere."""
+        if self.state is not MonitorState.HEALTHY:
+            return None
+        return next((s for s in self.servers if s.warning), None)
+
+    @property
     def worst(self) -> MonitorStatus | None:
         return next((s for s in self.servers if s.state is self.state), None)
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `get monitor -o json`, below `status`."""
-        worst = self.worst if self.state not in _QUIET else None
+        worst = self.worst if self.state not in _QUIET else self.warned
         return {
             "state": self.state.value,
+            "warning": self.warned is not None,
             "on": list(self.on),
             "reasons": [text for text in (worst.reason, worst.waiting) if text] if worst else [],
             "servers": {status.server: _server(status) for status in self.servers},
@@ -68,6 +77,7 @@ def _silent(status: MonitorStatus) -> MonitorStatus:
 def _server(status: MonitorStatus) -> dict[str, Any]:
     return {
         "state": status.state.value,
+        "warning": status.warning,
         "reason": status.reason,
         "waiting": status.waiting,
         "failures": status.failures,

@@ -134,6 +134,7 @@ class MonitorRun:
                 "state": MonitorState.OFFLINE,
                 "failures": 0,
                 "healthy": 0,
+                "warning": False,
                 "waiting": "",
                 "reason": f"{self._spec.companion} is not online here",
                 "since_wall": self._state.clock.wall(),
@@ -171,6 +172,7 @@ class MonitorRun:
         seen = {
             "reason": sample.reason,
             "output": sample.output,
+            "warning": bool(sample.healthy) and sample.warning,
             "probed_wall": wall,
             "took_ms": round(took * 1000, 1),
         }
@@ -206,6 +208,10 @@ class MonitorRun:
                     self._emit("monitor_faulted", reason=sample.reason)
                 case MonitorState.HEALTHY if before.state not in _QUIET:
                     self._emit("monitor_recovered", reason=sample.reason)
+        if new.warning and not before.warning:
+            self._emit("monitor_warned", reason=sample.reason)
+        elif before.warning and not new.warning:
+            self._emit("monitor_warning_ended", reason=sample.reason)
         if new.waiting and new.waiting != self._told_waiting:
             self._emit("recovery_waits", reason=new.waiting)
         self._told_waiting = new.waiting

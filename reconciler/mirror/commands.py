@@ -66,6 +66,7 @@ def full_status(engine: Engine) -> dict[str, Any]:
         "resource": header.resource,
         "server": engine.settings.server,
         "peer": engine.settings.peer,
+        "peers": list(engine.settings.peers),
         "header": header.to_json(),
         "boot": engine.disk.boot,
         "size": header.size,

@@ -17,12 +17,14 @@ class ProbeUnavailable(Exception):
 class Sample:
     """What one probe found. `healthy` None means that it could not be made: no failure, no
     success. `reason` is one sentence; `output` the end of what the probe wrote, bounded;
-    `exit_code` that of a command which ended by itself."""
+    `exit_code` that of a command which ended by itself. `warning`: healthy, but somebody should
+    look; nothing is recovered for it."""
 
     healthy: bool | None
     reason: str = ""
     output: str = ""
     exit_code: int | None = None
+    warning: bool = False
 
 
 class Probes(Protocol):

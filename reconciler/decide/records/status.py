@@ -119,6 +119,7 @@ class MonitorStatus(Record):
     recovery is not taken now. `final_wall` is when the final action was last taken. `output` is the
     end of what the last probe wrote. `recovering` is the step that is being taken now, and
     `recovering_groups` the groups that it concerns: wishes of operators for them wait meanwhile.
+    `warning`: the last probe was healthy, and yet somebody should look.
     """
 
     monitor: str
@@ -126,6 +127,7 @@ class MonitorStatus(Record):
     type: str = ""
     target: str = ""
     state: MonitorState = MonitorState.UNKNOWN
+    warning: bool = False
     reason: str = ""
     output: str = ""
     waiting: str = ""

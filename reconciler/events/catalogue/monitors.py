@@ -16,6 +16,13 @@ EVENTS: tuple[EventType, ...] = (
     ),
     info("monitor_recovered", "monitor target reason", "The probe is healthy again."),
     warning(
+        "monitor_warned",
+        "monitor target reason",
+        "A probe is healthy, and yet somebody should look; nothing is recovered for it.",
+        "Read the reason.",
+    ),
+    info("monitor_warning_ended", "monitor target reason", "What it warned of is over."),
+    warning(
         "monitor_delayed",
         "monitor target duration_ms timeout_ms",
         "A probe was healthy, but took a large part of its time-out (`delayWarning`).",

@@ -1,0 +1,82 @@
+"""What the monitors of mirrored disks have in common: the engine of this server, and what it says.
+
+They read the engine's status, and change nothing: the engine itself dials, and copies what differs,
+for as long as it runs.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from reconciler.plugin import MonitorType, Site
+from reconciler.ports.mirrors import EngineView
+from reconciler.ports.probes import ProbeUnavailable, Sample
+from specs.scalars import Name, impact
+
+
+class MirrorMonitor(MonitorType):
+    """A monitor of one mirrored disk."""
+
+    resource: Name = Field(
+        description="The mirrored disk.",
+        json_schema_extra=impact("monitor", example="data"),
+    )
+    broken: Literal["warning", "fault"] = Field(
+        default="warning",
+        description="What it is when the mirror gives no second copy now: a warning, which is "
+        "shown and told, or a fault, for which the `recovery` is climbed.",
+        json_schema_extra=impact("monitor", example="warning"),
+    )
+
+    def resources(self) -> tuple[tuple[str, str], ...]:
+        return (("resource", self.resource),)
+
+    def bad(self, reason: str) -> Sample:
+        """As the spec says."""
+        if self.broken == "fault":
+            return Sample(False, reason)
+        return Sample(True, reason, warning=True)
+
+
+async def engine_of(site: Site, resource: str, *types: str) -> EngineView | None:
+    """None when no engine runs here. Raises `ProbeUnavailable` for what is no such disk."""
+    found = site.resources.get(resource)
+    if found is None or found.spec.type not in types:
+        raise ProbeUnavailable(f"resource {resource} is no {' or '.join(types)}")
+    return await site.host.mirrors.view(resource)
+
+
+def state_of(monitor: MirrorMonitor, view: EngineView) -> Sample:
+    """The pair, as the side that this server has knows it."""
+    details = view.details
+    if view.over:
+        return Sample(False, view.over)
+    if view.suspended:
+        return Sample(False, "writes wait until the store says who is current")
+    connected, problem = bool(details.get("connected")), str(details.get("problem", ""))
+    missing = int(details.get("bytes_to_copy", 0) or 0)
+    if not view.serves:
+        return _follows(monitor, view, connected, missing)
+    verdict = str(details.get("verdict", ""))
+    if verdict in ("split-brain", "refused") and not connected:
+        return monitor.bad(f"{verdict}: {details.get('verdict_reason', '')}")
+    if not connected:
+        more = f", {problem}" if problem else ""
+        return monitor.bad(f"the other side is away{more}; {_size(missing)} differ")
+    if details.get("stage") != "both":
+        return Sample(True, f"the other side is copied to; {_size(missing)} are left", warning=True)
+    return Sample(True, "both sides have everything")
+
+
+def _follows(monitor: MirrorMonitor, view: EngineView, connected: bool, missing: int) -> Sample:
+    if view.header.isolated:
+        return monitor.bad("this side is isolated as a snapshot")
+    if not connected:
+        return monitor.bad("no serving side is connected to this one")
+    if not view.header.consistent:
+        return Sample(True, f"this side is copied to; {_size(missing)} are left", warning=True)
+    return Sample(True, "this side follows")
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
