@@ -1,5 +1,5 @@
-"""The lab's daemon: owns the BMC simulators, switches their modes, and is the servers' hardware
-watchdogs. Started by root.py.
+"""The lab's daemon: owns the BMC simulators, switches their modes, is the servers' hardware
+watchdogs, and holds the serial line between the first two. Started by root.py.
 
     python -m clusterctl.lab.daemon DIRECTORY
 
@@ -17,6 +17,7 @@ from typing import Any
 
 from clusterctl.lab import links, plan
 from clusterctl.lab.bmc import BmcError, BmcMode, BmcSimulator
+from clusterctl.lab.serial import SerialLine
 from clusterctl.lab.watchdog import LabWatchdog
 
 LINE_LIMIT = 64 * 1024
@@ -31,6 +32,7 @@ class Daemon:
         self._simulators = {node.name: _simulator(lab, node) for node in lab.servers}
         self._modes = dict.fromkeys(self._simulators, "ok")
         self._watchdogs = [_watchdog(lab, node) for node in lab.servers]
+        self._line = _line(lab)
 
     async def start(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -38,6 +40,8 @@ class Daemon:
                 group.create_task(simulator.start())
             for watchdog in self._watchdogs:
                 group.create_task(watchdog.start())
+        if self._line is not None:
+            self._line.join()
 
     async def watch(self) -> None:
         """For ever: bite the servers that do not feed."""
@@ -85,6 +89,13 @@ def _simulator(lab: plan.Plan, node: plan.Node) -> BmcSimulator:
         guid=node.bmc_guid,
         power_program=power_program(lab, node),
     )
+
+
+def _line(lab: plan.Plan) -> SerialLine | None:
+    if len(lab.servers) < 2:
+        return None
+    first, second = lab.servers[:2]
+    return SerialLine(lab.directory / "shared", (first.name, second.name))
 
 
 def _watchdog(lab: plan.Plan, node: plan.Node) -> LabWatchdog:
