@@ -7,7 +7,7 @@ ARGS ?=
 export PATH := $(CURDIR)/.tools/usr/bin:$(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint format guest-test bench simulate simulate-mirror faults docs deb clean
+.PHONY: help setup demo demo-data test test-long lint format guest-test bench simulate simulate-mirror faults docs deb clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -17,6 +17,10 @@ setup: ## install what is missing, nothing else
 
 demo: setup ## three servers, a crash, a failover (ARGS=--keep leaves it up)
 	@$(PYTHON) -m clusterctl.app demo $(ARGS)
+
+demo-data: setup ## PostgreSQL on a mirrored disk: a power loss, no acknowledged row is lost
+	@sh packaging/tools/setup.sh data
+	@$(PYTHON) -m clusterctl.app demo --data $(ARGS)
 
 test: setup ## all tests but the long ones
 	@$(PYTHON) -m pytest -m "not long" $(ARGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from clusterctl.connection import CliContext
+from clusterctl.demo import data as data_story
 from clusterctl.demo.live import live_table
 from clusterctl.demo.story import (
     Client,
@@ -28,6 +29,7 @@ from reconciler.decide.records import EventRecord
 
 
 @click.command(cls=ClusterCommand)
+@click.option("--data", is_flag=True, help="PostgreSQL on a mirrored disk, and a power loss.")
 @click.option("--keep", is_flag=True, help="Leave the lab up and print what to try on it.")
 @click.option(
     "--dir",
@@ -36,8 +38,11 @@ from reconciler.decide.records import EventRecord
     help="Where the lab lives (default: a new directory under the system's temporary one).",
 )
 @click.pass_obj
-def command(cli: CliContext, keep: bool, directory: Path | None) -> ExitCode:
-    """Show a failover with fencing and a planned move on three pretend servers. Needs root."""
+def command(cli: CliContext, data: bool, keep: bool, directory: Path | None) -> ExitCode:
+    """Show a failover with fencing and a planned move on three pretend servers. Needs root.
+
+    With --data a client inserts rows into a database, and counts them after each outage.
+    """
     if os.geteuid() != 0:
         raise Failure(
             "the demo needs root, because it makes a lab of network and process namespaces",
@@ -47,15 +52,20 @@ def command(cli: CliContext, keep: bool, directory: Path | None) -> ExitCode:
     folder = directory or Path(tempfile.mkdtemp(prefix="clusterctl-demo-"))
     lab = Lab(folder)
     try:
-        _build(lab)
-        asyncio.run(_tell(cli, lab))
+        if data:
+            data_story.require_postgres()
+            data_story.build(lab)
+            asyncio.run(data_story.tell(_shown(cli, lab), lab))
+        else:
+            _build(lab)
+            asyncio.run(_tell(_shown(cli, lab), lab))
     except BaseException:
         _take_down(lab)
         raise
     if not keep:
         _take_down(lab)
         return ExitCode.DONE
-    click.echo(_farewell(lab))
+    click.echo(_farewell(lab, data))
     return ExitCode.DONE
 
 
@@ -78,12 +88,15 @@ def _build(lab: Lab) -> None:
     click.echo(_indented(lab.clusterctl("status")))
 
 
-async def _tell(cli: CliContext, lab: Lab) -> None:
-    shown = CliContext(
+def _shown(cli: CliContext, lab: Lab) -> CliContext:
+    return CliContext(
         choice=Choice(context=str(lab.directory / "context.yaml")),
         no_color=cli.no_color,
         ascii_only=cli.ascii_only,
     )
+
+
+async def _tell(shown: CliContext, lab: Lab) -> None:
     async with running_client(lab) as client:
         click.echo("\nA client asks http://10.77.2.100:8080/ every 5 ms.")
         crash, began, victim = await _crash(shown, lab, client)
@@ -144,8 +157,16 @@ def _take_down(lab: Lab) -> None:
     click.echo("\nThe lab is gone.")
 
 
-def _farewell(lab: Lab) -> str:
+def _farewell(lab: Lab, data: bool) -> str:
     folder = lab.directory
+    if data:
+        return (
+            f"\nThe lab stays up. Play with it:\n"
+            f"  export CLUSTERCTL_CONTEXT={folder}/context.yaml CLUSTERCTL_LAB={folder}\n"
+            f"  clusterctl mirror status db-data --follow\n"
+            f"  clusterctl mirror isolate db-data\n"
+            f"  clusterctl lab down"
+        )
     return (
         f"\nThe lab stays up. Play with it:\n"
         f"  export CLUSTERCTL_CONTEXT={folder}/context.yaml CLUSTERCTL_LAB={folder}\n"

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import click
@@ -14,11 +14,23 @@ from clusterctl.render.style import Style
 from clusterctl.render.table import table
 from reconciler.ports.store import StoreError
 
+More = Callable[[Picture, Style], tuple[str, ...]]
+
+
+def _no_more(picture: Picture, style: Style) -> tuple[str, ...]:  # noqa: ARG001
+    return ()
+
 
 @asynccontextmanager
-async def live_table(cli: CliContext) -> AsyncIterator[None]:
-    """Shows the cluster while the block runs; the block never waits for it."""
-    task = asyncio.create_task(_show(cli))
+async def live_table(
+    cli: CliContext,
+    kinds: Sequence[str] = (),
+    more: More = _no_more,
+    count: Callable[[], str] = str,
+) -> AsyncIterator[None]:
+    """Shows the cluster while the block runs; the block never waits for it. `more` adds cells out
+    of specs of `kinds`, `count` a number that grows by itself."""
+    task = asyncio.create_task(_show(cli, kinds, more, count))
     try:
         yield
     finally:
@@ -26,15 +38,19 @@ async def live_table(cli: CliContext) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _show(cli: CliContext) -> None:
+async def _show(
+    cli: CliContext, kinds: Sequence[str], more: More, count: Callable[[], str]
+) -> None:
     began = time.monotonic()
-    screen = _Screen(sys.stdout.isatty())
+    screen = _Screen(sys.stdout.isatty(), more, count)
+    types = cli.types() if kinds else None
     with screen:
         while True:
             try:
                 async with connected(cli) as connection:
                     # A member dies in this story: its silence is no news here.
-                    async for picture in follow(connection, on_silence=lambda _: None):
+                    pictures = follow(connection, kinds, types, on_silence=lambda _: None)
+                    async for picture in pictures:
                         screen.update(picture, cli.style, time.monotonic() - began)
             except StoreError as error:
                 # The table must outlive the store's bad moments: that is what is being shown.
@@ -43,7 +59,8 @@ async def _show(cli: CliContext) -> None:
 
 
 class _Screen:
-    def __init__(self, terminal: bool) -> None:
+    def __init__(self, terminal: bool, more: More, count: Callable[[], str]) -> None:
+        self._more, self._count = more, count
         self._last: tuple[str, ...] = ()
         self._live = None
         if terminal:
@@ -61,13 +78,15 @@ class _Screen:
             self._live.stop()
 
     def update(self, picture: Picture, style: Style, seconds: float) -> None:
-        cells = _cells(picture, style)
+        added = self._more(picture, style)
+        cells = (*_cells(picture, style), *added)
         if self._live is not None:
             from rich.text import Text
 
-            self._live.update(Text.from_ansi("\n".join(_table(picture, style))))
+            shown = [*_table(picture, style), *(("", *added) if added else ()), self._count()]
+            self._live.update(Text.from_ansi("\n".join(shown)))
         elif cells != self._last:
-            click.echo(f"  {seconds:6.2f} s  " + "   ".join(cells))
+            click.echo(f"  {seconds:6.2f} s  " + "   ".join((*cells, self._count())).rstrip())
         self._last = cells
 
 

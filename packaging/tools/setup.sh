@@ -5,7 +5,8 @@
 # No service is started: etcd is unpacked into .tools, and a temporary policy-rc.d forbids what
 # other packages might start.
 #
-#   setup.sh [long|guest]  long: also what only the long tests need; guest: what tests/guests needs
+#   setup.sh [long|guest|data]  long: also what only the long tests need; guest: what tests/guests
+#                               needs; data: the database of examples/03-postgres-mirror
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -83,6 +84,22 @@ unpack_etcd() {
   done
 }
 
+have_postgres() {
+  set -- /usr/lib/postgresql/*/bin/initdb
+  [ -x "$1" ]
+}
+
+# The package would make a database of its own and start it: neither is wanted.
+install_postgres() {
+  have_postgres && return 0
+  common=/etc/postgresql-common
+  if [ "$(id -u)" = 0 ] && [ ! -e $common/createcluster.conf ]; then
+    mkdir -p $common
+    echo "create_main_cluster = false" >$common/createcluster.conf
+  fi
+  install_packages postgresql
+}
+
 usable() {
   "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
@@ -112,6 +129,7 @@ packages=$(missing_packages)
 # shellcheck disable=SC2086
 [ -z "$packages" ] || install_packages $packages
 unpack_etcd
+case $wish in long | data) install_postgres ;; esac
 if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
   make_venv
   say "installing Python packages"

@@ -3,7 +3,7 @@
 Called by `clusterctl mirror`, `status` and monitors. Pure; nothing is decided by it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,8 @@ from reconciler.decide.mirror_status import MirrorCheck, MirrorStatus
 from reconciler.decide.records import MirrorRecord
 from reconciler.decide.status import iso
 from reconciler.decide.stored import StoredRecords
+
+SERVES = "serves"
 
 
 class MirrorState(StrEnum):
@@ -110,12 +112,12 @@ class MirrorView:
 
     @property
     def serving(self) -> SideView | None:
-        return next((side for side in self.sides if _serves(side.status)), None)
+        return next((side for side in self.sides if side.word == SERVES), None)
 
     @property
     def other(self) -> SideView | None:
         """The side that does not serve, if there is exactly one."""
-        found = [side for side in self.sides if not _serves(side.status)]
+        found = [side for side in self.sides if side.word != SERVES]
         return found[0] if len(found) == 1 and len(self.sides) > 1 else None
 
     @property
@@ -158,7 +160,7 @@ def mirror_view(
     """`servers` are those that may run the group, each with what the record calls its side."""
     record = records.mirrors.get(name)
     statuses = {server: _present(server, name, records) for server in servers}
-    serving = next((s for s in statuses.values() if _serves(s)), None)
+    serving = _serving(statuses.values(), record)
     holders = record.servers if record else ()
     sides = tuple(
         _side(server, statuses[server], serving, record is not None and side in record.servers)
@@ -180,8 +182,13 @@ def mirror_view(
     )
 
 
-def _serves(status: MirrorStatus | None) -> bool:
-    return status is not None and status.serving and not status.over
+def _serving(
+    statuses: Iterable[MirrorStatus | None], record: MirrorRecord | None
+) -> MirrorStatus | None:
+    """The side that serves. What a server said before it was replaced may still be there."""
+    floor = record.epoch if record is not None else 0
+    found = [s for s in statuses if s is not None and s.serving and not s.over]
+    return next((status for status in found if status.epoch >= floor), None)
 
 
 def _present(server: str, name: str, records: StoredRecords) -> MirrorStatus | None:
@@ -202,8 +209,12 @@ def _side(
         return SideView(server, current, "silent", "its agent says nothing")
     if not status.engine:
         return SideView(server, current, "no-engine", status.problem, status=status)
-    if _serves(status):
-        return SideView(server, current, "serves", "", True, status=status)
+    if serving is not None and serving.server == server:
+        return SideView(server, current, SERVES, "", True, status=status)
+    if status.serving and not status.over:
+        return SideView(
+            server, current, "replaced", "it says nothing of its new role", status=status
+        )
     word, reason = _following(status)
     followed = status.connected and serving is not None and current
     has_all = followed and not status.asynchronous

@@ -18,6 +18,7 @@ spec: {group: web, type: mirror-disk, file: /srv/x, size: 16MiB, mountPoint: /sr
 
 def side(server: str, **fields: object) -> MirrorStatus:
     values = {"resource": "data", "server": server, "boot_id": f"boot-{server}", "size": 16 << 20}
+    values["epoch"] = 3
     return MirrorStatus(**(values | fields))
 
 

@@ -107,3 +107,10 @@ def test_a_server_without_a_session_says_nothing() -> None:
 def test_that_data_was_given_up_is_told() -> None:
     told = view(SERVES, {}, ("n1",), forced_by="alice", given_up=("n2",)).to_json()
     assert (told["forcedBy"], told["givenUp"]) == ("alice", ["n2"])
+
+
+def test_what_a_server_said_before_it_was_replaced_does_not_count() -> None:
+    found = view(SERVES | {"epoch": 3}, SERVES | {"stage": "alone", "connected": False}, ("n2",))
+    assert found.serving is not None
+    assert found.serving.server == "n2"
+    assert found.state == MirrorState.ALONE

@@ -1,0 +1,251 @@
+"""What `clusterctl demo --data` does: PostgreSQL on a mirrored disk, a power loss of its owner, and
+the way back, while a client inserts rows and counts them.
+
+Called by `commands/demo.py`. Every step is a user's command.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clusterctl.connection import CliContext
+from clusterctl.demo import rows as rows_program
+from clusterctl.demo.live import live_table
+from clusterctl.demo.story import Lab
+from clusterctl.exit_codes import ExitCode
+from clusterctl.failure import Failure
+from clusterctl.mirrors import KINDS, mirrors_of
+from clusterctl.picture import Picture
+from clusterctl.render.mirrors import mark
+from clusterctl.render.style import Style
+
+ADDRESS, PORT = "10.77.2.101", 5432
+GROUP, MIRROR = "db", "db-data"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "03-postgres-mirror"
+STEP_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class RowOutage:
+    """Time without an acknowledged row, and what the database had when it answered again:
+    `missing` of the acknowledged rows, and `unanswered` ones whose answer was lost."""
+
+    ms: float
+    began: float
+    ended: float
+    acknowledged: int
+    missing: int
+    unanswered: int
+
+
+@dataclass(slots=True)
+class RowClient:
+    """The program that inserts rows, inside the lab. `acknowledged` grows as it tells."""
+
+    lab: Lab
+    acknowledged: int = 0
+    missing: int | None = None
+    outages: list[RowOutage] = field(default_factory=list)
+    _process: asyncio.subprocess.Process | None = None
+    _reader: "asyncio.Task[None] | None" = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self) -> None:
+        """Returns once the first connection stands."""
+        directory = ["--dir", str(self.lab.directory)]
+        self._process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "clusterctl", "lab", "exec", *directory, "client", "--"],
+            *[sys.executable, "-S", rows_program.__file__, ADDRESS, str(PORT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._reader = asyncio.create_task(self._read())
+        await self._until(self._ready.is_set, "the database did not answer")
+
+    async def _read(self) -> None:
+        if self._process is None or self._process.stdout is None:
+            return
+        async for line in self._process.stdout:
+            said: dict[str, Any] = json.loads(line)
+            event = said.pop("event")
+            if event == "ready":
+                self._ready.set()
+            elif event == "outage":
+                self.outages.append(RowOutage(**said))
+            else:
+                self.acknowledged = int(said["acknowledged"])
+                self.missing = said.get("missing", self.missing)
+            self._news.set()
+
+    async def next_outage(self, seen: int) -> RowOutage:
+        """The first after the `seen` ones; raises `Failure` when there is none in time."""
+        await self._until(lambda: len(self.outages) > seen, "no row was acknowledged again")
+        return self.outages[seen]
+
+    async def more(self, count: int) -> None:
+        """Until so many rows more are acknowledged."""
+        wanted = self.acknowledged + count
+        await self._until(lambda: self.acknowledged >= wanted, f"not {count} rows more")
+
+    async def _until(self, holds: Any, otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(STEP_S):
+                while not holds():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            text = f"{otherwise} within {STEP_S:.0f} s"
+            raise Failure(text, ExitCode.TIMEOUT) from None
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await asyncio.wait_for(self._process.wait(), STEP_S)
+        if self._reader is not None:
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+
+@asynccontextmanager
+async def inserting(lab: Lab) -> AsyncIterator[RowClient]:
+    client = RowClient(lab)
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.stop()
+
+
+def require_postgres() -> None:
+    """Raises `Failure` where no PostgreSQL is installed."""
+    if not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        text = "the servers of the lab use this machine's PostgreSQL, and there is none"
+        raise Failure(text, ExitCode.FAILED, "apt-get install postgresql")
+
+
+def build(lab: Lab) -> None:
+    """Lab up, example applied, both sides in sync."""
+    click.echo("Three servers on this machine, each with its own network, processes, disk and BMC.")
+    step("clusterctl lab up --servers 3 --detach")
+    lab.lab("up", "--servers", "3", "--detach")
+    if not (EXAMPLE / "postgres.yaml").exists():
+        raise Failure(f"{EXAMPLE} is missing: run the demo from a checkout", ExitCode.FAILED)
+    step("clusterctl apply -f examples/03-postgres-mirror")
+    click.echo(indented(lab.clusterctl("apply", "-f", str(EXAMPLE))))
+    lab.wait_servers(3)
+    lab.clusterctl("wait", f"group/{GROUP}", "--for", "online", "--timeout", "120s")
+    wait_in_sync(lab)
+    step(f"clusterctl mirror status {MIRROR}")
+    click.echo(indented(lab.clusterctl("mirror", "status", MIRROR)))
+
+
+def wait_in_sync(lab: Lab, timeout_s: float = STEP_S) -> None:
+    """Until both sides have all data."""
+    deadline = time.monotonic() + timeout_s
+    while (state := status(lab)["state"]) != "in-sync":
+        if time.monotonic() > deadline:
+            raise Failure(f"{MIRROR} is {state}", ExitCode.TIMEOUT)
+        time.sleep(0.2)
+
+
+def status(lab: Lab) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(lab.clusterctl("mirror", "status", MIRROR, "-o", "json"))
+    return found
+
+
+async def tell(cli: CliContext, lab: Lab) -> None:
+    """The story itself; raises `Failure` when a single acknowledged row is not there."""
+    async with inserting(lab) as client:
+        click.echo(f"\nA client inserts numbered rows at {ADDRESS}:{PORT}, one after the other.")
+        await client.more(200)
+        lost, victim = await _power_loss(cli, lab, client)
+        await _way_back(cli, lab, client, victim)
+        moved = await _move(cli, lab, client, victim)
+    _report(client, (("power loss of the owner", lost), (f"planned move to {victim}", moved)))
+
+
+async def _power_loss(cli: CliContext, lab: Lab, client: RowClient) -> tuple[RowOutage, str]:
+    victim = await asyncio.to_thread(lab.owner, GROUP)
+    seen = len(client.outages)
+    step(f"clusterctl lab power {victim} off        # the owner loses its power")
+    async with _shown(cli, client):
+        await asyncio.to_thread(lab.lab, "power", victim, "off")
+        outage = await client.next_outage(seen)
+        await client.more(50)
+    click.echo(f"  {_of(outage)}")
+    return outage, victim
+
+
+async def _way_back(cli: CliContext, lab: Lab, client: RowClient, victim: str) -> None:
+    """The fence switches it on again; what it lacks is copied to it while rows come in."""
+    click.echo(f"\n{victim} comes back. What it lacks is copied to it while rows come in:")
+    async with _shown(cli, client):
+        await asyncio.to_thread(lab.wait_servers, 3, STEP_S)
+        await asyncio.to_thread(wait_in_sync, lab)
+    step(f"clusterctl mirror verify {MIRROR}")
+    click.echo(indented(await asyncio.to_thread(lab.clusterctl, "mirror", "verify", MIRROR)))
+
+
+async def _move(cli: CliContext, lab: Lab, client: RowClient, to: str) -> RowOutage:
+    seen = len(client.outages)
+    step(f"clusterctl move {GROUP} --to {to}")
+    async with _shown(cli, client):
+        said = await asyncio.to_thread(lab.clusterctl, "move", GROUP, "--to", to)
+        outage = await client.next_outage(seen)
+        await client.more(50)
+    click.echo(indented(said))
+    click.echo(f"  {_of(outage)}")
+    return outage
+
+
+def _of(outage: RowOutage) -> str:
+    found = f"all {outage.acknowledged} acknowledged rows are there"
+    if outage.missing:
+        found = f"{outage.missing} of {outage.acknowledged} acknowledged rows are missing"
+    more = f", and {outage.unanswered} whose answer was lost" if outage.unanswered else ""
+    return f"{found}{more}; no row was acknowledged for {outage.ms / 1000:.1f} s"
+
+
+def _report(client: RowClient, told: tuple[tuple[str, RowOutage], ...]) -> None:
+    click.echo("\nWhat the client saw:")
+    for word, outage in told:
+        click.echo(f"  {word}: {_of(outage)}")
+    missing = sum(outage.missing for outage in client.outages) + (client.missing or 0)
+    last = "none is missing" if not missing else f"{missing} are missing"
+    click.echo(f"  {client.acknowledged} rows were acknowledged in all; {last}")
+    if missing:
+        raise Failure(f"{missing} acknowledged rows are missing", ExitCode.FAILED)
+
+
+@asynccontextmanager
+async def _shown(cli: CliContext, client: RowClient) -> AsyncIterator[None]:
+    def more(picture: Picture, style: Style) -> tuple[str, ...]:
+        cells = []
+        for view in mirrors_of(picture):
+            found = f" {view.progress.percent:.0f} %" if view.progress else ""
+            cells.append(f"{view.name} {mark(view, style)}{found}")
+        return tuple(cells)
+
+    def count() -> str:
+        return f"{client.acknowledged} rows acknowledged"
+
+    async with live_table(cli, kinds=KINDS, more=more, count=count):
+        yield
+
+
+def step(text: str) -> None:
+    click.echo(f"\n{click.style('$ ' + text, bold=True)}")
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"  {line}" if line else "" for line in text.rstrip().splitlines())
