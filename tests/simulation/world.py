@@ -12,6 +12,7 @@ from tests.simulation.ears import NETWORKS, Ears, path_of_heartbeats
 from tests.simulation.facts import Down, Fact, Hears, Up
 from tests.simulation.hardware import Hardware
 from tests.simulation.invariants import ALL
+from tests.simulation.invariants.base import Invariant
 from tests.simulation.quorum import WideEars
 from tests.simulation.store import SimState, StorePaths
 from tests.simulation.variants import PLAIN, Disk, Variant
@@ -104,8 +105,7 @@ class World:
         self.invariants = {kind.name: kind() for kind in ALL}
         self._handlers: dict[type[Fact], list[Any]] = {}
         for invariant in self.invariants.values():
-            for kind, handler in invariant.handlers().items():
-                self._handlers.setdefault(kind, []).append((invariant.name, handler))
+            self.watch(invariant)
         self._drift: dict[tuple[str, str], list[Any]] = {}
         self._majority: dict[str, bool] = {}
         self.listeners: dict[str, Callable[[], None]] = {}
@@ -114,6 +114,11 @@ class World:
         self.state = SimState(self)
 
     # -- facts -------------------------------------------------------------------------------
+
+    def watch(self, invariant: Invariant) -> None:
+        """From now on every fact goes to it, too."""
+        for kind, handler in invariant.handlers().items():
+            self._handlers.setdefault(kind, []).append((invariant.name, handler))
 
     @property
     def trace(self) -> list[str]:
