@@ -3,9 +3,22 @@
 Both the last proof and the last majority heard lie longer ago than the deadline D, on a clock that
 may run a tenth too slowly; the rest is the way of a kill. Time in which the machine stands still
 counts for nobody: only a hardware watchdog could act then. An `agent hold` lets it wait longer.
+While the pulse is away it is the agent's to stop, and one that was started without a store knows
+nothing: the next pulse, which inherits since when, has the time of a kill.
 """
 
-from tests.simulation.facts import Down, Fact, Frozen, Hears, Held, Powered, Renewed, Tick, Up
+from tests.simulation.facts import (
+    Down,
+    Fact,
+    Frozen,
+    Hears,
+    Held,
+    Powered,
+    Pulse,
+    Renewed,
+    Tick,
+    Up,
+)
 from tests.simulation.invariants.base import Handler, Invariant
 
 DEAD_MAN_S = 6.0
@@ -22,6 +35,8 @@ class SelfStopInTime(Invariant):
         self._proved: dict[str, float] = {}
         self._frozen: set[str] = set()
         self._held: dict[str, float] = {}
+        self._no_pulse: set[str] = set()
+        self._pulse_since: dict[str, float] = {}
 
     def handlers(self) -> dict[type[Fact], Handler]:
         return {
@@ -29,6 +44,7 @@ class SelfStopInTime(Invariant):
             Down: self._down,
             Powered: self._powered,
             Frozen: self._freeze,
+            Pulse: self._pulse,
             Hears: self._hears,
             Held: self._hold,
             Renewed: self._renewed,
@@ -43,12 +59,17 @@ class SelfStopInTime(Invariant):
 
     def _powered(self, fact: Powered) -> None:
         self._frozen.discard(fact.server)
+        self._no_pulse.discard(fact.server)
         self._held.pop(fact.server, None)
         self._restart(fact)
 
     def _freeze(self, fact: Frozen) -> None:
         (self._frozen.add if fact.frozen else self._frozen.discard)(fact.server)
         self._restart(fact)
+
+    def _pulse(self, fact: Pulse) -> None:
+        (self._no_pulse.discard if fact.alive else self._no_pulse.add)(fact.server)
+        self._pulse_since[fact.server] = fact.at
 
     def _restart(self, fact: Powered | Frozen) -> None:
         if fact.server in self._alone_since:
@@ -70,9 +91,9 @@ class SelfStopInTime(Invariant):
         for server, since in self._alone_since.items():
             begin = max(since, self._proved.get(server, since))
             stops_at = max(begin + DEAD_MAN_S / SLOWEST_CLOCK, self._held.get(server, begin))
-            due = stops_at + KILL_S
+            due = max(stops_at, self._pulse_since.get(server, begin)) + KILL_S
             running = sorted(self._active.get(server, ()))
-            if running and server not in self._frozen and fact.at > due:
+            if running and server not in self._frozen | self._no_pulse and fact.at > due:
                 return (
                     f"{server} is alone since {since:.1f}, its last proof is from "
                     f"{self._proved.get(server, 0.0):.1f}, and {running} still run"
