@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reconciler.disks import device, reservation
+from reconciler.disks import device, nvme, reservation
 from reconciler.disks.scsi import Device, NoScsi, ScsiError
 
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
         said = look(arguments[1]) if arguments[0] == "look" else _reserve(*arguments)
     except NoScsi as error:
         said = {"error": f"{error}: without `reservation: none` it cannot be used"}
-    except (device.Unusable, reservation.Refused, ScsiError) as error:
+    except (device.Unusable, reservation.Refused, ScsiError, nvme.NvmeError) as error:
         said = {"error": str(error)}
     except OSError as error:
         said = {"error": f"{arguments[1]}: {error.strerror}"}
@@ -49,18 +49,38 @@ def look(name: str) -> Mapping[str, Any]:
 
 def _reserve(order: str, name: str, resource: str, epoch: str) -> Mapping[str, Any]:
     key = reservation.key_of(resource, int(epoch))
-    reason = ""
-    for unit in device.units(device.node_of(name)):
-        paths = [Device(node) for node in unit]
-        if order == "take":
-            reservation.take(paths, key)
-        elif order == "drop":
-            reservation.drop(paths, key)
-        elif order == "hold":
-            reason = reason or reservation.hold(paths, key)
-        else:
-            reason = reason or reservation.why_not_held(paths, key)
-    return {"reason": reason}
+    units = device.units(device.node_of(name))
+    reasons = [
+        _on_nvme(order, unit[0], key) if nvme.is_nvme(unit[0]) else _on_scsi(order, unit, key)
+        for unit in units
+    ]
+    return {"reason": next(filter(None, reasons), ""), "paths": sum(map(len, units))}
+
+
+def _on_scsi(order: str, unit: Sequence[str], key: int) -> str:
+    paths = [Device(node) for node in unit]
+    if order == "take":
+        reservation.take(paths, key)
+    elif order == "drop":
+        reservation.drop(paths, key)
+    elif order == "hold":
+        return reservation.hold(paths, key)
+    else:
+        return reservation.why_not_held(paths, key)
+    return ""
+
+
+def _on_nvme(order: str, node: str, key: int) -> str:
+    unit = nvme.Device(node)
+    if order == "take":
+        nvme.take(unit, key)
+    elif order == "drop":
+        nvme.drop(unit, key)
+    elif order == "hold":
+        return nvme.hold(unit, key)
+    else:
+        return nvme.why_not_held(unit, key)
+    return ""
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ preempt and abort: the old key goes, and with it what its server still had under
 the unit are guarded by the key that was read before, except for the registration; that is why
 nothing is written before the keys were read again.
 
-Pure of the operating system: it talks to `scsi.Path`s. Used by `__main__` and tests.
+Pure of the operating system: it talks to `scsi.Path`s. Used by `__main__` and tests; `nvme` uses
+its keys.
 """
 
 import hashlib
@@ -48,13 +49,13 @@ def take(paths: Sequence[Path], key: int) -> None:
 
     Raises `Refused` when somebody else's or a newer key is there, `scsi.ScsiError` when the unit
     does not obey. After either nothing of `key` is registered, unless the unit is unreachable."""
-    _refuse_others(scsi.read_keys(paths[0]), key)
+    refuse_others(scsi.read_keys(paths[0]), key)
     try:
         for path in paths:
             _register(path, key)
         _become_holder(paths[0], key)
         for other in sorted(set(scsi.read_keys(paths[0])) - {key}):
-            _refuse_others((other,), key)
+            refuse_others((other,), key)
             _out(paths[0], scsi.PREEMPT_AND_ABORT, key, other, "an old key does not go")
         _verify(paths[0], key)
     except (Refused, scsi.ScsiError):
@@ -74,12 +75,12 @@ def why_not_held(paths: Sequence[Path], key: int) -> str:
     """Why `key` does not keep others from writing any more, or nothing. Reads only."""
     keys = scsi.read_keys(paths[0])
     if key not in keys or scsi.read_holder(paths[0]) != (key, scsi.WRITE_EXCLUSIVE_REGISTRANTS):
-        newer = [epoch_in(k) for k in keys if _is_newer(k, key)]
+        newer = newer_epochs(keys, key)
         return (
-            f"another server took it at epoch {max(newer)}" if newer else "its reservation is gone"
+            f"another server took it at epoch {newer[-1]}" if newer else "its reservation is gone"
         )
     for other in sorted(set(keys) - {key}):
-        if other >> _EPOCH_BITS != key >> _EPOCH_BITS or _is_newer(other, key):
+        if is_newer(other, key) is not False:
             return f"another key is registered too, {other:#018x}"
     return ""
 
@@ -95,11 +96,18 @@ def hold(paths: Sequence[Path], key: int) -> str:
     return reason
 
 
-def _is_newer(other: int, key: int) -> bool:
-    return other >> _EPOCH_BITS == key >> _EPOCH_BITS and _order(other) > _order(key)
+def is_newer(other: int, key: int) -> bool | None:
+    """None for the key of somebody else."""
+    return _order(other) > _order(key) if other >> _EPOCH_BITS == key >> _EPOCH_BITS else None
 
 
-def _refuse_others(keys: Sequence[int], key: int) -> None:
+def newer_epochs(keys: Sequence[int], key: int) -> list[int]:
+    """Epochs of this resource after that of `key`, in order."""
+    return sorted(epoch_in(other) for other in keys if is_newer(other, key))
+
+
+def refuse_others(keys: Sequence[int], key: int) -> None:
+    """Raises `Refused` for a key of somebody else, or of a newer epoch."""
     for other in keys:
         if other >> _EPOCH_BITS != key >> _EPOCH_BITS:
             raise Refused(f"it is reserved by somebody else, with key {other:#018x}")
@@ -129,7 +137,7 @@ def _become_holder(path: Path, key: int) -> None:
     if holder is None:
         _out(path, scsi.RESERVE, key, 0, "it cannot be reserved")
     elif holder[0] != key:
-        _refuse_others((holder[0],), key)
+        refuse_others((holder[0],), key)
         _out(path, scsi.PREEMPT_AND_ABORT, key, holder[0], "its old owner cannot be shut out")
     elif holder[1] != scsi.WRITE_EXCLUSIVE_REGISTRANTS:
         raise Refused(f"it is reserved in another way (type {holder[1]})")
@@ -138,7 +146,7 @@ def _become_holder(path: Path, key: int) -> None:
 def _verify(path: Path, key: int) -> None:
     keys = set(scsi.read_keys(path))
     if keys != {key}:
-        _refuse_others(sorted(keys - {key}), key)
+        refuse_others(sorted(keys - {key}), key)
         raise Refused("its reservation is gone" if key not in keys else "old keys are still there")
     if scsi.read_holder(path) != (key, scsi.WRITE_EXCLUSIVE_REGISTRANTS):
         raise Refused("its reservation is gone")
