@@ -10,7 +10,7 @@ WINDOW_S = 60.0
 # More than any story of one minute, with a fault each second, has a reason for.
 GRANTS = 30
 STARTS = 60
-COMMANDS = 12
+COMMANDS = 20  # a device that lies is tried by each of four servers, in rounds that lie apart
 RESETS = 12
 
 
