@@ -16,7 +16,8 @@ from reconciler.mirror.header import Header
 class MirrorPlan:
     """What an engine needs to know. Addresses are best first; `size` in bytes, `limit` in bytes a
     second (0: none). `history` is the file for an asynchronous queue that outgrows the memory.
-    `shared`: `data` is a disk that several servers see, `metadata` its begin."""
+    `shared`: `data` is a disk that several servers see, `metadata` its begin. `engine` is "own" or
+    "drbd"."""
 
     name: str
     server: str
@@ -34,6 +35,7 @@ class MirrorPlan:
     queue_limit: int = 256 << 20
     history: str = ""
     shared: bool = False
+    engine: str = "own"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ over with everything that was acknowledged."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -94,6 +95,12 @@ class MirrorDisk(MirroredDisk):
             default_text=f"a file named after the resource in {STATE_DIRECTORY}",
         ),
     )
+    engine: Literal["own", "drbd"] = Field(
+        default="own",
+        description="What mirrors the disk: the engine that comes with clusterctl, or DRBD (8.4 or "
+        "9), whose kernel module and programs must be on both servers.",
+        json_schema_extra=impact("resource", example="own"),
+    )
     size: DiskSize = Field(
         description="Bytes of the disk, equal on both servers.",
         json_schema_extra=impact("resource", example="256MiB"),
@@ -140,7 +147,8 @@ class MirrorDisk(MirroredDisk):
         base = self.metadata_file or f"{STATE_DIRECTORY}/{place.name}.mirror"
         side = Side(place.server, others[0], self.file or self.device or "", base, tuple(others))
         history = f"{base}.history" if self.mode == "async" else ""
-        return plan_of(self, place, place.name, self.size, side, history=history)
+        plan = plan_of(self, place, place.name, self.size, side, history=history)
+        return replace(plan, engine=self.engine)
 
     # -- on the owner ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from reconciler.adapters.linux.disks import LinuxDisks
-from reconciler.adapters.linux.mirrors import LinuxMirrors
+from reconciler.adapters.linux.mirror_engines import LinuxMirrorEngines
 from reconciler.adapters.linux.network import LinuxNetwork
 from reconciler.adapters.linux.runners import LinuxRunners
 from reconciler.adapters.linux.scripts import LinuxScripts
@@ -23,7 +23,7 @@ class LinuxHost:
         cluster_key: Path | None = None,
         boot: str = "",
     ) -> None:
-        self.mirrors = LinuxMirrors(run_directory, cluster_key, boot)
+        self.mirrors = LinuxMirrorEngines(run_directory, cluster_key, boot)
         self.volumes = LinuxVolumes()
         self.disks = LinuxDisks(run_directory)
         self.scripts = LinuxScripts(state_directory or run_directory)

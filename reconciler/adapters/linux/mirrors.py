@@ -68,6 +68,7 @@ class LinuxMirrors:
         directory = self._root / plan.name
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         fields = asdict(plan)
+        fields.pop("engine")
         return Settings(
             resource=fields.pop("name"),
             directory=str(directory),

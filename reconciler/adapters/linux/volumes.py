@@ -42,6 +42,8 @@ class LinuxVolumes:
         self._watch.close()
 
     async def attach(self, file: str, *, alone: bool = False) -> str:
+        if await asyncio.to_thread(_is_device, file):
+            return file
         await self.detach(file)
         try:
             self._held[file] = await asyncio.to_thread(loop_device.attach, file, alone=alone)
@@ -184,6 +186,10 @@ async def _mount(device: str, directory: str, file_system: FileSystem, permit: P
     code, output = await run([*command, device, directory], file_system.mount_timeout_s)
     if code:
         raise HostError(f"{device} cannot be mounted on {directory}: {output}")
+
+
+def _is_device(path: str) -> bool:
+    return Path(path).is_block_device()
 
 
 def _first_bytes(device: str) -> bytes:
