@@ -1,0 +1,268 @@
+"""Mirrors whose engine is DRBD (`ports.mirrors.Mirrors`): the kernel's module, moved by its
+programs. What it may do follows from the record and from the permit, as with our own engine;
+`reconciler.drbd.rules` has the rules.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from reconciler.adapters.linux.drbd_side import DrbdSide
+from reconciler.drbd import rules
+from reconciler.drbd.resource_file import device_of
+from reconciler.drbd.rules import Ask
+from reconciler.drbd.state import State
+from reconciler.ports.host import HostError
+from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, Question, Stopped
+
+SETTLE_LOOKS = 50
+LOOK_AGAIN_S = 0.1
+WATCH_LIMIT_S = 5.0
+"""A look is made at least that often: nothing depends on an event alone."""
+
+_UNSETTLED = ("Attaching", "Negotiating")
+
+
+class LinuxDrbd:
+    """Mirrors live under `<run directory>/mirrors/<name>`, as those of our own engine do.
+    `cluster_key` is the file that all servers of the cluster share; `boot` is this power-on."""
+
+    def __init__(self, run_directory: Path, cluster_key: Path | None, boot: str) -> None:
+        self._root, self._cluster_key, self._boot = run_directory / "mirrors", cluster_key, boot
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def _side(self, name: str) -> DrbdSide:
+        return DrbdSide(name, self._root / name)
+
+    def has(self, name: str) -> bool:
+        """Whether DRBD was told of it in this boot."""
+        return bool(self._side(name).notes())
+
+    def _alone_with(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    async def ensure(self, plan: MirrorPlan) -> None:
+        if plan.shared:
+            raise HostError("DRBD mirrors a disk of one server, not one that several see")
+        side = self._side(plan.name)
+        async with self._alone_with(plan.name):
+            await side.set_up(plan, self._cluster_key)
+            state = await self._settled(side)
+            if not state.serves:
+                side.alone.unlink(missing_ok=True)
+                wanted = not side.notes().get("isolated") and not side.split.exists()
+                if state.connection == "StandAlone" and wanted:
+                    await side.admin("connect")
+
+    async def _settled(self, side: DrbdSide) -> State:
+        for _ in range(SETTLE_LOOKS):
+            state = await self._state(side)
+            if state.disk not in _UNSETTLED:
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return state
+
+    async def _state(self, side: DrbdSide) -> State:
+        state = await side.state()
+        if state is None:
+            raise HostError(f"DRBD does not have mirror {side.name}")
+        return state
+
+    async def view(self, name: str) -> EngineView | None:
+        side = self._side(name)
+        notes = side.notes()
+        state = await side.state() if notes else None
+        if state is None or "plan" not in notes:
+            return None
+        plan, ids = notes["plan"], await side.generations()
+        return EngineView(
+            serves=state.serves,
+            epoch=int(notes.get("epoch", 0)) if state.serves else 0,
+            over=rules.over(state, str(notes.get("refusal", ""))),
+            suspended=bool(state.suspended),
+            path=device_of(plan["port"]),
+            header=rules.header_of(
+                name, state, ids, begun=side.begun(), isolated=bool(notes.get("isolated"))
+            ),
+            boot=self._boot,
+            details=rules.details(
+                state,
+                peer=plan["peer"],
+                address=plan["peers"][0],
+                asynchronous=plan["asynchronous"],
+                split=side.split.exists(),
+                limit=plan["limit"],
+            ),
+        )
+
+    async def prepare(self, name: str, named: str) -> str:  # noqa: ARG002 - DRBD has ids of its own
+        """DRBD begins a new generation by itself once it writes without the other side."""
+        side = self._side(name)
+        async with self._alone_with(name):
+            state, ids = await self._state(side), await side.generations()
+            if state.serves:
+                raise HostError(f"mirror {name} serves already")
+            if state.peer_role == "Primary":
+                # It has been proven to be off, or it will freeze: it loses us and may not go on.
+                await side.admin("disconnect")
+            if ids.never_written:
+                await side.begin(f"{secrets.randbits(60) << 4:016X}", self._cluster_key)
+                await self._settled(side)
+                ids = await side.generations()
+            return ids.current
+
+    async def promote(self, name: str, epoch: int, generation: str) -> None:
+        side = self._side(name)
+        async with self._alone_with(name):
+            ids = await side.generations()
+            if generation not in (ids.current, ids.base):
+                raise HostError(f"mirror {name} has another generation by now")
+            side.note(epoch=epoch, refusal="", isolated=False)
+            side.split.unlink(missing_ok=True)
+            side.alone.touch(mode=0o600)
+            # Never by force: DRBD itself refuses data that is not whole.
+            await side.admin("primary")
+            side.note_begun("")
+            if (await self._state(side)).connection == "StandAlone":
+                await side.admin("connect")
+
+    async def stop(self, name: str, limit_s: float = 5.0) -> Stopped:
+        side = self._side(name)
+        async with self._alone_with(name):
+            if await side.state() is None:
+                return Stopped(clean=False, handed_over=False)
+            await side.admin("secondary")
+            state = await self._state(side)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    while state.connected and state.pending:
+                        await asyncio.sleep(LOOK_AGAIN_S)
+                        state = await self._state(side)
+            handed_over = state.both_current and not state.pending and not side.alone.exists()
+            side.alone.unlink(missing_ok=True)
+            side.note(epoch=0, refusal="")
+            return Stopped(clean=True, handed_over=handed_over)
+
+    async def ask(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What DRBD has of `reconciler.mirror.commands`; `HostError` for the rest."""
+        side, what = self._side(name), str(request.get("do"))
+        async with self._alone_with(name):
+            state = await self._state(side)
+            if what == "verify":
+                await side.admin("verify")
+            elif what == "resync" and request.get("how") == "difference":
+                if state.connection == "StandAlone":
+                    await side.admin("connect")
+            elif what in ("discard", "resync") and state.serves:
+                raise HostError("this side serves; give up, or copy to, the other one")
+            elif what == "resync" and request.get("how") == "full":
+                await side.admin("invalidate")
+            elif what == "discard" and request.get("confirm") == name:
+                side.split.unlink(missing_ok=True)
+                if state.connection != "StandAlone":
+                    await side.admin("disconnect")
+                await side.admin("connect", "--discard-my-data")
+            elif what == "isolate" and not state.serves:
+                side.note(isolated=True)
+                await side.admin("disconnect")
+            elif what == "rejoin":
+                side.note(isolated=False)
+                await side.admin("connect")
+            else:
+                raise HostError(f"engine drbd does not offer {what!r} here")
+        return {}
+
+    async def quit(self, name: str) -> None:
+        side = self._side(name)
+        async with self._alone_with(name):
+            state = await side.state() if side.notes() else None
+            if state is not None:
+                if state.serves:
+                    raise HostError(f"mirror {name} serves")
+                await side.admin("down")
+            side.forget()
+
+    async def abort(self, name: str, reason: str) -> None:
+        """DRBD could only let go of what waits by saying that it was written: that would be an
+        acknowledgement which nobody has. So the server must go down with it."""
+        state = await self._side(name).state()
+        if state is not None and state.suspended:
+            raise HostError(
+                f"{reason}, but writes wait in mirror {name}, and DRBD cannot let them fail"
+            )
+
+    # -- what it asks ----------------------------------------------------------------------------
+
+    async def attend(self, name: str, decide: Decide) -> None:
+        side, told = self._side(name), ""
+        async with self._watched(name) as changed:
+            while True:
+                state = await side.state()
+                if state is None:
+                    return
+                ids, notes = await side.generations(), side.notes()
+                asked = rules.question(state, ids, alone=side.alone.exists(), told=told)
+                if asked is None or notes.get("refusal"):
+                    await changed()
+                    continue
+                refusal = await self._settle(side, asked, int(notes["epoch"]), decide)
+                told = asked.generation
+                if refusal:
+                    side.note(refusal=refusal)
+
+    async def _settle(self, side: DrbdSide, asked: Ask, epoch: int, decide: Decide) -> str:
+        """What was asked is granted, and DRBD told so; else the refusal. In between the mark never
+        says more than the record."""
+        question = Question(asked.kind, asked.generation, epoch)
+        if asked.kind == "both":
+            side.alone.unlink(missing_ok=True)
+            return await decide(question) or ""
+        if asked.hold:
+            await side.admin("suspend-io")
+        refusal = await decide(question)
+        if refusal is not None:
+            return refusal
+        already = side.alone.exists()
+        side.alone.touch(mode=0o600)
+        if not already:
+            await side.admin("resume-io")
+        return ""
+
+    async def changed(self, name: str) -> None:
+        async with self._watched(name) as changed:
+            await changed()
+
+    @asynccontextmanager
+    async def _watched(self, name: str) -> AsyncIterator[Any]:
+        """Something to wait with for the next event of a resource, or `WATCH_LIMIT_S`."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "drbdsetup",
+                "events2",
+                name,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise HostError(f"drbdsetup cannot be run: {error.strerror}") from error
+        output = process.stdout
+        assert output is not None  # noqa: S101 - it is a pipe
+
+        async def changed() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_LIMIT_S):
+                    while line := await output.readline():
+                        if not line.startswith(b"exists"):
+                            return
+                    await asyncio.sleep(WATCH_LIMIT_S)  # it ended: only the clock is left
+
+        try:
+            yield changed
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

@@ -1,0 +1,114 @@
+"""DRBD's states in the words of our mirrors, and what a serving side must ask before it goes on.
+
+The record `run/mirrors/<resource>` decides here as it does for our own engine. DRBD is told to
+freeze its I/O whenever it loses the other side (`fencing resource-and-stonith`); a file says that
+the record names this side alone, and only with that file is it let go on. Pure; called by
+`adapters.linux.drbd`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from reconciler.drbd.state import Generations, State
+from reconciler.mirror.header import Header
+
+_FOLLOWING = ("Consistent", "UpToDate")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """May this side acknowledge `alone`, or are `both` current? `hold`: nothing may be acknowledged
+    until that is answered, and DRBD does not see to it by itself."""
+
+    kind: Literal["alone", "both"]
+    generation: str
+    hold: bool = False
+
+
+def header_of(name: str, state: State, ids: Generations, *, begun: str, isolated: bool) -> Header:
+    """`begun` is an id that this side gave itself for its first start, before anything was written.
+
+    Older ids count as pending: the record may name the generation that a newer one came from, and
+    data that came from it has everything of it. That a side is *in* the record is what keeps a
+    stale one out. DRBD marks what a lost server may not have flushed by itself, so no side that
+    followed loses the order of writes."""
+    fresh = ids.never_written or (bool(begun) and ids.current == begun)
+    older = tuple(one for one in (ids.base, *ids.history) if one)
+    return Header(
+        resource=name,
+        size=state.size,
+        current=ids.current,
+        pending=older,
+        bases=older[:1],
+        history=older[1:],
+        consistent=fresh or state.disk in _FOLLOWING,
+        clean=not (ids.was_primary and not state.serves),
+        primary=ids.was_primary,
+        fresh=fresh,
+        isolated=isolated,
+        order_kept=False,
+    )
+
+
+def question(state: State, ids: Generations, *, alone: bool, told: str) -> Ask | None:
+    """What a side must ask now. `alone`: the record names only this side, and DRBD knows it; `told`
+    is the generation that was asked for last ("" after a restart of the agent)."""
+    if not state.serves:
+        return None
+    if alone:
+        if told != ids.current:
+            # DRBD begins a generation by itself when it goes on without the other side
+            return Ask("alone", ids.current)
+        return Ask("both", ids.current) if state.both_current and not state.suspended else None
+    if "fencing" in state.suspended:
+        return Ask("alone", ids.current)
+    if not state.both_current:
+        # such as a peer that is there but lost its disk: DRBD would go on
+        return Ask("alone", ids.current, hold=True)
+    return None
+
+
+def over(state: State, refusal: str) -> str:
+    """Why a serving side has ended; "" when it has not."""
+    if not state.serves:
+        return ""
+    if refusal:
+        return refusal
+    return "its disk failed" if state.disk in ("Diskless", "Failed", "Detaching") else ""
+
+
+def details(
+    state: State, *, peer: str, address: str, asynchronous: bool, split: bool, limit: int
+) -> Mapping[str, Any]:
+    """For people, in the words of our own engine (`reconciler.mirror.commands.full_status`)."""
+    said: dict[str, Any] = {
+        "engine": "drbd",
+        "peer": peer,
+        "address": address,
+        "connected": state.connected,
+        "asynchronous": asynchronous,
+        "bytes_to_copy": state.out_of_sync,
+        "stage": stage(state),
+        "limit": limit,
+        "problem": "",
+        "drbd": f"{state.connection} {state.role}/{state.peer_role} "
+        f"{state.disk}/{state.peer_disk} {state.replication}",
+    }
+    if split:
+        said["verdict"] = "split-brain"
+        said["verdict_reason"] = (
+            "both sides have data that the other one lacks; an operator must give one of them up"
+        )
+    elif state.connection == "StandAlone":
+        said["problem"] = "it stands alone: DRBD does not look for the other side"
+    return said
+
+
+def stage(state: State) -> str:
+    """alone, joining, both; "" on a side that follows."""
+    if not state.serves:
+        return ""
+    if state.both_current:
+        return "both"
+    return "joining" if state.connected else "alone"

@@ -1,0 +1,181 @@
+"""Mirrored disks with DRBD as their engine: two machines, one of them loses power."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.guests.conftest import Pair
+from tests.guests.driving import Driving, Refused, Store
+from tests.guests.guest import Guest, GuestError
+
+pytestmark = [pytest.mark.guest, pytest.mark.long, pytest.mark.timeout(900)]
+
+SIZE_MIB = 64
+SPEC = f"""\
+apiVersion: clusterctl/v1
+kind: Resource
+metadata: {{name: data}}
+spec:
+  group: web
+  type: mirror-disk
+  engine: drbd
+  file: /mnt/v/data.img
+  metadataFile: /mnt/v/data.meta
+  size: {SIZE_MIB}MiB
+  mountPoint: /srv/d
+  formatConsent: first-build
+  stopTimeout: 60s
+"""
+_RESYNC = re.compile(r"Began resync as SyncTarget \(will sync (\d+) KB")
+
+
+class Cluster:
+    """Two servers, their disks, and the store."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.guests = {"n1": pair.one, "n2": pair.two}
+        self.store = Store()
+        self.sides: dict[str, Driving] = {}
+        for guest in self.guests.values():
+            guest.run("mkfs.ext4", "-q", "/dev/vda")
+        for name in self.guests:
+            self.arrive(name)
+
+    def arrive(self, name: str) -> None:
+        """After a boot: its disk, its drivers, and it follows."""
+        guest = self.guests[name]
+        if not guest.is_up:
+            guest.start()
+            guest.wait()
+        guest.shell("mkdir -p /mnt/v; mount /dev/vda /mnt/v")
+        side = self.sides[name] = Driving(guest, self.store)
+        side.open(SPEC)
+        side.do("follow", name="data")
+
+    def crash(self, name: str) -> None:
+        self.guests[name].power_off()
+        self.sides.pop(name).close()
+
+    def own(self, name: str, epoch: int) -> None:
+        self.store.owner = (name, epoch)
+
+    def until_record(self, *servers: str) -> None:
+        deadline = time.monotonic() + 120
+        while self.store.records.get("data", [None])[0] != list(servers):
+            if time.monotonic() > deadline:
+                told = [side.do("look", name="data") for side in self.sides.values()]
+                raise GuestError(f"the record is {self.store.records}; {told}")
+            time.sleep(0.1)
+
+    def has(self, name: str, *files: str) -> bool:
+        return all(
+            self.guests[name].attempt("cat", f"/srv/d/{file}").output.strip() == file
+            for file in files
+        )
+
+    def write(self, name: str, file: str) -> None:
+        self.guests[name].shell(f"echo {file} >/srv/d/{file}; sync -f /srv/d")
+
+
+@pytest.fixture(scope="module")
+def cluster(pair: Pair) -> Iterator[Cluster]:
+    cluster = Cluster(pair)
+    yield cluster
+    for side in cluster.sides.values():
+        side.close()
+
+
+def _copied_kib(guest: Guest) -> int:
+    found = _RESYNC.findall(guest.run("dmesg"))
+    return int(found[-1]) if found else -1
+
+
+def test_both_sides_are_built_and_the_record_says_so(cluster: Cluster) -> None:
+    cluster.own("n1", 5)
+    cluster.sides["n1"].activate("data", 5)
+    assert cluster.sides["n1"].state("data") == "active"
+    cluster.until_record("n1", "n2")
+    cluster.write("n1", "first")
+    look = cluster.sides["n2"].do("look", name="data")
+    assert (look["serves"], look["header"]["consistent"]) == (False, True)
+    assert cluster.guests["n2"].attempt("mount", "/dev/drbd7788", "/mnt").code != 0
+
+
+def test_after_a_power_loss_the_other_side_has_everything(cluster: Cluster) -> None:
+    cluster.crash("n1")
+    cluster.own("n2", 6)
+    cluster.sides["n2"].activate("data", 6)
+    assert cluster.store.records["data"][0] == ["n2"]
+    assert cluster.has("n2", "first")
+    cluster.write("n2", "second")
+
+
+def test_the_old_owner_comes_back_and_gets_the_difference(cluster: Cluster) -> None:
+    cluster.arrive("n1")
+    cluster.until_record("n1", "n2")
+    assert 0 <= _copied_kib(cluster.guests["n1"]) < SIZE_MIB * 1024 // 4
+    with pytest.raises(Refused):
+        cluster.sides["n1"].activate("data", 5)
+    assert cluster.sides["n2"].state("data") == "active"
+
+
+def test_a_planned_move_loses_nothing(cluster: Cluster) -> None:
+    cluster.sides["n2"].deactivate("data", 6)
+    cluster.own("n1", 7)
+    cluster.sides["n1"].activate("data", 7)
+    assert cluster.has("n1", "first", "second")
+    cluster.until_record("n1", "n2")
+
+
+def test_without_the_store_writes_wait_when_the_other_side_is_lost(cluster: Cluster) -> None:
+    cluster.store.is_away = True
+    cluster.crash("n2")
+    guest = cluster.guests["n1"]
+    guest.shell("(echo third >/srv/d/third; sync -f /srv/d; touch /run/written) >/dev/null 2>&1 &")
+    side = cluster.sides["n1"]
+    guest.until("frozen", lambda _: side.do("look", name="data")["suspended"])
+    assert guest.attempt("test", "-e", "/run/written").code != 0
+    assert cluster.store.records["data"][0] == ["n1", "n2"]
+    cluster.store.is_away = False
+    cluster.until_record("n1")
+    guest.until("written", lambda g: not g.attempt("test", "-e", "/run/written").code)
+    assert cluster.has("n1", "third")
+
+
+def test_a_side_that_is_not_current_is_not_served(cluster: Cluster) -> None:
+    cluster.crash("n1")
+    cluster.arrive("n2")
+    cluster.own("n2", 8)
+    with pytest.raises(Refused, match="only n1 has all acknowledged data"):
+        cluster.sides["n2"].activate("data", 8)
+    assert cluster.guests["n2"].attempt("mountpoint", "-q", "/srv/d").code != 0
+
+
+def test_a_split_brain_is_refused_until_one_side_is_given_up(cluster: Cluster) -> None:
+    """An operator made the stale side current: now both have what the other lacks."""
+    two = cluster.sides["n2"]
+    generation = two.do("look", name="data")["header"]["current"]
+    cluster.store.records["data"] = [["n2"], generation, 8]
+    two.activate("data", 8)
+    cluster.write("n2", "other")
+    cluster.arrive("n1")
+    one = cluster.sides["n1"]
+
+    def split(_: Guest) -> bool:
+        told = [side.do("look", name="data")["details"] for side in (one, two)]
+        return any(details.get("verdict") == "split-brain" for details in told)
+
+    cluster.guests["n1"].until("split", split)
+    assert cluster.store.records["data"][0] == ["n2"]
+    assert cluster.has("n2", "other")
+    one.do("ask", name="data", request={"do": "discard", "confirm": "data"})
+    cluster.until_record("n1", "n2")
+    assert cluster.has("n2", "first", "second", "other")
+    two.deactivate("data", 8)
+    cluster.own("n1", 9)
+    one.activate("data", 9)
+    assert cluster.has("n1", "first", "second", "other")
+    assert not cluster.has("n1", "third")
+    one.deactivate("data", 9)
