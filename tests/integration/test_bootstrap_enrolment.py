@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from clusterctl.bootstrap import certificates, first_server, joining, layout, tokens
-from clusterctl.bootstrap.enrolment import STORE_MEMBER_LIMIT, Enrolment
+from clusterctl.bootstrap.admission import STORE_MEMBER_LIMIT, Enrolment
 from clusterctl.bootstrap.facts import Facts
 from clusterctl.bootstrap.layout import BootstrapError, Layout
 from reconciler.adapters.clock import MonotonicClock
