@@ -48,6 +48,10 @@ def draw(seed: int, names: tuple[str, ...], groups: tuple[str, ...]) -> tuple[Fa
     at, found = FIRST_AT_S + rng.random() * 5, []
     if rng.random() < 0.5:
         found.append(Fault(at, "trouble", (rng.choice((0.02, 0.1, 0.3)),)))
+    variant = variant_of(seed)
+    if (variant.expires or variant.mailbox_s) and rng.random() < 0.4:
+        # Early, and for long: only then time, or a pill, is the proof.
+        found.append(Fault(at, "cut_off", (rng.choice(names[:2]), 40.0, True)))
     while at < LAST_AT_S:
         kind = rng.choices(list(kinds), weights)[0]
         found.append(Fault(round(at, 3), kind, kinds[kind](rng, names, groups)))
