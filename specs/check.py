@@ -11,6 +11,7 @@ from specs.disk_rules import check_disks
 from specs.errors import Severity, SpecProblem
 from specs.heartbeat_rules import check_heartbeat_paths
 from specs.hybrid_rules import check_hybrid_disks
+from specs.mirror_rules import check_mirrors
 from specs.monitor_rules import check_monitors
 from specs.proof_rules import check_proofs
 from specs.reference_rules import check_cycles, check_eligible, check_references
@@ -34,6 +35,7 @@ def check(specs: SpecSet, types: TypeCatalogue) -> list[SpecProblem]:
         *check_cycles(specs),
         *check_addresses(specs),
         *check_disks(specs),
+        *check_mirrors(specs),
         *check_hybrid_disks(specs),
         *check_monitors(specs),
     ]

@@ -103,6 +103,12 @@ CODES: dict[str, str] = {
     "E0305": "two networks overlap",
     "E0306": "two resources use the same disk or directory",
     "E0307": "a hybrid disk does not fit its group",
+    "E0308": "a mirror without exactly two servers",
+    "E0309": "two mirrors use the same port",
+    "E0310": "the servers of a mirror have no network in common",
+    "E0311": "a mirror's own file lies on the disk that it is",
+    "E0312": "a device or directory that is used by something else on a server",
+    "E0313": "a device that is too small",
     "E0401": "timings that contradict each other",
     "E0402": "no network carries heartbeats",
     "E0403": "a heartbeat path that cannot work",
@@ -118,5 +124,9 @@ CODES: dict[str, str] = {
     "W0606": "a probe may take much longer than its interval",
     "W0607": "a group that may run twice",
     "W0608": "a hybrid disk with a server group of one server",
+    "W0609": "asynchronous mirrors that are not of the same moment",
+    "W0610": "a queue that holds more than the disk",
+    "W0611": "nothing is known of a device",
+    "W0612": "there may not be room enough",
 }
 """What each code means; a code never changes its meaning. `W` codes are warnings."""

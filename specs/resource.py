@@ -25,6 +25,21 @@ class Use(NamedTuple):
     shared: bool = False
 
 
+class Mirror(NamedTuple):
+    """What the checks must know of a mirrored disk. Sizes in bytes. `two_servers`: each side is one
+    server, with `device` or `file` ("": the other one) and `metadata`, the same on both."""
+
+    port: int
+    networks: tuple[str, ...] = ()
+    asynchronous: bool = False
+    queue_limit: int = 0
+    two_servers: bool = False
+    size: int = 0
+    device: str = ""
+    file: str = ""
+    metadata: str = ""
+
+
 class ResourceSpec(Model):
     """Fields that every type of resource has; a type is a subclass with a literal `type`."""
 
@@ -87,6 +102,10 @@ class ResourceSpec(Model):
     def following(self, name: str) -> "ResourceSpec | None":  # noqa: ARG002
         """What a server of the other server group runs for this resource (named `name`), in a group
         of its own; see `decide.standby_side`. None: nothing; types with such a side override it."""
+        return None
+
+    def mirror(self) -> Mirror | None:
+        """None: its data is not mirrored; types with a mirror override it."""
         return None
 
     def addresses(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -50,6 +51,7 @@ def command(
 
     async def work() -> ExitCode:
         from clusterctl.changes import guard_removals, propose
+        from clusterctl.device_rules import check_devices
         from clusterctl.operations import who
         from clusterctl.picture import read_head, read_run
 
@@ -58,8 +60,10 @@ def command(
             proposal = propose(
                 given, stored, types, source=source, prune=prune, force=force_conflicts
             )
+            records = await read_run(connection)
             if proposal.leaving:
-                guard_removals(proposal, await read_run(connection), at_most_half=not yes)
+                guard_removals(proposal, records, at_most_half=not yes)
+            doubts = check_devices(proposal, records.server_facts)
             revision = stored.revision
             if not dry_run and not proposal.nothing:
                 revision = await connection.repository.apply(
@@ -72,6 +76,7 @@ def command(
                     remove={str(ref) for ref in proposal.removed},
                     force=force_conflicts,
                 )
+        proposal = replace(proposal, warnings=(*proposal.warnings, *doubts))
         _report(given.objects, proposal, revision, dry_run=dry_run, output=output)
         return ExitCode.DONE
 

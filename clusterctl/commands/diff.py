@@ -39,6 +39,7 @@ def command(
 
     async def work() -> ExitCode:
         from clusterctl.changes import change_lines, changes_json, propose
+        from clusterctl.device_rules import check_devices
         from clusterctl.foresight import forecast, forecast_lines
         from clusterctl.picture import read_run
 
@@ -48,6 +49,8 @@ def command(
             )
         # Whose objects they are is apply's question; a difference is one all the same.
         proposal = propose(given, stored, types, source=source, prune=prune, force=True)
+        for doubt in check_devices(proposal, records.server_facts):
+            click.echo(str(doubt), err=True)
         if output == "json":
             click.echo(json.dumps(changes_json(proposal.changes), indent=2))
         else:

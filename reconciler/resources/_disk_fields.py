@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from reconciler.plugin import ResourceType
+from specs.resource import Mirror
 from specs.scalars import ByteSize, Duration, Name, Port, impact
 
 _STABLE = re.compile(r"^/dev/(disk/by-[a-z]+/.|mapper/.|[^/]+/.)")
@@ -112,3 +113,6 @@ class MirroredDisk(MountedDisk):
         "copying differences.",
         json_schema_extra=impact("resource", example="256MiB"),
     )
+
+    def mirror(self) -> Mirror:
+        return Mirror(self.port, self.networks, self.mode == "async", self.queue_limit)

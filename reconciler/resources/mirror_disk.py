@@ -14,7 +14,7 @@ from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import MirrorPlan
 from reconciler.resources._disk_fields import AbsolutePath, DiskSize, MirroredDisk
 from reconciler.resources._mirrored import Side, plan_of, serving_side
-from specs.resource import Use
+from specs.resource import Mirror, Use
 from specs.scalars import impact
 
 LOOK_EVERY_S = 2.0
@@ -115,6 +115,16 @@ class MirrorDisk(MirroredDisk):
     def uses(self) -> tuple[Use, ...]:
         data = Use("device" if self.device else "file", self.device or self.file or "")
         return (data, Use("mountPoint", self.mount_point))
+
+    def mirror(self) -> Mirror:
+        base = self.metadata_file or f"{STATE_DIRECTORY}/resource.mirror"
+        return super().mirror()._replace(
+            two_servers=True,
+            size=self.size,
+            device=self.device or "",
+            file=self.file or "",
+            metadata=base,
+        )
 
     def side_of(self, server: str, server_groups: Sequence[str]) -> str | None:  # noqa: ARG002
         return server

@@ -1,0 +1,96 @@
+"""Disks of specs against what the servers say of theirs: used by something else, too small, not
+there. Called by `apply` and `diff` for what an apply would change.
+
+What no server says is a warning: facts are up to five minutes old, and a server may be away.
+"""
+
+import posixpath
+from collections.abc import Iterator, Mapping
+
+from clusterctl.changes import Proposal
+from reconciler.decide.records import ServerFacts
+from reconciler.decide.storage_facts import StorageFacts
+from reconciler.mirror.metadata import Geometry
+from specs.check import errors_of
+from specs.errors import SpecErrors, SpecProblem
+from specs.resource import Mirror, Resource
+from specs.spec_set import LoadedObject, ObjectRef
+
+
+def check_devices(proposal: Proposal, facts: Mapping[str, ServerFacts]) -> tuple[SpecProblem, ...]:
+    """Warnings of what an apply would change, in order of file and line. Raises `SpecErrors` with
+    all errors, if there are any."""
+    specs, found = proposal.new, list[SpecProblem]()
+    for name, resource in specs.resources.items():
+        ref, group = ObjectRef("Resource", name), resource.spec.group
+        if str(ref) not in proposal.texts or group not in specs.groups or not resource.spec.uses():
+            continue
+        for server in specs.eligible_servers(group):
+            said = facts.get(server)
+            storage = said.storage if said is not None else None
+            found += _on(server, specs.objects[ref], resource, storage)
+            mirror = resource.spec.mirror()
+            if storage is not None and mirror is not None and ref not in proposal.old.objects:
+                found += _room(server, specs.objects[ref], mirror, storage)
+    found.sort(key=lambda p: (p.file, p.line, p.column, p.path, p.code, p.message))
+    if errors := errors_of(found):
+        raise SpecErrors(*errors)
+    return tuple(found)
+
+
+def _on(
+    server: str, item: LoadedObject, resource: Resource, facts: StorageFacts | None
+) -> Iterator[SpecProblem]:
+    devices = [use for use in resource.spec.uses() if use.name.startswith("/dev/")]
+    point = next((u.name for u in resource.spec.uses() if u.field == "mountPoint"), "")
+    if facts is None:
+        if devices:
+            path, text = ("spec", devices[0].field), f"{server} has not said which devices it has"
+            yield item.problem(path, f"{text}: nothing was checked there", "W0611")
+        return
+    for use in devices:
+        size = (resource.spec.mirror() or Mirror(0)).size
+        yield from _device(server, item, use.field, use.name, size, point, facts)
+    if point and posixpath.normpath(point) in facts.fstab:
+        text = f"{server} mounts {point} by itself at its start (/etc/fstab): two would mount it"
+        yield item.problem(("spec", "mountPoint"), text, "E0312")
+
+
+def _device(
+    server: str,
+    item: LoadedObject,
+    field: str,
+    name: str,
+    size: int,
+    point: str,
+    facts: StorageFacts,
+) -> Iterator[SpecProblem]:
+    device = facts.device(name)
+    if device is None:
+        text = f"{server} knows no device {name}; it needs the same name on each server"
+        yield item.problem(("spec", field), text, "W0611")
+        return
+    if device.use and device.use != f"mounted on {point}":
+        text = f"{name} is {device.use} on {server}"
+        yield item.problem(("spec", field), text, "E0312")
+    if device.size < size:
+        text = f"{name} has {device.size} bytes on {server}, size says {size}"
+        yield item.problem(("spec", "size"), text, "E0313")
+
+
+def _room(
+    server: str, item: LoadedObject, mirror: Mirror, facts: StorageFacts
+) -> Iterator[SpecProblem]:
+    """For files of a new mirror; those of an old one take their room already."""
+    if not mirror.two_servers:
+        return
+    needed = Geometry().file_size(mirror.size)
+    history = mirror.queue_limit if mirror.asynchronous else 0
+    free = facts.free_at(mirror.metadata)
+    if free is not None and free < needed + history:
+        text = f"{server} has {free} bytes for {mirror.metadata}, {needed + history} are needed"
+        yield item.problem(("spec", "metadataFile"), text, "W0612", at="key")
+    free = facts.free_at(mirror.file) if mirror.file else None
+    if free is not None and free < mirror.size:
+        text = f"{server} has {free} bytes free for {mirror.file}, size says {mirror.size}"
+        yield item.problem(("spec", "size"), text, "W0612")
