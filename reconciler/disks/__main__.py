@@ -40,7 +40,7 @@ def look(name: str) -> Mapping[str, Any]:
         "number": number,
         "uses": [*reasons, what] if what else reasons,
         "taken": device.is_taken(node),
-        "paths": sum(len(unit) for unit in units),
+        **_paths(units),
         "units": len(units),
         "mounts": mounts,
         "foreign": device.foreign_mounts(number),
@@ -54,7 +54,12 @@ def _reserve(order: str, name: str, resource: str, epoch: str) -> Mapping[str, A
         _on_nvme(order, unit[0], key) if nvme.is_nvme(unit[0]) else _on_scsi(order, unit, key)
         for unit in units
     ]
-    return {"reason": next(filter(None, reasons), ""), "paths": sum(map(len, units))}
+    return {"reason": next(filter(None, reasons), ""), **_paths(units)}
+
+
+def _paths(units: Sequence[Sequence[str]]) -> Mapping[str, int]:
+    paths = [node for unit in units for node in unit]
+    return {"paths": len(paths), "running": sum(map(device.is_running, paths))}
 
 
 def _on_scsi(order: str, unit: Sequence[str], key: int) -> str:

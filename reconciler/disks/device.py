@@ -52,6 +52,12 @@ def units(node: str) -> list[list[str]]:
     return [list(unit) for unit in dict.fromkeys(tuple(unit) for unit in found)]
 
 
+def is_running(node: str) -> bool:
+    """Whether the kernel uses a path; one of which it knows nothing more counts."""
+    state = _text(f"{SYS}/{number_of(node)}/device/state").strip()
+    return state in ("", "running", "live")
+
+
 def uses(node: str) -> Iterator[str]:
     """Sentences: why a mount or a raw use of the device would damage what is on it."""
     number, folder = number_of(node), f"{SYS}/{number_of(node)}"

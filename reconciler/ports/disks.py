@@ -48,6 +48,11 @@ class Disks(Protocol):
         """Changes nothing."""
         ...
 
+    def paths(self, device: str) -> tuple[int, int]:
+        """(how many work, how many there are), as it was seen when the disk was last asked
+        anything; (0, 0) when it never was."""
+        ...
+
     async def reserve(self, device: str, resource: str, permit: Permit) -> None:
         """From now on the disk refuses writes of every other server; what they had under way is
         aborted. Refused when a newer epoch, or somebody else, has it. The permit is checked right

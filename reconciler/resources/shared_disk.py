@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from reconciler.plugin import Place, StartLevel
-from reconciler.ports.disks import Claim
+from reconciler.ports.disks import Claim, ConsentRefused
 from reconciler.ports.driver import (
     Observation,
     Permit,
@@ -29,16 +29,16 @@ class SharedDisk(MountedDisk):
 
     With `reservation: scsi` the disk itself keeps every other server from writing: before the mount
     the owner takes a SCSI-3 persistent reservation whose key holds the epoch, and shuts the old
-    owner out, with what it still had under way. With `reservation: none` only fencing keeps a
-    second writer out; the state says so, and the group may not list the proofs `expired` and
-    `none`.
+    owner out, with what it still had under way. `nvme` is the same with an NVMe namespace. With
+    `reservation: none` only fencing keeps a second writer out; the state says so, and the group may
+    not list the proofs `expired` and `none`.
 
     A disk that this server uses in any other way is refused: mounted by somebody else, in
     /etc/fstab, swap, the root file system, part of LVM, a RAID or a multipath device, or with
-    partitions. No file system is ever made. At a stop every mount of the disk on this server ends,
-    also those made by hand or copied into other namespaces; programs that use it get SIGTERM and,
-    after `unmountGrace`, SIGKILL. If that fails, the server can't give the disk up and resets
-    itself. A disk is never torn off lazily.
+    partitions. A file system is made only with `formatConsent`, once, on a blank disk. At a stop
+    every mount of the disk on this server ends, also those made by hand or copied into other
+    namespaces; programs that use it get SIGTERM and, after `unmountGrace`, SIGKILL. If that fails,
+    the server can't give the disk up and resets itself. A disk is never torn off lazily.
 
     Without a file system (`fileSystem: none`) programs of the group use the device under its name.
     Those must be resources of the group: nothing else would end them.
@@ -86,10 +86,10 @@ class SharedDisk(MountedDisk):
         description="Accept names such as /dev/sdb, which may be another disk after a restart.",
         json_schema_extra=impact("none", example=False),
     )
-    reservation: Literal["scsi", "none"] = Field(
+    reservation: Literal["scsi", "nvme", "none"] = Field(
         default="scsi",
         description="What keeps a second server from writing, besides fencing: a SCSI-3 persistent "
-        "reservation, or nothing.",
+        "reservation, a reservation of an NVMe namespace, or nothing.",
         json_schema_extra=impact("resource", example="scsi"),
     )
     file_system: Literal["ext4", "xfs", "btrfs", "none"] = Field(
@@ -103,6 +103,12 @@ class SharedDisk(MountedDisk):
         json_schema_extra=impact(
             "resource", example="/srv/data", default_text="there is no file system"
         ),
+    )
+    format_consent: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None,
+        description="Any word: the file system may be made once, if the disk is blank. A word that "
+        "was used is never good again.",
+        json_schema_extra=impact("none", example="new-array-2026", default_text="never"),
     )
     check: Literal["never", "always", "every"] = Field(
         default="always",
@@ -172,7 +178,7 @@ class SharedDisk(MountedDisk):
             place.name,
             self.disk,
             self.device is not None,
-            self.reservation == "scsi",
+            self.reservation != "none",
             self.unmount_grace,
         )
 
@@ -191,8 +197,15 @@ class SharedDisk(MountedDisk):
         problem = lost or self._wrong(mounts)
         if problem:
             return Observation(ResourceState.FAILED, problem, claim.epoch)
-        alone = "" if claim.reserved else "only fencing keeps a second writer out"
-        return Observation(ResourceState.ACTIVE, alone, claim.epoch, {"device": self.disk})
+        reasons = [] if claim.reserved else ["only fencing keeps a second writer out"]
+        if paths := self._paths(place):
+            reasons.append(paths)
+        return Observation(ResourceState.ACTIVE, "; ".join(reasons), claim.epoch)
+
+    def _paths(self, place: Place) -> str:
+        """How many of several paths work, as far as was seen last."""
+        running, known = place.host.disks.paths(self.disk)
+        return f"{running} of {known} paths" if known > 1 else ""
 
     async def _mounts(self, place: Place) -> tuple[Mounted, ...]:
         """Also looks whether a mount is under way, where there is none."""
@@ -264,7 +277,21 @@ class SharedDisk(MountedDisk):
             self.check_timeout,
             self.start_timeout,
         )
+        if self.format_consent is not None:
+            await self._format(place, node, self.format_consent, permit)
         await place.host.volumes.mount(node, self.mount_point or "", system, permit)
+
+    async def _format(self, place: Place, node: str, consent: str, permit: Permit) -> None:
+        """The consent is used up before the first byte: a start that ends in between needs another
+        one, and no consent ever makes two file systems."""
+        if not await place.host.volumes.is_blank(node):
+            return
+        try:
+            await place.consents.use(place.name, place.group, permit.epoch, consent)
+        except ConsentRefused as error:
+            raise ResourceError(f"{self.disk} is blank: {error}") from error
+        await place.host.volumes.make_file_system(node, self.file_system, permit)
+        place.events.emit("disk_formatted", resource=place.name, kind=self.file_system)
 
     async def deactivate(self, place: Place, epoch: int) -> None:
         claim = place.host.disks.claims().get(place.name)

@@ -22,7 +22,14 @@ from reconciler.ports.host import (
     StopPlan,
     Workload,
 )
-from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, RecordLost, RecordUnavailable, Stopped
+from reconciler.ports.mirrors import (
+    Decide,
+    EngineView,
+    MirrorPlan,
+    RecordLost,
+    RecordUnavailable,
+    Stopped,
+)
 from reconciler.ports.volumes import FileSystem, Mounted
 
 
@@ -351,6 +358,7 @@ class MemoryDisks:
         self.view = DiskView("")
         self.hangs = False
         self.problem = ""
+        self.seen_paths = (0, 0)
 
     async def _answer(self) -> None:
         await asyncio.sleep(3600 if self.hangs else 0)
@@ -369,6 +377,9 @@ class MemoryDisks:
     async def look(self, device: str) -> DiskView:
         await self._answer()
         return replace(self.view, node=device)
+
+    def paths(self, device: str) -> tuple[int, int]:
+        return self.seen_paths
 
     async def reserve(self, device: str, resource: str, permit: Permit) -> None:
         await self._answer()

@@ -1,12 +1,13 @@
 """What is special about shared disks: names that are refused, and who else uses the disk."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from reconciler.binding import clear, leftovers
-from reconciler.ports.disks import Claim, DiskView
+from reconciler.binding import BoundDriver, clear, leftovers
+from reconciler.ports.disks import Claim, ConsentRefused, DiskView
 from reconciler.ports.driver import PermitExpired, ResourceError, ResourceState
 from reconciler.ports.host import HostError
 from reconciler.resources.shared_disk import SharedDisk
@@ -242,3 +243,60 @@ async def test_a_claim_that_cannot_be_read_is_not_nothing() -> None:
 
     host.disks.claims = unreadable  # type: ignore[method-assign]
     assert (await driver_of(disk(), host).observe()).state is ResourceState.UNKNOWN
+
+
+class OneConsent:
+    """Good for one time, or never."""
+
+    def __init__(self, used: bool = False) -> None:
+        self.used = [("data", "yes")] if used else []
+
+    async def use(self, resource: str, group: str, epoch: int, consent: str) -> None:
+        await asyncio.sleep(0)
+        if (resource, consent) in self.used:
+            raise ConsentRefused("it was used before")
+        self.used.append((resource, consent))
+
+
+def _with_consents(host: MemoryHost, consents: OneConsent, **fields: Any) -> BoundDriver:
+    driver = driver_of(disk(**fields), host)
+    driver.place = replace(driver.place, consents=consents)
+    return driver
+
+
+async def test_a_blank_disk_is_formatted_once_and_only_with_consent() -> None:
+    host, consents = MemoryHost(), OneConsent()
+    await _with_consents(host, consents).activate(permit(1))
+    assert host.volumes.made == []
+    driver = _with_consents(host, consents, formatConsent="yes")
+    await driver.activate(permit(2))
+    assert len(host.volumes.made) == 1
+    assert isinstance(driver.place.events, Recorder)
+    assert "disk_formatted" in [name for name, _ in driver.place.events.events]
+
+
+async def test_a_used_consent_formats_no_second_disk() -> None:
+    """Such as a blank one that an array shows in the place of the first."""
+    host = MemoryHost()
+    driver = _with_consents(host, OneConsent(used=True), formatConsent="yes")
+    with pytest.raises(ResourceError, match="is blank: it was used before"):
+        await driver.activate(permit(2))
+    assert (host.volumes.made, host.volumes.mounts) == ([], {})
+
+
+async def test_what_holds_anything_is_never_formatted() -> None:
+    host, consents = MemoryHost(), OneConsent()
+    host.volumes.made.append(DEVICE)
+    driver = _with_consents(host, consents, formatConsent="yes")
+    await driver.activate(permit(2))
+    assert (host.volumes.made, consents.used) == ([DEVICE], [])
+
+
+async def test_several_paths_are_counted() -> None:
+    host = MemoryHost()
+    driver = driver_of(disk(), host)
+    await driver.activate(permit())
+    assert (await driver.observe()).reason == ""
+    host.disks.seen_paths = (1, 2)
+    found = await driver.observe()
+    assert (found.state, found.reason) == (ResourceState.ACTIVE, "1 of 2 paths")

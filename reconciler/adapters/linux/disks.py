@@ -25,6 +25,7 @@ class LinuxDisks:
 
     def __init__(self, run_directory: Path) -> None:
         self._directory = run_directory / "disks"
+        self._paths: dict[str, tuple[int, int]] = {}
 
     def claims(self) -> Mapping[str, Claim]:
         found = {}
@@ -49,7 +50,7 @@ class LinuxDisks:
             raise HostError(f"the claim cannot be forgotten: {error.strerror}") from error
 
     async def look(self, device: str) -> DiskView:
-        said = await _ask("look", device)
+        said = await self._ask("look", device)
         return DiskView(
             said["node"],
             tuple(said["uses"]),
@@ -61,20 +62,28 @@ class LinuxDisks:
 
     async def reserve(self, device: str, resource: str, permit: Permit) -> None:
         permit.check()
-        await _ask("take", device, resource, str(permit.epoch))
+        await self._ask("take", device, resource, str(permit.epoch))
         if not permit.is_valid():
             await self.release(device, resource, permit.epoch)
             permit.check()
 
     async def reserved(self, device: str, resource: str, epoch: int) -> str:
-        return str((await _ask("check", device, resource, str(epoch)))["reason"])
+        return str((await self._ask("check", device, resource, str(epoch)))["reason"])
 
     async def hold(self, device: str, resource: str, permit: Permit) -> str:
         permit.check()
-        return str((await _ask("hold", device, resource, str(permit.epoch)))["reason"])
+        return str((await self._ask("hold", device, resource, str(permit.epoch)))["reason"])
 
     async def release(self, device: str, resource: str, epoch: int) -> None:
-        await _ask("drop", device, resource, str(epoch))
+        await self._ask("drop", device, resource, str(epoch))
+
+    def paths(self, device: str) -> tuple[int, int]:
+        return self._paths.get(device, (0, 0))
+
+    async def _ask(self, order: str, device: str, *words: str) -> dict[str, Any]:
+        said = await _ask(order, device, *words)
+        self._paths[device] = (int(said["running"]), int(said["paths"]))
+        return said
 
 
 async def _ask(*words: str) -> dict[str, Any]:

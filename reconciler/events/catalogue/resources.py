@@ -61,6 +61,7 @@ EVENTS: tuple[EventType, ...] = (
         "Look at the interface on its owner. It is tried again.",
         retried=True,
     ),
+    info("disk_formatted", "resource kind", "A file system was made, as consented to, once."),
     warning(
         "disk_not_released",
         "resource reason",
