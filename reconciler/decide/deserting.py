@@ -5,7 +5,7 @@ Called by `fencing`, which ends them.
 """
 
 from reconciler.decide.expiry import STOP
-from reconciler.decide.membership import Standing, standing
+from reconciler.decide.membership import Standing, is_deaf, standing
 from reconciler.decide.snapshot import Snapshot
 
 DESERTED = "heard, but its session has ended, and what it owns must not run so"
@@ -30,13 +30,6 @@ def deserting(snapshot: Snapshot) -> list[str]:
         if isolated and same_boot and not released:
             found.add(owner)
     return sorted(found)
-
-
-def is_deaf(snapshot: Snapshot, server: str) -> bool:
-    """Its own heartbeats say that it hears no majority: packets reach us, and none reach it."""
-    peer, servers = snapshot.peers.peers.get(server), set(snapshot.specs.servers)
-    heard = servers - (peer.sees_silent if peer else frozenset())
-    return len(heard | {server}) * 2 <= len(servers)
 
 
 def deserted_at(snapshot: Snapshot, server: str) -> float:

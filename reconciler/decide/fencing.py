@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from reconciler.decide.actions import AskMembers, Effect, PrepareFence, Reason, Write
 from reconciler.decide.boots import boots_of
+from reconciler.decide.deafness import DEAF, answer_due, cut_off, deaf_challenges, deaf_owners
 from reconciler.decide.deserting import DESERTED, deserted_at, deserting
 from reconciler.decide.draining import is_leaving
 from reconciler.decide.fence_execution import ASKED, SILENT, abandoned, execution
@@ -168,11 +169,12 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> F
     asked_for = wished(snapshot)
     near = [name for name in suspects if not _rests(snapshot, name)]
     effects = effects + tuple(PrepareFence(name) for name in near)
-    doomed = [*suspects, *asked_for, *deserters(snapshot)]
+    doomed = [*suspects, *asked_for, *deserters(snapshot), *deaf_owners(snapshot)]
     if doomed and not _members_asked(snapshot):
         effects = (*effects, AskMembers())
     wake = [snapshot.now + MEMBERS_ASK_S] if doomed else []
     wake.extend(deserted_at(snapshot, name) for name in deserting(snapshot))
+    wake.extend(answer_due(snapshot, name) for name in deaf_owners(snapshot))
     for name in suspects:
         challenge = snapshot.challenges.get(name)
         lead = snapshot.specs.timing.challenge_timeout + CHALLENGE_LEAD_S
@@ -180,8 +182,9 @@ def plan_fencing(snapshot: Snapshot, keys: Keys, role: Role, *, cold: bool) -> F
         if challenge is not None:
             wake.append(challenge.seen_at + snapshot.specs.timing.challenge_timeout)
             wake.append(challenge.seen_at + CHALLENGE_RENEW_S + 0.001)
-    challenges = challenge_writes(snapshot, keys, suspects)
+    challenges = [*challenge_writes(snapshot, keys, suspects), *deaf_challenges(snapshot, keys)]
     victims = [n for n in suspects if suspicion(snapshot, n) is Suspicion.DEAD_OR_ISOLATED]
+    victims += [n for n in cut_off(snapshot) if not _rests(snapshot, n)]
     victims += [n for n in deserters(snapshot) if n not in victims]
     victims += [n for n in asked_for if n not in victims]
     if role is Role.DEPUTY and snapshot.coordinator is not None:
@@ -404,6 +407,8 @@ def _signs_of_life(snapshot: Snapshot, keys: Keys, victim: str) -> tuple[tuple[s
 def _why(snapshot: Snapshot, victim: str) -> str:
     if victim in wished(snapshot):
         return ASKED
+    if victim in cut_off(snapshot):
+        return DEAF
     if victim in deserters(snapshot):
         return DESERTED
     return SILENT

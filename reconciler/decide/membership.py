@@ -163,8 +163,8 @@ def role(snapshot: Snapshot) -> Role:
     if standing(snapshot, coordinator) is Standing.FENCED:
         return Role.VACANT
     peer = snapshot.peers.peers.get(coordinator)
-    suspected = peer is not None and (peer.suspect or peer.silent) and can_judge(snapshot)
-    if suspected and _first_online(snapshot, coordinator) == snapshot.me:
+    doubtful = peer is not None and (peer.suspect or peer.silent or is_deaf(snapshot, coordinator))
+    if doubtful and can_judge(snapshot) and _first_online(snapshot, coordinator) == snapshot.me:
         return Role.DEPUTY
     return Role.NONE
 
@@ -174,6 +174,13 @@ def _first_online(snapshot: Snapshot, other_than: str) -> str | None:
         if name != other_than and standing(snapshot, name) is Standing.ONLINE:
             return name
     return None
+
+
+def is_deaf(snapshot: Snapshot, server: str) -> bool:
+    """Its own heartbeats say that it hears no majority: packets reach us, and none reach it."""
+    peer, servers = snapshot.peers.peers.get(server), set(snapshot.specs.servers)
+    heard = servers - (peer.sees_silent if peer else frozenset())
+    return len(heard | {server}) * 2 <= len(servers)
 
 
 def hears_majority(snapshot: Snapshot, within_s: float = 0.0) -> bool:

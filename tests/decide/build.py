@@ -339,8 +339,10 @@ class Scene:
         self.fence_slot = Stored(record, self.revision, self.now - age)
         return self
 
-    def challenge(self, server: str, age: float = 0.2, nonce: str = "c1") -> "Scene":
-        record = Challenge(nonce=nonce, server=server, challenger="n1")
+    def challenge(
+        self, server: str, age: float = 0.2, nonce: str = "c1", deaf: bool = False
+    ) -> "Scene":
+        record = Challenge(nonce=nonce, server=server, challenger="n1", deaf=deaf)
         return self.put("challenges", server, record, age)
 
     def answer(self, server: str, nonce: str = "c1", age: float = 0.0) -> "Scene":

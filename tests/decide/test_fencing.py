@@ -540,3 +540,39 @@ def test_an_intent_whose_executor_has_rebooted_is_closed_at_once() -> None:
 
 def test_an_intent_names_the_boot_of_its_executor() -> None:
     assert intent(dying().challenge("n3").decide()).executor_boot == boot("n1")  # type: ignore[union-attr]
+
+
+def deaf_owner() -> Scene:
+    """Of n3 everything is heard, and it says that it hears nobody."""
+    return Scene().own("n3").hear("n3", sees=("n1", "n2"))
+
+
+def test_an_owner_that_hears_nobody_is_asked_and_fenced_without_an_answer() -> None:
+    """Else it stops what it runs after D, and nobody else starts it before its session ends."""
+    decision = deaf_owner().decide()
+    assert written(decision, KEYS.challenge("n3")).deaf
+    assert intent(decision) is None
+    assert intent(deaf_owner().challenge("n3", age=0.9, deaf=True).decide()) is None
+    found = intent(deaf_owner().challenge("n3", age=1.1, deaf=True).decide())
+    assert found is not None
+    assert "hears no majority" in found.reason
+
+
+def test_a_deaf_owner_is_spared_by_its_answer_by_one_that_it_hears_and_by_an_older_question() -> (
+    None
+):
+    answered = deaf_owner().challenge("n3", age=1.1, deaf=True).answer("n3")
+    assert intent(answered.decide()) is None
+    hears = Scene().own("n3").hear("n3", sees=("n1",)).challenge("n3", age=1.1, deaf=True)
+    assert intent(hears.decide()) is None
+    asked_when_silent = deaf_owner().challenge("n3", age=1.1).decide()
+    assert intent(asked_when_silent) is None
+    assert written(asked_when_silent, KEYS.challenge("n3")).deaf
+
+
+def test_a_deaf_coordinator_is_deposed_by_its_deputy() -> None:
+    scene = deaf_owner().lead("n3").challenge("n3", age=1.1, deaf=True)
+    decision = scene.decide()
+    assert intent(decision) is not None
+    assert decision.take_coordinator
+    assert intent(scene.answer("n3").decide()) is None

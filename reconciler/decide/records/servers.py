@@ -80,10 +80,12 @@ class Hold(Record):
 
 
 class Challenge(Record):
-    """run/challenges/<server>: *answer this through the store, if you live* (nonce)."""
+    """run/challenges/<server>: *answer this through the store, if you live* (nonce). `deaf`: it is
+    heard, and was asked because it said that it hears no majority."""
 
     server: str
     challenger: str
+    deaf: bool = False
 
 
 class Answer(Record):
