@@ -36,8 +36,9 @@ class PoisonPill(FenceType):
 
     The server must have a `watchdog`. It promises on the disk, for each boot, to let the watchdog
     end it when it finds a pill, or could not read its mailbox for the time `mailbox`. So the proof
-    needs no answer, only time: about mailbox + watchdog, a fifth more, and a second. It cannot
-    switch a server on. A useful second level behind a BMC.
+    needs no answer, only time: about mailbox + watchdog, a fifth more, and a second. It ends only
+    the boot that the fence is for: a server that has started again meanwhile is left alone. It
+    cannot switch a server on. A useful second level behind a BMC.
 
     ```yaml
     apiVersion: clusterctl/v1
