@@ -20,6 +20,8 @@ MODES = ("ok", "dead", "slow", "says-on", "says-off", "lies", "swapped")
 LIES = ("says-off", "lies")
 TIMEOUT_S = 2.0
 STEADY_S = 1.0
+# A device that is slow to open its session (1.5 s) sends what was right when that began.
+HEARD_S = 2.0
 
 SetPower = Callable[[str, bool, str], None]
 
@@ -122,8 +124,8 @@ class SimDevice:
         """Whom the executor hears, and who hears the victim, both without a doubt for a while."""
         world = self._world
         near = [n for n in world.names if n not in (victim, self._me) and world.stands(n)]
-        near = [n for n in near if world.ears.is_steady(n, self._me, STEADY_S)]
-        return tuple(n for n in near if world.ears.is_steady(victim, n, STEADY_S))
+        near = [n for n in near if world.ears.is_steady(n, self._me, HEARD_S)]
+        return tuple(n for n in near if world.ears.is_steady(victim, n, HEARD_S))
 
     def _quorum_without(self, victim: str) -> bool:
         world = self._world

@@ -98,6 +98,10 @@ SEEDS: tuple[tuple[int, str], ...] = (
     (106, "a stop that waited for the store came after the start that followed it: not a fault"),
     (182, "a server rebooted into its own open fence waits for the slot's end before its session"),
     (246, "a BMC that lies about a server that nobody hears or reaches: beyond the promise"),
+    (
+        417,
+        "heard again while a slow device opened its session: the packet was right when that began",
+    ),
     (280, "a resource died while the next one of its group was starting: not a wrong order"),
     (320, "an intent that arrived 5 s late fenced a server that had come back: it is compared now"),
     (361, "a pulse that was killed began to count anew since when its server is alone"),

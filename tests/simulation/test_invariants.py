@@ -8,6 +8,7 @@ from reconciler.decide.records import (
     Ownership,
     Phase,
     Proof,
+    Session,
     Verdict,
 )
 from tests.simulation.facts import (
@@ -217,6 +218,15 @@ OTHERS: dict[str, tuple[str, History]] = {
     "no session": ("convergence", [stored(1, None, ONE), End(60, ENDED.active, (), ("n1",))]),
     "restless": ("convergence", [SESSION, stored(59, None, ONE), ENDED]),
 }
+
+
+def test_an_intent_whose_executor_has_rebooted_may_be_replaced() -> None:
+    old = intent(executor_boot="n2-1")
+    session = Session(server="n2", boot_id="n2-2", incarnation="y", lease=1, version="")
+    back = Stored(1, ("run", "sessions", "n2"), None, session)
+    kind = next(kind for kind in ALL if kind.name == "fence_in_force")
+    assert first_broken([slot(0, old), back, slot(2, intent("n3"), old)], kind) is None
+    assert first_broken([slot(0, old), slot(2, intent("n3"), old)], kind) is not None
 
 
 @pytest.mark.parametrize("name", OTHERS)
