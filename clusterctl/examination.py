@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from clusterctl.mirrors import mirrors_in
 from reconciler.decide.cordon_words import cordon_words, undrain
 from reconciler.decide.doubt import HEARD
+from reconciler.decide.mirror_view import MirrorState
 from reconciler.decide.records import ServerFacts
 from reconciler.decide.server_status import server_view
 from reconciler.decide.stored import StoredRecords
@@ -333,6 +335,26 @@ def _boot_time(case: Case) -> Iterator[Check]:
         yield Check("boot-time", name, Result.PASS, text)
 
 
+_BY_MIRROR = {
+    MirrorState.IN_SYNC: Result.PASS,
+    MirrorState.NEW: Result.WARN,
+    MirrorState.COPYING: Result.WARN,
+}
+"""The rest has one side at most that could serve."""
+
+
+def _mirrors(case: Case) -> Iterator[Check]:
+    for view in mirrors_in(case.specs, case.records):
+        result = _BY_MIRROR.get(view.state, Result.FAIL)
+        if view.state is MirrorState.STOPPED and len(view.holders) > 1:
+            result = Result.PASS
+        text = f"mirror {view.name}: {'; '.join((view.state.value, *view.reasons))}"
+        if view.progress is not None:
+            text += f" ({view.progress.percent:.0f} %): until then no failover"
+        next_command = "" if result is Result.PASS else view.next_command
+        yield Check("mirrors", "cluster", result, text, next_command)
+
+
 CHECKS: tuple[Callable[[Case], Iterator[Check]], ...] = (
     _quorum,
     _witness,
@@ -347,4 +369,5 @@ CHECKS: tuple[Callable[[Case], Iterator[Check]], ...] = (
     _watchdogs,
     _real_time,
     _boot_time,
+    _mirrors,
 )

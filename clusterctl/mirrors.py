@@ -10,6 +10,7 @@ from clusterctl.failure import Failure
 from clusterctl.picture import Picture, follow, read_picture
 from clusterctl.render.progress import ProgressLine
 from reconciler.decide.mirror_view import MirrorState, MirrorView, mirror_view
+from reconciler.decide.stored import StoredRecords
 from specs.errors import nearest
 from specs.load import TypeCatalogue
 from specs.spec_set import SpecSet
@@ -39,15 +40,17 @@ def sides_of(specs: SpecSet, name: str) -> dict[str, str]:
 
 def mirrors_of(picture: Picture) -> list[MirrorView]:
     """All mirrors, by name."""
-    specs = picture.specs
-    if specs is None:
-        return []
+    return mirrors_in(picture.specs, picture.records) if picture.specs is not None else []
+
+
+def mirrors_in(specs: SpecSet, records: StoredRecords) -> list[MirrorView]:
+    """The same out of specs and records."""
     found = []
     for name in sorted(specs.resources):
         sides = sides_of(specs, name)
         if sides:
             group = specs.resources[name].spec.group
-            found.append(mirror_view(name, group, sides, picture.records))
+            found.append(mirror_view(name, group, sides, records))
     return found
 
 

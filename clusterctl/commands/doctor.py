@@ -14,7 +14,7 @@ from clusterctl.picture import read_picture
 from clusterctl.render.style import Style
 from clusterctl.render.table import clean, table
 
-_KINDS = ("Cluster", "Server")
+_KINDS = ("Cluster", "Server", "ServerGroup", "Group", "Resource")
 _MARKS = {Result.PASS: "ok", Result.WARN: "warning", Result.FAIL: "critical"}
 _ORDER = (Result.FAIL, Result.WARN, Result.PASS)
 

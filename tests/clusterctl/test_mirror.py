@@ -200,3 +200,24 @@ def test_status_tells_of_a_mirror_that_is_not_in_sync(mirror: FakeCluster) -> No
     out = mirror.run("status").out
     assert "resource/data: alone; only n1 has all acknowledged data; 10.77.1.12: no route" in out
     assert "clusterctl mirror resync data" in out
+
+
+@pytest.mark.parametrize(
+    ("n1", "holders", "result"),
+    [
+        ({"stage": "both", "connected": True}, ("n1", "n2"), "PASS"),
+        ({"stage": "alone", "connected": True, "to_copy": 1}, ("n1",), "WARN"),
+        ({"stage": "alone"}, ("n1",), "FAIL"),
+        ({"serving": False}, ("n1",), "FAIL"),
+        ({"serving": False}, ("n1", "n2"), "PASS"),
+    ],
+)
+def test_doctor_knows_whether_the_other_side_could_take_over(
+    mirror: FakeCluster, n1: dict[str, object], holders: tuple[str, ...], result: str
+) -> None:
+    tell(mirror, "n1", **({"serving": True} | n1))
+    name(mirror, *holders)
+    checks = json.loads(mirror.run("doctor", "-o", "json").out)
+    (check,) = [c for c in checks if c["id"] == "mirrors"]
+    assert check["result"] == result
+    assert bool(check["next"]) is (result != "PASS")

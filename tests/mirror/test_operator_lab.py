@@ -16,7 +16,6 @@ pytestmark = [
     *needs_lab,
     pytest.mark.long,
     pytest.mark.skipif(usable() is not None, reason=usable() or ""),
-    pytest.mark.timeout(900),
 ]
 
 
@@ -64,6 +63,8 @@ def online(node: str) -> None:
     eventually(there, f"group db is online on {node}", WAIT_S)
 
 
+# closer than the time-out that every lab test has
+@pytest.mark.timeout(900)
 def test_an_operator_sees_and_decides(lab: LabUnderTest, tmp_path: Path) -> None:
     specs = tmp_path / "mirror.yaml"
     specs.write_text(SPECS)
