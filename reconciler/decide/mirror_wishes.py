@@ -136,7 +136,8 @@ def _why_not_promote(snapshot: Snapshot, resource: Resource, to: str) -> str | N
         unfit = status is not None and bool(status.unfit)
         holds = side_of(snapshot, resource, server) in holders
         if holds and not unfit and availability(snapshot, server) is None:
-            return f"{server} is there and has all data: clusterctl start group/{group}"
+            start = f"clusterctl start group/{group}; drain {server} first if its disk is gone"
+            return f"{server} is there and has all data: {start}"
     status = mirror_status(snapshot, to, name)
     return _why_not_this_side(status, to)
 
