@@ -125,7 +125,8 @@ def candidates(snapshot: Snapshot, group: str, placing: Placing) -> tuple[Candid
         obstacle = availability(snapshot, server)
         if obstacle is None and server in lacking:
             obstacle = str(lacking[server])
-        obstacle = obstacle or held_back(snapshot, group, server, others)
+        asked = placing.by_operator
+        obstacle = obstacle or held_back(snapshot, group, server, others, by_operator=asked)
         obstacle = obstacle or _obstacle(snapshot, group, placing, server, others, faulty)
         if obstacle is None and away and not placing.by_operator:
             forbid = spec.failover.across_server_groups == "forbid"

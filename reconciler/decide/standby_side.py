@@ -87,9 +87,17 @@ def _derived(name: str, main: Group) -> Group:
     return Group(metadata=Metadata(name=name + STANDBY_SUFFIX), spec=spec)
 
 
-def held_back(snapshot: Snapshot, group: str, server: str, owners: Mapping[str, str]) -> str | None:
+def held_back(
+    snapshot: Snapshot,
+    group: str,
+    server: str,
+    owners: Mapping[str, str],
+    *,
+    by_operator: bool = False,
+) -> str | None:
     """Why this server must not hold the disk of its server group for this group; None if it may,
-    and for every group without a hybrid disk. `owners` are those after this decision."""
+    and for every group without a hybrid disk. `owners` are those after this decision. An operator
+    may let either side be looked at while nobody serves."""
     pairing = snapshot.specs.pairings.get(group)
     if pairing is None:
         return None
@@ -101,7 +109,8 @@ def held_back(snapshot: Snapshot, group: str, server: str, owners: Mapping[str, 
         return "it is in none of the server groups that have the disk"
     other = owners.get(partner)
     if pairing.follows:
-        return _why_not_follow(snapshot, pairing, site, other)
+        free = by_operator and other is None
+        return None if free else _why_not_follow(snapshot, pairing, site, other)
     if other is None or other == server or pairing.site_of(other) != site:
         return None
     stored = snapshot.ownerships.get(partner)

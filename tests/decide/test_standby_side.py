@@ -250,3 +250,17 @@ def test_the_record_says_what_it_was_derived_for_as_long_as_it_is() -> None:
     scene.settle()
     assert owner(scene, DERIVED) is None
     assert record(scene, DERIVED).follows == ""
+
+
+def test_while_nobody_serves_an_operator_may_look_at_either_side() -> None:
+    scene = running().own(None, MAIN, 2, previous_owner="n1", wanted="offline", cause="stopped")
+    assert "n1" in reasons(scene, DERIVED)
+    scene.operation(OperationKind.MOVE, f"group/{DERIVED}", to="n1")
+    settle_rounds(scene)
+    scene.release("n3", DERIVED, 3)
+    settle_rounds(scene)
+    assert owner(scene, DERIVED) == "n1"
+    scene.status("n1", record(scene, DERIVED).epoch, DERIVED)
+    settle_rounds(scene)
+    assert owner(scene, DERIVED) == "n1"
+    assert reasons(scene, MAIN) == {"n2": "n1 is the current server of server group a"}
