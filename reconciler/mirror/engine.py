@@ -170,8 +170,9 @@ class Engine:
 
     def tell(self, name: str, **fields: object) -> None:
         words = " ".join(f"{key}={value!r}" for key, value in fields.items())
-        sys.stderr.write(f"{time.time():.3f} {name} {words}\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk under the log must not end the mirror
+            sys.stderr.write(f"{time.time():.3f} {name} {words}\n")
+            sys.stderr.flush()
 
     def reply(self, token: int, error: int = 0) -> None:
         if self.front is not None:

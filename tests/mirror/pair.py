@@ -241,22 +241,24 @@ def pair(
     timeout_s: float = 2.0,
     prefixes: tuple[Sequence[str], Sequence[str]] = ((), ()),
     addresses: tuple[str, str] = ("127.0.0.1", "127.0.0.1"),
+    cluster: Cluster | None = None,
+    devices: tuple[str, str] | None = None,
     **extra: Any,
 ) -> Iterator[tuple[Side, Side]]:
-    """Both engines, up; killed at the end."""
-    cluster = Cluster()
+    """Both engines, up; killed at the end. `devices` have the data instead of files."""
+    cluster = cluster or Cluster()
     key = directory / "key"
     key.write_text("secret of the mirror\n")
     ports = free_ports() if addresses[0] == addresses[1] else (7788, 7788)
     sides = []
     for mine, name in enumerate(("a", "b")):
         own = directory / name
-        own.mkdir()
+        own.mkdir(exist_ok=True)
         settings = Settings(
             resource="md",
             server=name,
             peer="ba"[mine],
-            data=str(own / "data"),
+            data=devices[mine] if devices else str(own / "data"),
             metadata=str(own / "metadata"),
             size=size,
             directory=str(own / "run"),
