@@ -12,7 +12,6 @@ from reconciler.loops.state import AgentState
 from reconciler.pulse import deadman
 from reconciler.pulse.mailbox import Mailbox
 from reconciler.pulse.watch import DeadMan
-from tests.simulation.pulse import SimPeers
 
 Patch = pytest.MonkeyPatch
 
@@ -130,10 +129,9 @@ def no_waiting_for_the_doubted(patch: Patch) -> None:
 
 def no_stretch(patch: Patch) -> None:
     """A pulse that was told of an `agent hold` ends nothing under `keep` before its end."""
-    real = SimPeers.stretch
+    real = deadman.step
 
-    def stretch(self: Any, hold: str, until: float) -> None:
-        real(self, hold, until)
-        self._host.pulse.dead_man._stretched_until = 0.0
+    def step(state: Any, situation: Any) -> Any:
+        return real(state, replace(situation, held_until=0.0))
 
-    patch.setattr(SimPeers, "stretch", stretch)
+    patch.setattr("reconciler.pulse.watch.deadman.step", step)

@@ -219,6 +219,24 @@ async def alone_on_a_server(cluster: SimCluster) -> None:
     await asyncio.sleep(20.0)
 
 
+async def back_one_by_one(cluster: SimCluster) -> None:
+    """Everything lost its power and comes back slowly: nobody is fenced for booting."""
+    for name in cluster.names:
+        cluster.set_power(name, True)
+    await until(cluster, cluster.is_converged, "a healthy start")
+    await asyncio.sleep(3.0)
+    before = len(cluster.world.trace)
+    for name in cluster.names:
+        cluster.set_power(name, False)
+    await asyncio.sleep(20.0)  # longer than any session lives
+    for name in reversed(cluster.names):
+        cluster.set_power(name, True)
+        await asyncio.sleep(3.0)
+    await until(cluster, cluster.is_converged, "all runs again")
+    since = cluster.world.trace[before:]
+    expect(not any("fence_requested" in line for line in since), "nobody is fenced for booting")
+
+
 async def an_old_backup(cluster: SimCluster) -> None:
     """The backup says n1; meanwhile n3 runs the group. It is said, and all begins anew."""
     cluster.world.state.store_id = restoring.FIRST

@@ -77,7 +77,7 @@ GUARDS: tuple[Guard, ...] = (
     Guard(effects.no_listening, scenarios.operator_fences_a_healthy_server),
     Guard(effects.no_decider_compares, stories.deposed_while_its_decision_travels),
     Guard(effects.no_record_compares, stories.decision_that_arrives_again),
-    Guard(decisions.no_startup_barrier, scenarios.slow_return_after_a_power_loss),
+    Guard(decisions.no_startup_barrier, own.back_one_by_one),
     Guard(decisions.no_self_stop, stories.alone_without_a_bmc),
     Guard(decisions.no_dead_man, stories.alone_with_a_hanging_agent),
     Guard(decisions.no_reboot_limit, stories.sick_wherever_it_runs),
@@ -139,6 +139,7 @@ STORIES: tuple[tuple[Story, int, Variant], ...] = (
     (own.heard_on_the_disk_only, 3, own.DISKS),
     (own.last_words_on_the_disk, 3, own.DISKS),
     (own.alone_on_a_server, 3, own.EXCLUSIVE),
+    (own.back_one_by_one, 3, PLAIN),
     (own.an_old_backup, 3, own.RESTORED),
     (own.an_old_backup_and_one_is_away, 3, own.RESTORED),
 )
