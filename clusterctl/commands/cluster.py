@@ -1,4 +1,4 @@
-"""`clusterctl cluster init|token|join`: make a cluster out of servers."""
+"""`clusterctl cluster init|token|join|leave`: make a cluster out of servers."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ TOKEN_LIMIT = 16 * 1024
 
 @click.group()
 def command() -> None:
-    """Make a cluster, and join servers to it."""
+    """Make a cluster, join servers to it, and let them leave."""
 
 
 def _explained(function: Callable[P, R]) -> Callable[P, R]:
@@ -239,6 +239,45 @@ def join(
         {"server": server, "addresses": list(identity.addresses), "storeMember": member},
         f"{server} has joined" + (", its etcd has a vote" if voting else ""),
     )
+
+
+@command.command(cls=ClusterCommand)
+@click.argument("server")
+@click.option("--yes-i-mean", "said", metavar="SERVER", help="The server's name once more.")
+@output_option("text", "json")
+@click.pass_obj
+@_explained
+def leave(cli: CliContext, server: str, said: str | None, output: str) -> None:
+    """Remove SERVER from the cluster for good: its spec, its vote in the store, its access.
+
+    From anywhere but SERVER. It must run no group (`clusterctl drain SERVER`), its agent must be
+    stopped, and the others must keep the store's quorum. Repeat it if it was interrupted.
+    """
+    name = server.removeprefix("server/")
+    if said != name:
+        text = f"refused: {name} leaves for good. Say so by repeating its name"
+        raise Failure(text, ExitCode.REFUSED, f"--yes-i-mean {name}")
+    steps: list[str] = []
+
+    async def work() -> int:
+        from clusterctl.bootstrap import leaving
+
+        async with connected(cli) as connection:
+            settings = connection.settings
+            admin = leaving.open_admin(settings.endpoints, settings.tls)
+            try:
+                return await leaving.leave(connection, admin, cli.types(), name, steps.append)
+            finally:
+                await admin.close()
+
+    left = _run(work())
+    wipe = "systemctl disable --now clusterctl-etcd, then remove /etc/clusterctl/pki"
+    todo = [
+        f"on {name}: {wipe}; an administrator's key there still opens the store",
+        "on the others: clusterctl cluster refresh; on the first: clusterctl cluster rotate-key",
+    ]
+    text = "\n".join([*steps, *(f"next: {line}" for line in todo)])
+    _report(output, {"server": name, "done": steps, "membersLeft": left, "next": todo}, text)
 
 
 @command.command(cls=ClusterCommand)

@@ -16,6 +16,7 @@ import grpc.aio
 from reconciler.ports.store import Denied, Indeterminate, StoreError, Unavailable
 
 CALL_TIMEOUT_S = 5.0
+_DONE = ("already", "user name not found", "role name not found")
 
 
 class TooManyLearners(StoreError):
@@ -104,12 +105,17 @@ class EtcdAdmin:
         await self._auth("UserAdd", pb.AuthUserAddRequest(name=user, options=options))
         await self._auth("UserGrantRole", pb.AuthUserGrantRoleRequest(user=user, role=role))
 
+    async def remove_user(self, user: str) -> None:
+        """The user and the role of the same name; fine when there are none."""
+        await self._auth("UserDelete", pb.AuthUserDeleteRequest(name=user))
+        await self._auth("RoleDelete", pb.AuthRoleDeleteRequest(role=user))
+
     async def enable_auth(self) -> None:
         await self._auth("AuthEnable", pb.AuthEnableRequest())
 
     async def _auth(self, method: str, request: Any) -> Any:
         return await self._call(
-            lambda channel: getattr(pb.AuthStub(channel), method), request, exists_is_fine=True
+            lambda channel: getattr(pb.AuthStub(channel), method), request, done_is_fine=True
         )
 
     async def _call(
@@ -117,14 +123,14 @@ class EtcdAdmin:
         method: Callable[[Any], Callable[..., Awaitable[Any]]],
         request: Any,
         *,
-        exists_is_fine: bool = False,
+        done_is_fine: bool = False,
     ) -> Any:
         last: StoreError = Unavailable("no endpoint of the store is known")
         for channel in self._channels:
             try:
                 return await method(channel)(request, timeout=CALL_TIMEOUT_S)
             except grpc.aio.AioRpcError as error:
-                if exists_is_fine and "already" in (error.details() or ""):
+                if done_is_fine and any(word in (error.details() or "") for word in _DONE):
                     return None
                 last = _store_error(error)
                 if not isinstance(last, Unavailable):
