@@ -7,7 +7,7 @@ ARGS ?=
 export PATH := $(CURDIR)/.tools/usr/bin:$(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data test test-long lint format guest-test bench simulate simulate-mirror faults docs deb clean
+.PHONY: help setup demo demo-data test test-long lint format guest-test bench simulate simulate-mirror mirror-faults faults docs deb clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -43,7 +43,8 @@ format: setup ## apply the style
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-bench: setup ## how long outages last; JSON and a table
+bench: setup ## how long outages last, how fast mirrors are; JSON and a table (ARGS=mirror)
+	@sh packaging/tools/setup.sh bench
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
 
 simulate: setup ## simulated clusters with faults (SEEDS=0:200)
@@ -51,6 +52,9 @@ simulate: setup ## simulated clusters with faults (SEEDS=0:200)
 
 simulate-mirror: setup ## simulated mirrored disks with crashes (SEEDS=0:2000)
 	@$(PYTHON) -m tests.mirror.simulation --seeds $(SEEDS) $(ARGS)
+
+mirror-faults: setup ## real faults on two mirror engines (ARGS="--runs 50 --seed 1")
+	@$(PYTHON) -m tests.mirror.faults $(ARGS)
 
 faults: setup ## real faults on a lab, out of a seed (ARGS="--minutes 10 --seed 1 --servers 3")
 	@$(PYTHON) -m tests.faults $(ARGS)

@@ -5,8 +5,9 @@
 # No service is started: etcd is unpacked into .tools, and a temporary policy-rc.d forbids what
 # other packages might start.
 #
-#   setup.sh [long|guest|data]  long: also what only the long tests need; guest: what tests/guests
-#                               needs; data: the database of examples/03-postgres-mirror
+#   setup.sh [long|guest|data|bench]  long: also what only the long tests need; guest: what tests/guests
+#                               needs; data: the database of examples/03-postgres-mirror; bench:
+#                               what only the benchmarks need
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -60,6 +61,9 @@ missing_packages() {
   for pair in ip:iproute2 nft:nftables nsenter:util-linux ipmi_sim:openipmi ipmitool:ipmitool; do
     have "${pair%%:*}" || printf '%s ' "${pair##*:}"
   done
+  if [ "$wish" = bench ]; then
+    have fio || printf 'fio '
+  fi
   [ "$wish" = long ] || return 0
   for pair in systemd-nspawn:systemd-container dbus-daemon:dbus; do
     have "${pair%%:*}" || printf '%s ' "${pair##*:}"

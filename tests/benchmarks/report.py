@@ -12,10 +12,12 @@ Run = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`limit` in the unit of the runs; the service's own start (`starts` times) comes on top."""
+    """`limit` in the unit of the runs; the service's own start (`starts` times) comes on top.
+    `at_least`: more is better."""
 
     limit: float
     starts: int = 0
+    at_least: bool = False
 
 
 GOALS: dict[tuple[str, str], Goal] = {
@@ -30,14 +32,38 @@ GOALS: dict[tuple[str, str], Goal] = {
     ("idle-cpu", "default"): Goal(2.0),
     ("idle-memory", "default"): Goal(110),
     ("soak", "default"): Goal(0),
+    ("mirror-sync-seq", "default"): Goal(0.6, at_least=True),
+    ("mirror-sync-fsync", "default"): Goal(0.5, at_least=True),
+    ("mirror-sync-depth8", "default"): Goal(25000, at_least=True),
+    ("mirror-async-seq", "default"): Goal(0.75, at_least=True),
+    ("mirror-peer-dies", "default"): Goal(20),
+    ("mirror-peer-silent", "default"): Goal(2.5),
+    ("mirror-resync", "default"): Goal(250, at_least=True),
+    ("mirror-resync-latency", "default"): Goal(3),
+    ("mirror-memory", "default"): Goal(60),
 }
-UNITS = {"idle-cpu": "% of a core", "idle-memory": "MiB", "soak": "suspicions"}
+OF_BASE = "x base line"
+UNITS = {
+    "idle-cpu": "% of a core",
+    "idle-memory": "MiB",
+    "soak": "suspicions",
+    "mirror-sync-seq": OF_BASE,
+    "mirror-sync-fsync": OF_BASE,
+    "mirror-sync-depth8": "IOPS",
+    "mirror-async-seq": OF_BASE,
+    "mirror-peer-silent": "s",
+    "mirror-resync": "MiB/s",
+    "mirror-resync-latency": "x before",
+    "mirror-memory": "MiB",
+}
 
 
 def outcome(goal: Goal | None, value: float, own_start_ms: float) -> tuple[str, str]:
     """The goal as shown, and `hit` or `miss`."""
     if goal is None:
         return "", ""
+    if goal.at_least:
+        return f">= {goal.limit:g}", "hit" if value >= goal.limit else "miss"
     limit = goal.limit + goal.starts * own_start_ms
     shown = f"{goal.limit:g}" + (f" + {goal.starts * own_start_ms:.0f}" if goal.starts else "")
     return shown, "hit" if value <= limit else "miss"
@@ -50,7 +76,7 @@ def summary(runs: Sequence[Run], own_start_ms: float) -> list[str]:
         values = [run["value"] for run in runs if _case(run) == (name, profile, roles)]
         median = statistics.median(values)
         shown, hit = outcome(GOALS.get((name, profile)), median, own_start_ms)
-        numbers = (f"{number:g}" for number in (min(values), round(median, 1), max(values)))
+        numbers = (f"{number:g}" for number in (min(values), round(median, 2), max(values)))
         unit = UNITS.get(name, "ms")
         rows.append((name + roles, profile, str(len(values)), *numbers, unit, shown, hit))
     heads = ("BENCHMARK", "PROFILE", "RUNS", "MIN", "MEDIAN", "MAX", "UNIT", "GOAL", "")
