@@ -5,7 +5,9 @@ from pydantic import ValidationError
 
 from reconciler.adapters.clock import MonotonicClock
 from reconciler.adapters.power import RegisteredPower
-from reconciler.fences.ipmi import Ipmi, PasswordSource, same_guid
+from reconciler.fences._guid import same_guid
+from reconciler.fences._secret import PasswordSource
+from reconciler.fences.ipmi import Ipmi
 from reconciler.plugin import Registry
 from reconciler.ports.power import FenceError
 
