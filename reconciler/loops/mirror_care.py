@@ -20,6 +20,7 @@ from reconciler.loops.state import AgentState
 from reconciler.mirror.decide.promotion import order_is_lost
 from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import EngineView, Mirrors
+from specs.scalars import format_size
 
 LOOK_EVERY_S = 1.0
 WITHOUT_ANY_S = 5.0
@@ -262,7 +263,7 @@ def request(operation: Operation, name: str) -> Mapping[str, Any]:
 def told(operation: Operation, name: str, me: str) -> str:
     """What was done, in a sentence."""
     how = {"full": "everything is copied again", "checksum": "what differs is copied again"}
-    limit = f"{operation.limit} bytes a second" if operation.limit else "unlimited"
+    limit = f"limited to {format_size(operation.limit)}/s" if operation.limit else "unlimited"
     texts = {
         KIND.MIRROR_RESYNC: how.get(operation.how, "the difference is copied"),
         KIND.MIRROR_VERIFY: "both sides are compared",

@@ -76,7 +76,7 @@ def test_an_operator_sees_and_decides(lab: LabUnderTest, tmp_path: Path) -> None
     assert "both sides are equal" in clusterctl("mirror", "verify", "data").stdout
     assert "n1 and n2 have all data" in clusterctl("mirror", "resync", "data", "--full").stdout
     assert "have all data" in clusterctl("mirror", "resync", "data", "--checksum").stdout
-    assert "8388608 bytes a second" in clusterctl("mirror", "limit", "data", "8MiB").stdout
+    assert "limited to 8MiB/s" in clusterctl("mirror", "limit", "data", "8MiB").stdout
     clusterctl("mirror", "limit", "data", "none")
 
     clusterctl("mirror", "isolate", "data", "--ttl", "10m", "--why", "backup")
