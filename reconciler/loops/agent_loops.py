@@ -12,6 +12,7 @@ from reconciler.loops.group_runner import GroupRunner
 from reconciler.loops.group_slots import MakeDriver
 from reconciler.loops.machine import MachineHand
 from reconciler.loops.mirror_care import MirrorCare
+from reconciler.loops.mirror_cuts import MirrorCuts
 from reconciler.loops.monitors import MonitorLoop, TakeSample
 from reconciler.loops.preparation import Preparation
 from reconciler.loops.recovery_script import RunScript, no_scripts
@@ -65,6 +66,7 @@ class AgentLoops:
         self._standby = StandbyLoop(state, run_script)
         self._followers = FollowLoop(state, follow)
         self._mirror_care = MirrorCare(state, mirrors, self._status.soon)
+        self._mirror_cuts = MirrorCuts(state, mirrors)
         self._monitors = MonitorLoop(
             state, lambda: self.runners, take_sample, self._status.is_stored, run_script
         )
@@ -90,6 +92,7 @@ class AgentLoops:
                     self._standby.run(),
                     self._followers.run(),
                     self._mirror_care.run(),
+                    self._mirror_cuts.run(),
                     self.fences.run_self_tests(),
                 ):
                     tasks.create_task(loop)
