@@ -61,6 +61,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "backup": "Save what the store must not lose, and restore it.",
         "store": "Say that the store was restored from a backup; make space in it.",
         "disk": "Prepare a shared device for heartbeats.",
+        "volume": "Guard the cluster's disks on this server.",
         "lab": "A cluster of pretend servers on this machine.",
         "demo": "Watch a failover in a lab.",
     },

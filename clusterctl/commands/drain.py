@@ -4,10 +4,10 @@ import click
 
 from clusterctl.connection import CliContext
 from clusterctl.exit_codes import ExitCode
-from clusterctl.failure import Failure
 from clusterctl.global_options import ClusterCommand
 from clusterctl.objects import Ref
 from clusterctl.operations import operate, wish_options
+from clusterctl.this_server import myself
 from reconciler.decide.records import OperationKind
 
 
@@ -41,7 +41,7 @@ def command(
     name = (server or "").removeprefix("server/")
     boot_id = None
     if this_server:
-        name, boot_id = _myself(cli)
+        name, boot_id = myself(cli)
     return operate(
         cli,
         OperationKind.DRAIN,
@@ -52,23 +52,3 @@ def command(
         why=why,
         boot_id=boot_id if for_shutdown else None,
     )
-
-
-def _myself(cli: CliContext) -> tuple[str, str]:
-    """(name, boot id) of this server; the agent's own certificate is chosen, for not every server
-    has an administrator's."""
-    from clusterctl.settings import Settings, Tls
-    from reconciler.config import DEFAULT_CONFIG, load_config
-
-    config = load_config(DEFAULT_CONFIG)
-    try:
-        boot_id = config.boot_id_file.read_text().strip()
-    except OSError as error:
-        raise Failure(
-            f"{config.boot_id_file}: {error.strerror}; has the agent run since the start?",
-            ExitCode.FAILED,
-        ) from error
-    files = Tls(str(config.ca_file), str(config.certificate_file), str(config.key_file))
-    settings = Settings(config.cluster, config.endpoints, files, cli.choice.timeout_s)
-    cli.fixed = settings
-    return config.server, boot_id

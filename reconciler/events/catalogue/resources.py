@@ -63,6 +63,13 @@ EVENTS: tuple[EventType, ...] = (
     ),
     info("disk_formatted", "resource kind", "A file system was made, as consented to, once."),
     warning(
+        "volume_unlocked",
+        "resource device who ttl_s why",
+        "A person got a shared disk whose group is stopped, for a while.",
+        "Nothing, if it was you. It is locked again by itself.",
+    ),
+    info("volume_locked", "resource device who reason", "The person gave the disk back."),
+    warning(
         "disk_not_released",
         "resource reason",
         "A shared disk was unmounted here, but its reservation could not be given up.",
