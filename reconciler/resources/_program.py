@@ -1,8 +1,35 @@
-"""What the types that run programs say about them: how they ended, and their last words."""
+"""What the types that run programs have in common: their fields, how programs ended, their last
+words."""
 
 import signal
+from typing import Annotated
 
-from reconciler.plugin import Place
+from pydantic import Field
+
+from reconciler.plugin import Place, ResourceType
+from specs.program import Argument, Directory, VariableName
+from specs.scalars import ByteSize, impact
+
+
+class Program(ResourceType):
+    """Where and how something is executed."""
+
+    cwd: Directory = Field(
+        default="/",
+        description="Directory that it starts in.",
+        json_schema_extra=impact("resource", example="/srv"),
+    )
+    env: dict[VariableName, Argument] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Environment variables. Nothing is inherited from the agent.",
+        json_schema_extra=impact("resource", example={"LANG": "C.UTF-8"}),
+    )
+    log_limit: Annotated[ByteSize, Field(ge=4096, le=2**30)] = Field(
+        default=2**20,
+        description="Size of a log file; one or more older ones are kept beside it.",
+        json_schema_extra=impact("resource", example="1MiB"),
+    )
 
 
 def ended(exit_code: int | None) -> str:

@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from reconciler.plugin import Place, ResourceType, StartLevel
+from reconciler.plugin import Place, StartLevel
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from reconciler.ports.host import HostError, RunnerState, RunnerView, StopPlan, Workload
-from reconciler.resources._program import ended, last_words
+from reconciler.resources._program import Program, ended, last_words
 from specs.document import Model
-from specs.program import DEFAULT_PATH, Argument, Command, Directory, ExitCodes, VariableName
-from specs.scalars import Address, ByteSize, Duration, Port, impact
+from specs.program import DEFAULT_PATH, Command, ExitCodes
+from specs.scalars import Address, Duration, Port, impact
 
 CONNECT_EVERY_S = 0.02
 GRACE_SHARE = 0.6
@@ -41,7 +41,7 @@ class Readiness(Model):
     )
 
 
-class Application(ResourceType):
+class Application(Program):
     """A program under a runner of its own, which outlives the agent and ends the whole tree.
 
     `resident`: the program stays; when it ends, its resource has failed, which is seen at once.
@@ -84,17 +84,6 @@ class Application(ResourceType):
         description="Whether the program stays, or ends and leaves an exit code.",
         json_schema_extra=impact("resource", example="resident"),
     )
-    cwd: Directory = Field(
-        default="/",
-        description="Directory that the program starts in.",
-        json_schema_extra=impact("resource", example="/srv"),
-    )
-    env: dict[VariableName, Argument] = Field(
-        default_factory=dict,
-        repr=False,
-        description="Environment variables. Nothing is inherited from the agent.",
-        json_schema_extra=impact("resource", example={"LANG": "C.UTF-8"}),
-    )
     user: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
         description="User, by name or number, that the program runs as.",
@@ -136,11 +125,6 @@ class Application(ResourceType):
         json_schema_extra=impact(
             "none", example={"port": 8080}, default_text="executing the program is enough"
         ),
-    )
-    log_limit: Annotated[ByteSize, Field(ge=4096, le=2**30)] = Field(
-        default=2**20,
-        description="Size of output.log; one older file of this size is kept beside it.",
-        json_schema_extra=impact("resource", example="1MiB"),
     )
 
     @model_validator(mode="after")

@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 
 from reconciler.decide.circumstances import script_variables
 from reconciler.decide.standby import STANDBY_START
-from reconciler.plugin import Place, ResourceType, StandbyScript, StartLevel
+from reconciler.plugin import Place, StandbyScript, StartLevel
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from reconciler.ports.host import HostError, RunnerState, RunnerView, StopPlan, Workload
 from reconciler.ports.probes import ProbeUnavailable, Sample
-from reconciler.resources._program import ended, last_line, last_words
-from specs.program import DEFAULT_PATH, Argument, Directory, ExitCodes, VariableName
-from specs.scalars import ByteSize, Duration, impact
+from reconciler.resources._program import Program, ended, last_line, last_words
+from specs.program import DEFAULT_PATH, ExitCodes
+from specs.scalars import Duration, impact
 from specs.script import QuietScript
 from specs.script import Script as ScriptText
 
@@ -28,7 +28,7 @@ RESIDENT_STOP_SHARE = 0.5
 """Part of `stopTimeout` that the stop script of a resident script has before it is signalled."""
 
 
-class Script(ResourceType):
+class Script(Program):
     """Scripts of your own: one that starts, one that stops, and one that tells whether it runs.
 
     The scripts are part of the specs: `apply` reads them beside the YAML file, stores them with the
@@ -155,22 +155,6 @@ class Script(ResourceType):
         default=60.0,
         description="Time that a standby script has before it is killed.",
         json_schema_extra=impact("none", example="60s"),
-    )
-    cwd: Directory = Field(
-        default="/",
-        description="Directory that the scripts start in.",
-        json_schema_extra=impact("resource", example="/srv"),
-    )
-    env: dict[VariableName, Argument] = Field(
-        default_factory=dict,
-        repr=False,
-        description="More environment variables. Nothing is inherited from the agent.",
-        json_schema_extra=impact("resource", example={"LANG": "C.UTF-8"}),
-    )
-    log_limit: Annotated[ByteSize, Field(ge=4096, le=2**30)] = Field(
-        default=2**20,
-        description="Size of a log file.",
-        json_schema_extra=impact("resource", example="1MiB"),
     )
     log_files: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1,
