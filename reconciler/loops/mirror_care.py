@@ -41,6 +41,7 @@ class MirrorCare:
         self._results: dict[str, dict[str, MirrorResult]] = {}
         self._isolated_until: dict[str, float] = {}
         self._whole: dict[str, float | None] = {}
+        self._looked_wall = 0.0
         self._names: tuple[int, tuple[str, ...]] = (-1, ())
 
     async def run(self) -> None:
@@ -93,6 +94,7 @@ class MirrorCare:
                     mirrors, name, operation
                 )
             self._forget_ended(snapshot, name)
+            self._looked_wall = self._state.clock.wall()
             try:
                 new = self._status(name, await mirrors.view(name))
             except HostError as error:
@@ -164,7 +166,7 @@ class MirrorCare:
             return None
         if view.details.get("connected"):
             if view.header.consistent and not view.details.get("asynchronous"):
-                self._whole[name] = round(self._state.clock.wall(), 3)
+                self._whole[name] = self._looked_wall // 0.001 / 1000
             return None
         if name not in self._whole:
             before = self._state.mirror.mirror_status.get((self._state.me, name))
