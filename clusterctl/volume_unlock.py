@@ -58,7 +58,9 @@ async def hold_open(cli: CliContext, name: str, ttl_s: float, why: str) -> str:
         opened.reserves = getattr(found.spec, "reservation", "none") != "none"
         try:
             await opened.take()
-            await opened.record("volume_unlocked", (guard,), ttl_s=ttl_s, why=why)
+            await opened.publish(guard).emit(
+                "volume_unlocked", resource=name, device=device, who=who(), ttl_s=ttl_s, why=why
+            )
             click.echo(
                 f"{device} is yours on this server for {ttl_s:g} s at most; mount it by hand. "
                 "Interrupt this to lock it again."
@@ -66,7 +68,9 @@ async def hold_open(cli: CliContext, name: str, ttl_s: float, why: str) -> str:
             ended = await opened.until(guard, ttl_s)
         finally:
             await opened.give_back()
-        await opened.record("volume_locked", (), reason=ended)
+        await opened.publish().emit(
+            "volume_locked", resource=name, device=device, who=who(), reason=ended
+        )
         return ended
 
 
@@ -130,7 +134,17 @@ class _Opened:
         finally:
             self._volumes.close()
 
-    async def record(self, event: str, guards: tuple[Unchanged, ...], **fields: Any) -> None:
+    def publish(self, *guards: Unchanged) -> "_Publisher":
+        return _Publisher(self._connection, guards)
+
+
+class _Publisher:
+    """Writes one event into the store, if the guards hold."""
+
+    def __init__(self, connection: Connection, guards: tuple[Unchanged, ...]) -> None:
+        self._connection, self._guards = connection, guards
+
+    async def emit(self, event: str, /, **fields: Any) -> None:
         """Raises `Failure` when the group's ownership is another one by now, and `StoreError`."""
         connection = self._connection
         wall = connection.clock.wall()
@@ -140,10 +154,10 @@ class _Opened:
             name=event,
             server=socket.gethostname(),
             at_wall=wall,
-            fields={"resource": self._name, "device": self._device, "who": who(), **fields},
+            fields=fields,
         )
         lease = await connection.store.grant(KEEP_EVENT_S)
         put = Put(connection.keys.event(record.id), record.to_bytes(), lease.lease)
-        result = await connection.store.commit(Transaction(guards, (put,)))
+        result = await connection.store.commit(Transaction(self._guards, (put,)))
         if not result.succeeded:
             raise Failure("refused: its group is being started", ExitCode.CONFLICT)
