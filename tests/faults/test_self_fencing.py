@@ -1,7 +1,12 @@
 """What a server does to itself when nobody else can: the watchdog, final actions, limits."""
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
+from clusterctl.lab import inside, power
 from tests.faults import marks
 from tests.faults.cluster_under_test import WAIT_S, ClusterUnderTest, now_wall
 
@@ -52,6 +57,32 @@ def test_a_killed_pulse_is_replaced_before_the_watchdog_bites(guarded: ClusterUn
     assert guarded.lab_server(owner)["state"] == "running"
     assert guarded.status(f"server/{owner}")["bootId"] == boot
     assert guarded.last_run().pid == life.pid
+
+
+def test_a_server_whose_ordinary_processes_stand_still_is_reset_with_stall(
+    guarded: ClusterUnderTest,
+) -> None:
+    """Its pulse has real-time priority and would feed for ever: only the canary tells it."""
+    specs, owner, began = guarded.lab.directory / "specs", guarded.owner(), now_wall()
+    path = specs / f"{owner}.yaml"
+    if "stall" not in path.read_text():
+        path.write_text(path.read_text().replace("timeout: 3s}", "timeout: 3s, stall: 5s}"))
+        guarded.ctl("apply", str(specs))
+    guarded.eventually(lambda: canary(guarded, owner), "its pulse has a canary")
+    guarded.break_("bmc", owner, "dead")
+    os.kill(canary(guarded, owner), signal.SIGSTOP)
+    guarded.eventually(lambda: guarded.lab_server(owner)["state"] == "off", "the watchdog bites")
+    assert not guarded.events("dead_man_fired", since=began)
+    guarded.break_("bmc", owner, "ok")
+    guarded.wait_group(not_on=owner, timeout_s=2 * WAIT_S)
+
+
+def canary(cluster: ClusterUnderTest, server: str) -> int:
+    """Pid of the process that the pulse of this server has forked; 0 when there is none."""
+    state = power.read(cluster.lab.plan.node_directory(server))
+    pids = inside.processes(state)["pulse"]
+    parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().split()[3]) for pid in pids}
+    return next((pid for pid, parent in parents.items() if parent in pids), 0)
 
 
 SICK = """\
@@ -116,6 +147,50 @@ def test_an_agent_that_a_final_action_ends_stays_away(cluster: ClusterUnderTest)
     assert cluster.lab_server(owner)["state"] == "running"
     cluster.ctl("delete", "monitor/sick")
     cluster.break_("power", owner, "reset")
+
+
+DOOMED = """\
+apiVersion: clusterctl/v1
+kind: Group
+metadata: {{name: doomed-{taken}}}
+spec:
+  servers: [{server}]
+  activationRetries: 0
+  failover: {{maxFailures: 1}}
+  finalAction: {action}
+---
+apiVersion: clusterctl/v1
+kind: Resource
+metadata: {{name: never-{taken}}}
+spec: {{type: application, mode: one-shot, group: doomed-{taken}, command: ["false"]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "taken"), [("reboot-server", "reboot"), ("power-off-server", "shutdown")]
+)
+def test_the_final_action_of_a_group_ends_the_server_where_it_failed_last(
+    cluster: ClusterUnderTest, action: str, taken: str
+) -> None:
+    """Once, for the next boot runs nothing of it; the other group moves away in order."""
+    owner, began = cluster.owner(), now_wall()
+    boot = cluster.status(f"server/{owner}")["bootId"]
+    path = cluster.lab.directory / "doomed.yaml"
+    path.write_text(DOOMED.format(server=owner, action=action, taken=taken))
+    cluster.ctl("apply", str(path))
+    cluster.wait_event("machine_action_taken", began, by=owner, action=taken)
+    cluster.wait_group(not_on=owner, timeout_s=2 * WAIT_S)
+    assert cluster.group()["proof"] == "released"
+    if taken == "shutdown":
+        cluster.eventually(lambda: cluster.lab_server(owner)["state"] == "off", "it is off")
+        cluster.break_("power", owner, "on")
+    cluster.wait_new_boot(owner, boot)
+    cluster.beats_for(5.0)
+    assert len(cluster.events("machine_action_taken", since=began)) == 1
+    assert cluster.group(f"doomed-{taken}")["phase"] == "failed"
+    for one in (f"resource/never-{taken}", f"group/doomed-{taken}"):
+        cluster.ctl("delete", one)
+    cluster.ctl("clear", f"server/{owner}")
 
 
 LEVELS = """\
