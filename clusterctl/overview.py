@@ -187,8 +187,9 @@ def _of_mirror(picture: Picture, name: str) -> list[Attention]:
     """A mirror that is stopped is told of with its group."""
     records = picture.records
     said = [server for server, mirror in records.mirror_status if mirror == name]
-    holders = records.mirrors[name].servers
-    sides = {server: server for server in sorted({*said, *holders})}
+    # Sides of a hybrid disk are called by their server groups.
+    servers = {ref.name for ref in picture.refs("Server")} & set(records.mirrors[name].servers)
+    sides = {server: server for server in sorted({*said, *servers})}
     view = mirror_view(name, "", sides, records)
     severity = _OF_MIRRORS.get(view.state)
     if severity is None or not any(ref.name == name for ref in picture.refs("Resource")):

@@ -166,7 +166,8 @@ def mirror_view(
         _side(server, statuses[server], serving, record is not None and side in record.servers)
         for server, side in servers.items()
     )
-    state, reasons, command = _state(name, group, serving, sides, record)
+    other = _other(servers, serving, sides)
+    state, reasons, command = _state(name, group, serving, other, record)
     return MirrorView(
         name=name,
         group=group,
@@ -180,6 +181,17 @@ def mirror_view(
         last_check=serving.check if serving else None,
         record=record,
     )
+
+
+def _other(
+    servers: Mapping[str, str], serving: MirrorStatus | None, sides: tuple[SideView, ...]
+) -> SideView | None:
+    """The side that does not serve. Of several servers that share its disk the one with the
+    engine: only the current one has it."""
+    here = servers[serving.server] if serving is not None else None
+    found = [side for side in sides if servers[side.server] != here]
+    running = [side for side in found if side.status is not None and side.status.engine]
+    return next(iter(running or found), None)
 
 
 def _serving(
@@ -240,7 +252,7 @@ def _state(
     name: str,
     group: str,
     serving: MirrorStatus | None,
-    sides: tuple[SideView, ...],
+    other: SideView | None,
     record: MirrorRecord | None,
 ) -> tuple[MirrorState, tuple[str, ...], str]:
     if record is None:
@@ -251,8 +263,6 @@ def _state(
     if serving is None:
         reasons = (only,) if len(record.servers) == 1 else ()
         return MirrorState.STOPPED, ("nobody serves it", *reasons), f"clusterctl why group/{group}"
-    others = [side for side in sides if side.server != serving.server]
-    other = others[0] if others else None
     if serving.suspended:
         text = f"writes wait until the store says that {serving.server} may go on alone"
         return MirrorState.WAITING, (text,), "clusterctl status"

@@ -114,3 +114,25 @@ def test_what_a_server_said_before_it_was_replaced_does_not_count() -> None:
     assert found.serving is not None
     assert found.serving.server == "n2"
     assert found.state == MirrorState.ALONE
+
+
+def test_of_a_hybrid_disk_only_the_current_servers_count() -> None:
+    """n2 shares the serving side's disk, n4 that of the other one; neither has an engine."""
+    said: dict[str, dict[str, Any]] = {
+        "n1": SERVES | {"connected": False, "stage": "alone"},
+        "n2": {"engine": False},
+        "n3": {"isolated": True},
+        "n4": {"engine": False},
+    }
+    statuses = {
+        (name, "data"): MirrorStatus(resource="data", server=name, boot_id=name, **fields)
+        for name, fields in said.items()
+    }
+    sessions = {n: Session(server=n, boot_id=n, incarnation="i", lease=1) for n in said}
+    record = MirrorRecord(resource="data", servers=("left",), generation="g", epoch=4)
+    records = StoredRecords(sessions=sessions, mirror_status=statuses, mirrors={"data": record})
+    sides = {"n1": "left", "n2": "left", "n4": "right", "n3": "right"}
+    found = mirror_view("data", "db", sides, records)
+    assert found.state is MirrorState.ALONE
+    assert "n3: it stands still as a snapshot" in found.reasons
+    assert found.next_command.endswith("--server n3")
