@@ -3,6 +3,7 @@
     python -m tests.faults --minutes 10 --seed 1 --servers 3 [--fault NAME]… [--single] [--evidence]
     python -m tests.faults --list
     python -m tests.faults --check HISTORY [--servers 3 --seed 1 --evidence]
+    python -m tests.faults --check HISTORY HISTORY…      # tables of recovery of all together
 
 Ends with 1 after a violation. Report, picture and history are left in the directory that it names;
 with --evidence a copy of the report, its picture and a condensed history go to docs/evidence/.
@@ -45,10 +46,11 @@ def main(arguments: Sequence[str]) -> int:
             print(f"no such fault: {name}", file=sys.stderr)
         print("\n".join(f"{kind.name:24} {kind.text}" for kind in kinds.values()))
         return 2 if unknown else 0
+    if len(options.check) > 1:
+        print(report.together(*map(_read, options.check)))
+        return 0
     if options.check:
-        data = options.check.read_bytes()
-        text = gzip.decompress(data) if options.check.suffix == ".gz" else data
-        return _conclude(options.dir, parse(text.decode()), options)
+        return _conclude(options.dir, _read(options.check[0]), options)
     if missing():
         print(f"no lab can be made: {missing()}", file=sys.stderr)
         return 2
@@ -60,6 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     directory = options.dir or Path(tempfile.mkdtemp(prefix="clusterctl-faults-"))
     history = run(directory, options.servers, plan, options.minutes * 60)
     return _conclude(directory, history, options)
+
+
+def _read(path: Path) -> list[Line]:
+    data = path.read_bytes()
+    return parse((gzip.decompress(data) if path.suffix == ".gz" else data).decode())
 
 
 def _conclude(directory: Path | None, history: Sequence[Line], options: argparse.Namespace) -> int:
@@ -171,7 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the kinds of faults")
     parser.add_argument("--evidence", action="store_true", help="also write docs/evidence/")
     parser.add_argument("--dir", type=Path, help="where to leave everything (default: a new one)")
-    parser.add_argument("--check", type=Path, metavar="HISTORY", help="judge a history again")
+    text = "judge a history again; several: only what they cost together"
+    parser.add_argument("--check", type=Path, nargs="+", default=[], metavar="HISTORY", help=text)
     return parser
 
 

@@ -1,5 +1,7 @@
 """How long services were away: pure functions over histories. Used by report and picture."""
 
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,6 +28,14 @@ class Outage:
     began: float
     seconds: float
     blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Toll:
+    """What faults cost. `at_stake`: how often groups could have been hit, by kind."""
+
+    at_stake: Counter[str]
+    outages: list[Outage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +83,16 @@ def _is_real(gap: tuple[float, float], stood: Sequence[tuple[float, float]]) -> 
 
 
 def outages(history: Sequence[Line]) -> list[Outage]:
-    kinds = kind_of(history)
     stood = stalls(history)
+    by_round = defaultdict(list)
+    for line in history:
+        if "round" in line.more:
+            by_round[line.more["round"]].append(line)
+    by_time = sorted(history, key=lambda line: line.t)
+    times = [line.t for line in by_time]
     found = []
-    for number, kind in kinds.items():
-        mine = [line for line in history if line.more.get("round") == number]
+    for number, kind in kind_of(history).items():
+        mine = by_round[number]
         begins = [line.t for line in told(mine, "fault", "moved")]
         ends = [line.t for line in told(mine, "whole", "not_whole")]
         faults = told(mine, "fault")
@@ -85,7 +100,7 @@ def outages(history: Sequence[Line]) -> list[Outage]:
         healed = [each.t for each in told(mine, "healed") if each.more["index"] in blocking]
         if not begins or not ends:
             continue
-        part = [line for line in history if min(begins) - 1 <= line.t <= max(ends)]
+        part = by_time[bisect_left(times, min(begins) - 1) : bisect_right(times, max(ends))]
         for group in groups(part):
             silent = [
                 gap
@@ -102,38 +117,33 @@ def outages(history: Sequence[Line]) -> list[Outage]:
     return found
 
 
-def table(history: Sequence[Line], *, blocked: bool) -> list[Row]:
+def toll(*histories: Sequence[Line]) -> Toll:
+    """Of one campaign, or of several together."""
+    found = Toll(Counter(), [])
+    for history in histories:
+        count = len(groups(history))
+        for kind in kind_of(history).values():
+            found.at_stake[kind] += count
+        found.outages.extend(outages(history))
+    return found
+
+
+def table(paid: Toll, *, blocked: bool) -> list[Row]:
     """One row for each kind: of outages that a proof could end, or of those that had to wait."""
-    count = len(groups(history))
-    kinds = kind_of(history)
-    every = outages(history)
     rows = []
-    for kind in sorted(set(kinds.values())):
-        seconds = [each.seconds for each in every if (each.kind, each.blocked) == (kind, blocked)]
-        if blocked and not seconds:
-            continue
-        at_stake = count * sum(1 for each in kinds.values() if each == kind)
-        rows.append(
-            Row(
-                kind,
-                at_stake,
-                len(seconds),
-                median(seconds) if seconds else 0.0,
-                percentile(seconds, 0.95),
-                max(seconds, default=0.0),
-            )
-        )
+    for kind, at_stake in sorted(paid.at_stake.items()):
+        seconds = [o.seconds for o in paid.outages if (o.kind, o.blocked) == (kind, blocked)]
+        if seconds or not blocked:
+            rows.append(_row(kind, at_stake, seconds))
     return rows
 
 
-def total(history: Sequence[Line], *, blocked: bool) -> Row:
-    seconds = [each.seconds for each in outages(history) if each.blocked is blocked]
-    at_stake = len(groups(history)) * len(kind_of(history))
-    return Row(
-        "all",
-        at_stake,
-        len(seconds),
-        median(seconds) if seconds else 0.0,
-        percentile(seconds, 0.95),
-        max(seconds, default=0.0),
-    )
+def total(paid: Toll, *, blocked: bool) -> Row:
+    seconds = [each.seconds for each in paid.outages if each.blocked is blocked]
+    return _row("all", paid.at_stake.total(), seconds)
+
+
+def _row(kind: str, at_stake: int, seconds: Sequence[float]) -> Row:
+    middle = median(seconds) if seconds else 0.0
+    most = max(seconds, default=0.0)
+    return Row(kind, at_stake, len(seconds), middle, percentile(seconds, 0.95), most)

@@ -1,7 +1,7 @@
 """The report of a campaign in Markdown: what was asked of it, what it found, how long recoveries
 took, and what was done when. Pure; called by `python -m tests.faults`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.faults import checks, recovery
@@ -21,18 +21,27 @@ class About:
 
 def write(about: About, history: Sequence[Line]) -> str:
     """The whole page."""
-    violations = checks.violations(history)
+    judged = {name: check(history) for name, check in checks.CHECKS.items()}
+    paid = recovery.toll(history)
     return "\n".join(
         [
-            *_head(about, history, violations),
-            *_checks(history),
-            *_recovery(history),
-            *_rounds(history),
+            *_head(about, history, judged),
+            *_checks(history, judged),
+            *_recovery(history, paid),
+            *_rounds(history, paid),
         ]
     )
 
 
-def _head(about: About, history: Sequence[Line], violations: Sequence[str]) -> Iterator[str]:
+def together(*histories: Sequence[Line]) -> str:
+    """The tables of recovery of several campaigns as one."""
+    return "\n".join([*_tables(recovery.toll(*histories)), ""])
+
+
+def _head(
+    about: About, history: Sequence[Line], judged: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    violations = [f"{name}: {text}" for name, found in judged.items() for text in found]
     minutes = (history[-1].t - history[0].t) / 60
     rounds = len(told(history, "whole", "not_whole"))
     result = "no violation" if not violations else f"**{len(violations)} violations**"
@@ -53,7 +62,7 @@ def _head(about: About, history: Sequence[Line], violations: Sequence[str]) -> I
     yield ""
 
 
-def _checks(history: Sequence[Line]) -> Iterator[str]:
+def _checks(history: Sequence[Line], judged: Mapping[str, Sequence[str]]) -> Iterator[str]:
     lives = len(runs(history))
     acks = len(witnessed(told(history, "ack")))
     specs = len(told(history, "applied"))
@@ -63,13 +72,12 @@ def _checks(history: Sequence[Line]) -> Iterator[str]:
     yield ""
     yield "| Check | Result |"
     yield "|---|---|"
-    for name, check in checks.CHECKS.items():
-        found = check(history)
+    for name, found in judged.items():
         yield f"| {name} | {'holds' if not found else f'**broken {len(found)} times**'} |"
     yield ""
 
 
-def _recovery(history: Sequence[Line]) -> Iterator[str]:
+def _recovery(history: Sequence[Line], paid: recovery.Toll) -> Iterator[str]:
     yield "## Recovery"
     yield ""
     yield f"An outage is a silence of a witness for more than {recovery.OUTAGE_S:.2f} s; the "
@@ -81,20 +89,24 @@ def _recovery(history: Sequence[Line]) -> Iterator[str]:
         yield "cluster, which does the same as a witness, was silent, too. Silences that are"
         yield "nothing else do not count."
     yield ""
-    rows = recovery.table(history, blocked=False)
-    yield from _table([*rows, recovery.total(history, blocked=False)])
+    yield from _tables(paid)
+    yield ""
+
+
+def _tables(paid: recovery.Toll) -> Iterator[str]:
+    rows = recovery.table(paid, blocked=False)
+    yield from _table([*rows, recovery.total(paid, blocked=False)])
     yield ""
     slow = [f"{row.kind} {row.p95_s:.2f} s" for row in rows if row.p95_s >= recovery.GOAL_P95_S]
     goal = f"Goal: p95 under {recovery.GOAL_P95_S:g} s for every fault under which a proof is to "
     yield goal + "be had. " + (f"Missed: {', '.join(slow)}." if slow else "Reached.")
-    waited = recovery.table(history, blocked=True)
+    waited = recovery.table(paid, blocked=True)
     if waited:
         yield ""
         yield "No proof was to be had while these faults were in force, so nothing could be taken "
         yield "over. Counted from the moment when they were healed:"
         yield ""
-        yield from _table([*waited, recovery.total(history, blocked=True)])
-    yield ""
+        yield from _table([*waited, recovery.total(paid, blocked=True)])
 
 
 def _table(rows: Sequence[recovery.Row]) -> Iterator[str]:
@@ -109,19 +121,20 @@ def _table(rows: Sequence[recovery.Row]) -> Iterator[str]:
         yield f"| {row.kind} | {row.rounds} | {row.outages} | {numbers} |"
 
 
-def _rounds(history: Sequence[Line]) -> Iterator[str]:
+def _rounds(history: Sequence[Line], paid: recovery.Toll) -> Iterator[str]:
     start = history[0].t
     longest: dict[int, str] = {}
-    for each in recovery.outages(history):
+    for each in paid.outages:
         word = f"{each.group} {each.seconds:.2f}" + (" after healing" if each.blocked else "")
         longest[each.round] = ", ".join(filter(None, (longest.get(each.round), word)))
     yield "## Rounds"
     yield ""
+    told_of = [line for line in history if "round" in line.more]
     yield "| Round | At | Faults | Outages |"
     yield "|---:|---:|---|---|"
     for line in told(history, "round_begun"):
         number = line.more["round"]
-        mine = [each for each in history if each.more.get("round") == number]
+        mine = [each for each in told_of if each.more["round"] == number]
         faults = [
             f"{each.more['kind']} ({each.more['detail'] or ' '.join(each.more['targets'])})"
             for each in told(mine, "fault")

@@ -77,7 +77,7 @@ def test_outages_are_counted_from_the_fault_or_where_nothing_could_be_done_from_
     crash, dead = recovery.outages(faulty_history())
     assert (crash.kind, crash.seconds, crash.blocked) == ("crash", 3.0, False)
     assert (dead.kind, dead.seconds, dead.blocked) == ("bmc-dead", 2.0, True)
-    (row,) = recovery.table(faulty_history(), blocked=True)
+    (row,) = recovery.table(recovery.toll(faulty_history()), blocked=True)
     assert (row.kind, row.outages, row.p95_s) == ("bmc-dead", 1, 2.0)
 
 
@@ -88,6 +88,16 @@ def test_a_silence_of_the_whole_machine_is_no_outage() -> None:
     assert recovery.stalls(machine) == [(5.1, 7.9)]
     (left,) = recovery.outages([*faulty_history(), *machine])
     assert left.kind == "bmc-dead"
+
+
+def test_campaigns_are_counted_together() -> None:
+    paid = recovery.toll(faulty_history(), faulty_history())
+    assert [(r.kind, r.rounds, r.outages) for r in recovery.table(paid, blocked=False)] == [
+        ("bmc-dead", 2, 0),
+        ("crash", 2, 2),
+    ]
+    assert recovery.total(paid, blocked=True).longest_s == 2.0
+    assert "| crash | 2 | 2 | 3.00 | 3.00 | 3.00 |" in report.together(*[faulty_history()] * 2)
 
 
 def test_rounds_with_two_faults_are_counted_apart() -> None:
