@@ -158,6 +158,11 @@ class Engine:
         if self.dialing is not None:
             self.dialing.close()
         self.listening.close()
+        try:
+            # Another server may read a shared disk next: nothing may be written back later.
+            self.disk.data.flush()
+        except OSError as error:
+            self.tell("mirror_failed", reason=f"the disk cannot be flushed: {error}")
         self.control.close()
 
     # -- what the roles need: World, Front, Coordinator --------------------------------------------

@@ -1,12 +1,17 @@
 """A side on a disk that several servers see: nothing is made, the metadata lies in front."""
 
+import fcntl
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.linux.mirrors import LinuxMirrors
+from reconciler.mirror.engine import Engine
 from reconciler.mirror.opening import DiskUnusable, open_disk
 from reconciler.mirror.settings import SHARED_METADATA, Settings
+from reconciler.ports.host import HostError
 
 SIZE = 16 << 20
 
@@ -78,3 +83,34 @@ def test_the_disk_of_another_mirror_is_refused(settings: Settings) -> None:
     open_disk(settings)
     with pytest.raises(DiskUnusable, match="belongs to mirror data"):
         open_disk(replace(settings, resource="other"))
+
+
+def test_an_engine_that_ends_leaves_nothing_in_the_cache(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server would write it back later, over what the next server wrote."""
+    (tmp_path / "key").write_text("ab\n")
+    engine = Engine(replace(settings, key_file=str(tmp_path / "key")))
+    flushed: list[bool] = []
+    monkeypatch.setattr(engine.disk.data, "flush", lambda: flushed.append(True))
+    engine.quit = True
+    engine.run()
+    assert flushed
+
+
+async def test_an_engine_is_gone_when_it_has_let_go_of_its_disk(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket goes first; a process that hangs in its disk holds the lock."""
+    directory = tmp_path / "mirrors" / "data"
+    directory.mkdir(parents=True)
+    (directory / "settings.json").write_text(settings.to_json())
+    mirrors = LinuxMirrors(tmp_path, None, "boot-1")
+    monkeypatch.setattr("reconciler.adapters.linux.mirrors.START_TIMEOUT_S", 0.1)
+    held = os.open(settings.data, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(HostError, match="does not end"):
+        await mirrors.quit("data")
+    os.close(held)
+    await mirrors.quit("data")
+    await mirrors.quit("other")

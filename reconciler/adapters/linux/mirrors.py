@@ -290,15 +290,20 @@ async def _answer(line: _Line, found: dict[str, Any], decide: Decide) -> None:
 
 
 def _is_locked(path: str) -> bool:
-    """Whether an engine has this metadata: it holds a lock on it as long as it lives."""
+    """Whether an engine has this metadata: it holds a lock on it as long as it lives. When none
+    has, what a killed one left in this server's cache is written out first: of a shared disk it
+    must not come after what the next server writes."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.fsync(fd)
     except BlockingIOError:
         return True
+    except OSError as error:  # what could not be written is dropped
+        sys.stderr.write(f"{path} cannot be flushed: {error}\n")
     finally:
         os.close(fd)
     return False
