@@ -12,7 +12,17 @@ from contextlib import suppress
 
 from reconciler.mirror.outbox import Outbox
 from reconciler.mirror.polling import READ, WRITE, Poll
-from reconciler.mirror.wire import HEAD, Inbox, Message, Op, ProtocolError, pack
+from reconciler.mirror.streams import Stream
+from reconciler.mirror.wire import (
+    HEAD,
+    Inbox,
+    Message,
+    Op,
+    ProtocolError,
+    compressed,
+    decompressed,
+    pack,
+)
 
 _TCP_USER_TIMEOUT = 18
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
@@ -21,6 +31,15 @@ _SMALL = 64 << 10
 
 _BUFFER = 4 << 20
 _VECTORS = 64
+
+
+def at_once(connection: socket.socket, timeout_s: float) -> None:
+    """No gathering in the kernel, and no longer silence than this."""
+    connection.setblocking(False)
+    with suppress(OSError):  # refused for the sockets that tests use
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        milliseconds = max(1, int(timeout_s * 1000))
+        connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, milliseconds)
 
 
 def widen(connection: socket.socket) -> None:
@@ -42,7 +61,7 @@ class Channel:
 
     def __init__(
         self,
-        connection: socket.socket,
+        stream: Stream,
         poll: Poll,
         on_message: Callable[[Message], None],
         on_gone: Callable[[str], None],
@@ -50,7 +69,7 @@ class Channel:
         timeout_s: float,
         spool: Outbox | None = None,
     ) -> None:
-        self._socket, self._poll = connection, poll
+        self._stream, self._poll = stream, poll
         self.on_message, self._on_gone = on_message, on_gone
         self._timeout = timeout_s
         self._inbox = Inbox()
@@ -62,21 +81,30 @@ class Channel:
         self._wants_out = False
         self._failure = ""
         self.ping: Callable[[], bytes] = bytes
-        self.before_write: Callable[[], None] = lambda: None
-        connection.setblocking(False)
-        with suppress(OSError):  # refused for the sockets that tests use
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            milliseconds = max(1, int(timeout_s * 1000))
-            connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, milliseconds)
-        widen(connection)
-        self.fd = connection.fileno()
+        self.packs: frozenset[Op] = frozenset()
+        """Whose payloads are compressed."""
+        self._greets = True
+        with suppress(OSError):  # it comes again when the stream is asked next
+            self._greets = not stream.shake_hands()
+        self.fd = stream.fileno()
         poll.register(self.fd, self._ready)
 
     def _ready(self, events: int) -> None:
-        if events & WRITE:
+        if self._greets:
+            self._greet()
+        elif events & WRITE:
             self.writable()
-        if events & ~WRITE and self.is_open:
+        if events & ~WRITE and self.is_open and not self._greets:
             self.readable()
+
+    def _greet(self) -> None:
+        try:
+            self._greets = not self._stream.shake_hands()
+        except OSError as error:
+            self.gone(f"no encrypted connection: {error}")
+            return
+        if not self._greets:
+            self.writable()
 
     # -- sending ---------------------------------------------------------------------------------
 
@@ -90,12 +118,14 @@ class Channel:
         """See `wire.Link`."""
         if not self.is_open or self._failure:
             return
+        if op in self.packs:
+            op, payload = compressed(op, payload)
         head = pack(op, len(payload), offset, seq)
         if len(payload) <= _SMALL:
             self._gathered.append(head + payload if payload else head)
             return
         self.push()
-        if self._out.size:
+        if self._out.size or self._greets:
             self._queue(head)
             self._queue(bytes(payload))
         else:
@@ -107,7 +137,7 @@ class Channel:
         if not self._gathered or not self.is_open:
             return
         gathered, self._gathered = self._gathered, []
-        if self._out.size:
+        if self._out.size or self._greets:
             for part in gathered:
                 self._queue(part)
         else:
@@ -121,8 +151,10 @@ class Channel:
         self._want_out()
 
     def _send_now(self, parts: "list[bytes | memoryview]") -> None:
+        if self._stream.one_piece:
+            parts = [b"".join(parts)]
         try:
-            sent = self._socket.sendmsg(parts)
+            sent = self._stream.send(parts)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -142,7 +174,7 @@ class Channel:
             self._failure = f"the history cannot be written: {error}"
 
     def _want_out(self) -> None:
-        wants = self._out.size > 0
+        wants = self._out.size > 0 and not self._greets
         if wants != self._wants_out and self.is_open:
             self._wants_out = wants
             self._poll.modify(self.fd, READ | (WRITE if wants else 0))
@@ -151,7 +183,7 @@ class Channel:
         while self._out.size and not self._failure:
             part = self._out.first()
             try:
-                sent = self._socket.send(part)
+                sent = self._stream.send([part])
             except BlockingIOError:
                 break
             except OSError as error:
@@ -165,8 +197,13 @@ class Channel:
     # -- receiving -------------------------------------------------------------------------------
 
     def readable(self) -> None:
+        self._read()
+        while self.is_open and self._stream.has_more():
+            self._read()
+
+    def _read(self) -> None:
         try:
-            count = self._socket.recv_into(self._inbox.room())
+            count = self._stream.receive(self._inbox.room())
         except BlockingIOError:
             return
         except OSError as error:
@@ -179,7 +216,7 @@ class Channel:
         self._inbox.filled(count)
         try:
             for message in self._inbox.messages():
-                self.on_message(message)
+                self.on_message(message if message.op < Op.PACKED_WRITE else decompressed(message))
                 if not self.is_open:
                     return
         except (ProtocolError, ValueError, KeyError, IndexError, OSError) as error:
@@ -204,9 +241,9 @@ class Channel:
 
     def sign_of_life(self) -> None:
         """From another thread, while this one waits for its disk."""
-        if self.is_open and not self._out.size and not self._gathered:
+        if self.is_open and not (self._out.size or self._gathered or self._greets):
             with suppress(OSError):
-                self._socket.send(HEAD.pack(Op.PING, 0, 0, 0))
+                self._stream.send([HEAD.pack(Op.PING, 0, 0, 0)])
 
     def gone(self, reason: str) -> None:
         if self.is_open:
@@ -217,7 +254,7 @@ class Channel:
         if self.is_open:
             self.is_open = False
             self._poll.unregister(self.fd)
-            self._socket.close()
+            self._stream.close()
             self._out.clear()
 
 

@@ -11,12 +11,13 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 
-from reconciler.mirror.channel import Channel, widen
+from reconciler.mirror.channel import Channel, at_once, widen
 from reconciler.mirror.header import Header
 from reconciler.mirror.outbox import Outbox
 from reconciler.mirror.polling import WRITE, Poll
 from reconciler.mirror.primary import Primary
 from reconciler.mirror.settings import Settings, proof, proves
+from reconciler.mirror.streams import stream_of
 from reconciler.mirror.wire import VERSION, Message, Op, ProtocolError, to_json
 
 PAUSE_S = 0.1
@@ -83,8 +84,15 @@ class Dialing:
         self._poll.unregister(connection.fileno())
         self._connecting = None
         history = self.settings.history if self.settings.asynchronous else ""
+        at_once(connection, self.settings.timeout_s)
+        try:
+            stream = stream_of(connection, self.settings.pki, serves=False)
+        except OSError as error:
+            connection.close()
+            self._later(f"the certificates cannot be used: {error}")
+            return
         self.channel = Channel(
-            connection,
+            stream,
             self._poll,
             self._message,
             self._gone,
@@ -148,6 +156,9 @@ class Dialing:
             self._drop("this side serves no more")
             return
         header = Header.from_json(found["header"])
+        if self.settings.compress and "zlib" in found.get("unpacks", ()):
+            ordered = {Op.WRITE} if self.settings.asynchronous else set()
+            channel.packs = frozenset({Op.COPY} | ordered)
         verdict = self._primary.connected(channel, header, dirty, bool(found["blank"]))
         if verdict.meeting.copies:
             self.problem, self._pause, self._turn = "", PAUSE_S, 0

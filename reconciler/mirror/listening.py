@@ -10,11 +10,12 @@ import socket
 import zlib
 from collections.abc import Callable
 
-from reconciler.mirror.channel import Channel, Pacemaker, widen
+from reconciler.mirror.channel import Channel, Pacemaker, at_once, widen
 from reconciler.mirror.polling import Poll
 from reconciler.mirror.secondary import Refused, Secondary
 from reconciler.mirror.settings import Settings, proof, proves
 from reconciler.mirror.side import Disk
+from reconciler.mirror.streams import stream_of
 from reconciler.mirror.wire import VERSION, Message, Op, ProtocolError, to_json
 
 HANDSHAKE_S = 5.0
@@ -29,9 +30,12 @@ class Visitor:
     """One accepted connection until it is gone."""
 
     def __init__(self, owner: "Listening", connection: socket.socket) -> None:
+        """Raises `OSError` when the certificates cannot be used."""
         self._owner = owner
         timeout = max(HANDSHAKE_S, owner.settings.timeout_s * SLOW_FACTOR)
-        self.channel = Channel(connection, owner.poll, self._message, self._gone, timeout_s=timeout)
+        at_once(connection, timeout)
+        stream = stream_of(connection, owner.settings.pki, serves=True)
+        self.channel = Channel(stream, owner.poll, self._message, self._gone, timeout_s=timeout)
         self.channel.ping = bytes
         self.session: Secondary | None = None
         self.data_as_of = 0.0
@@ -80,6 +84,7 @@ class Visitor:
             "blank": blank,
             "proof": proof(keys[0], "target", *bound),
             "server": settings.server,
+            "unpacks": ["zlib"],
         }
         text = json.dumps(state).encode()
         payload = len(text).to_bytes(4, "little") + text + zlib.compress(dirty, 1)
@@ -173,7 +178,12 @@ class Listening:
             if len(self.visitors) > STRANGERS:
                 connection.close()
                 return
-            visitor = Visitor(self, connection)
+            try:
+                visitor = Visitor(self, connection)
+            except OSError as error:
+                connection.close()
+                self.failure = f"the certificates cannot be used: {error}"
+                return
             self.visitors[visitor.channel.fd] = visitor
 
         return accept

@@ -16,7 +16,9 @@ class Settings:
     socket. `listen` are addresses of this server, `peers` those of the other one, best first.
     `size` is in bytes, `limit` in bytes a second (0: none). `boot` is the id of this power-on.
     `peer_port` 0 is the same `port`. `shared`: `data` and `metadata` are one disk that several
-    servers see, with the metadata in its first `SHARED_METADATA` bytes."""
+    servers see, with the metadata in its first `SHARED_METADATA` bytes. `pki`: the
+    directory of the certificates that encrypt the connection; empty: it is plain. `compress`: what
+    is copied, and all that an asynchronous mirror sends."""
 
     resource: str
     server: str
@@ -38,6 +40,8 @@ class Settings:
     history: str = ""
     peer_port: int = 0
     shared: bool = False
+    pki: str = ""
+    compress: bool = False
 
     @property
     def control(self) -> str:

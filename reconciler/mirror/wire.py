@@ -1,12 +1,14 @@
 """Messages between the two sides: 24 bytes in front, then the payload. One ordered stream.
 
 From the serving side: HELLO, PROVE, BEGIN, WRITE, COPY, FLUSH, END, CHECK, CLEAN, PING.
+PACKED_WRITE and PACKED_COPY have a compressed payload; only who said so in its STATE gets them.
 From the other side: CHALLENGE, STATE, REFUSED, ACK (everything up to `seq`), DIFFERS, PING.
 """
 
 import json
 import mmap
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -35,6 +37,8 @@ class Op(IntEnum):
     REFUSED = 13
     DIFFERS = 14
     PING = 15
+    PACKED_WRITE = 16
+    PACKED_COPY = 17
 
 
 class ProtocolError(Exception):
@@ -87,6 +91,33 @@ def pack(op: Op, length: int, offset: int = 0, seq: int = 0) -> bytes:
 
 def to_json(data: dict[str, Any]) -> bytes:
     return json.dumps(data, separators=(",", ":")).encode()
+
+
+_PACKED = {Op.WRITE: Op.PACKED_WRITE, Op.COPY: Op.PACKED_COPY}
+_UNPACKED = {packed: plain for plain, packed in _PACKED.items()}
+_PACK_FROM = 1024
+_ENOUGH = 0.9
+"""Of its length: what does not become smaller than that is sent as it is."""
+
+
+def compressed(op: Op, payload: bytes | memoryview) -> tuple[Op, bytes | memoryview]:
+    """Of a WRITE or COPY, where it is worth it."""
+    if len(payload) < _PACK_FROM:
+        return op, payload
+    smaller = zlib.compress(payload, 1)
+    return (_PACKED[op], smaller) if len(smaller) < _ENOUGH * len(payload) else (op, payload)
+
+
+def decompressed(message: Message) -> Message:
+    """Raises `ProtocolError`."""
+    stream = zlib.decompressobj()
+    try:
+        payload = stream.decompress(message.payload, LIMIT)
+    except zlib.error as error:
+        raise ProtocolError(f"not compressed data: {error}") from None
+    if not stream.eof:
+        raise ProtocolError("compressed data that is cut off, or too long")
+    return Message(_UNPACKED[message.op], memoryview(payload), message.offset, message.seq)
 
 
 _OPS = {int(op): op for op in Op}

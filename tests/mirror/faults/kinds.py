@@ -5,9 +5,10 @@ import contextlib
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 
-from tests.mirror.faults.place import Place, until
+from tests.mirror.faults.place import TIMEOUT_S, Place, until
 from tests.mirror.pair import Side
 
 FLOOD = 26
@@ -25,10 +26,15 @@ def owner_killed(place: Place, rng: random.Random) -> None:
 
 
 def owner_power(place: Place, rng: random.Random) -> None:
+    """Its network goes with it: what its kernel had not sent is lost. A killed process alone loses
+    nothing of that."""
     old = place.owner
+    place.network.cut(place.number(old))
+    time.sleep(rng.random() * TIMEOUT_S / 2)
     place.power_off(old)
     place.lose_counter()
-    place.take_over()
+    _who_may(place, [place.follower])
+    place.network.heal()
     old.start()
 
 
