@@ -215,9 +215,10 @@ class Guest:
             *("-chardev", f"socket,id=drive,path={self.path('drive')},server=on,wait=off"),
             *("-device", "virtserialport,chardev=drive,name=drive"),
         ]
-        for disk in self._disks:
+        for number, disk in enumerate(self._disks):
             # with a cache of its own, as disks have: what was not flushed may be lost
-            command += ["-drive", f"file={disk},format=raw,if=virtio,cache=writeback"]
+            command += ["-drive", f"file={disk},format=raw,if=none,id=d{number},cache=writeback"]
+            command += ["-device", f"virtio-blk-pci,drive=d{number},serial=disk{number}"]
         return command
 
     def _alive(self) -> None:

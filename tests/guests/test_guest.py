@@ -1,10 +1,9 @@
 """The guests themselves: they boot, run programs, and die as machines do."""
 
-import pytest
-
 from tests.guests.conftest import Pair
+from tests.guests.marks import guest_test
 
-pytestmark = [pytest.mark.guest, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = guest_test
 
 
 def test_programs_run_inside_with_debians_kernel_and_this_checkout(pair: Pair) -> None:

@@ -9,8 +9,9 @@ from tests.guests.conftest import Pair
 from tests.guests.driving import Driving, Refused, Store
 from tests.guests.guest import Guest
 from tests.guests.iscsi import see, share
+from tests.guests.marks import guest_test
 
-pytestmark = [pytest.mark.guest, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = guest_test
 
 SPEC = """\
 apiVersion: clusterctl/v1

@@ -165,6 +165,10 @@ class LinuxDrbd:
                 if state.connection != "StandAlone":
                     await side.admin("disconnect")
                 await side.admin("connect", "--discard-my-data")
+            elif what == "accept" and request.get("confirm") == name:
+                if state.disk not in ("UpToDate", "Consistent"):
+                    raise HostError(f"DRBD calls this side {state.disk}: it would not serve it")
+                return {"generation": (await side.generations()).current}
             elif what == "isolate" and not state.serves:
                 side.note(isolated=True)
                 await side.admin("disconnect")
