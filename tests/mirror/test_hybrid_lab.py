@@ -128,6 +128,28 @@ class HybridLab:
                     found.add(node)
         return found
 
+    def end_engine(self, server: str) -> None:
+        """kill -9, and wait until another one runs."""
+        find = "grep -al reconciler.mirror /proc/[0-9]*/cmdline | cut -d/ -f3 | sort -n"
+        _, old, _ = self.lab.run(server, "sh", "-c", find)
+        pids = [pid for pid in old.split() if self._is_engine(server, pid)]
+        assert len(pids) == 1, old
+        self.lab.run(server, "kill", "-9", pids[0])
+
+        def another() -> bool:
+            _, now, _ = self.lab.run(server, "sh", "-c", find)
+            return any(self._is_engine(server, pid) for pid in now.split() if pid != pids[0])
+
+        eventually(another, f"a new engine on {server}", WAIT_S)
+
+    def _is_engine(self, server: str, pid: str) -> bool:
+        _, text, _ = self.lab.run(server, "cat", f"/proc/{pid}/cmdline")
+        return "-m\0reconciler.mirror\0" in text
+
+    def is_mounted(self, server: str) -> bool:
+        _, mounts, _ = self.lab.run(server, "cat", "/proc/mounts")
+        return " /var/lib/db " in mounts
+
     def count(self, server: str) -> "subprocess.Popen[bytes]":
         program = ["python3", "-S", "-c", COUNTER, str(self.acknowledged)]
         argv = inside.argv_on(self.lab.plan, self.lab.plan.node(server), program)
@@ -175,16 +197,19 @@ def hybrid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HybridLa
         lab.down()
 
 
-def test_failover_within_a_server_group_and_between_them_loses_no_acknowledged_row(
-    hybrid: HybridLab, tmp_path: Path
-) -> None:
-    specs = tmp_path / "hybrid.yaml"
+def up(hybrid: HybridLab, specs: Path) -> None:
     specs.write_text(SPECS)
     clusterctl("apply", "-f", str(specs))
     hybrid.runs_on("db", "n1")
     hybrid.runs_on("db-standby", "n3")
     hybrid.in_sync("n1")
     assert hybrid.engines() == {"n1", "n3"}
+
+
+def test_failover_within_a_server_group_and_between_them_loses_no_acknowledged_row(
+    hybrid: HybridLab, tmp_path: Path
+) -> None:
+    up(hybrid, tmp_path / "hybrid.yaml")
     following = hybrid.group("db-standby")["epoch"]
 
     # The owner dies: the other server of its group serves the same disk, the mirror goes on.
@@ -231,6 +256,40 @@ def test_failover_within_a_server_group_and_between_them_loses_no_acknowledged_r
     hybrid.runs_on("db-standby", "n3", "n4")
     hybrid.in_sync("n1")
     assert len(hybrid.engines()) == 2
+
+
+def test_agents_and_engines_that_die_take_no_role_away(hybrid: HybridLab, tmp_path: Path) -> None:
+    up(hybrid, tmp_path / "hybrid.yaml")
+    epochs = {name: hybrid.group(name)["epoch"] for name in ("db", "db-standby")}
+    counter = hybrid.count("n1")
+    for server in ("n1", "n3"):
+        hybrid.lab.lab("kill", f"{server}/agent")
+    hybrid.runs_on("db", "n1")
+    hybrid.runs_on("db-standby", "n3")
+    before = int(hybrid.told.read_bytes())
+    eventually(lambda: int(hybrid.told.read_bytes()) > before + 30, "it counts on", WAIT_S)
+
+    # The side that follows is started again in place.
+    hybrid.end_engine("n3")
+    hybrid.in_sync("n1")
+    # The one that serves is, too: its programs get errors, and everything that was told is there.
+    hybrid.end_engine("n1")
+    hybrid.counted(counter)
+    eventually(lambda: hybrid.is_mounted("n1"), "it is mounted again", WAIT_S)
+    hybrid.has_everything("n1")
+    hybrid.in_sync("n1")
+    assert {name: hybrid.group(name)["epoch"] for name in epochs} == epochs
+
+    # Drained, a server gives its role to the other one of its server group.
+    clusterctl("drain", "server/n3")
+    hybrid.runs_on("db-standby", "n4")
+    hybrid.in_sync("n1")
+    assert hybrid.engines() == {"n1", "n4"}
+    clusterctl("stop", "group/db")
+    eventually(lambda: hybrid.engines() == {"n4"}, "nothing is left of it", WAIT_S)
+    clusterctl("start", "group/db")
+    hybrid.runs_on("db", "n1", "n2")
+    hybrid.has_everything(str(hybrid.group("db")["owner"]))
 
 
 def _away() -> set[str]:
