@@ -99,6 +99,7 @@ class Agent:
             config.state_directory,
             config.cluster_key_file,
             machine.boot_id(),
+            config.pki_directory,
         )
         self.probes = LinuxProbes()
         self.state = AgentState(

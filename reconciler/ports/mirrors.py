@@ -36,6 +36,8 @@ class MirrorPlan:
     history: str = ""
     shared: bool = False
     engine: str = "own"
+    encrypt: bool = False
+    compress: bool = False
 
 
 @dataclass(frozen=True, slots=True)

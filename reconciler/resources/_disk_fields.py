@@ -113,6 +113,17 @@ class MirroredDisk(MountedDisk):
         "copying differences.",
         json_schema_extra=impact("resource", example="256MiB"),
     )
+    encryption: Literal["none", "tls"] = Field(
+        default="none",
+        description="Whether the connection is encrypted, with the cluster's certificates.",
+        json_schema_extra=impact("resource", example="none"),
+    )
+    compression: Literal["none", "zlib"] = Field(
+        default="none",
+        description="Whether copied blocks, and all writes of an asynchronous mirror, are "
+        "compressed: for networks slower than some 50 MiB a second.",
+        json_schema_extra=impact("resource", example="none"),
+    )
 
     def mirror(self) -> Mirror:
         return Mirror(self.port, self.networks, self.mode == "async", self.queue_limit)

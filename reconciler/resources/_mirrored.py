@@ -76,6 +76,8 @@ def plan_of(
         queue_limit=spec.queue_limit,
         history=history,
         shared=side.shared,
+        encrypt=spec.encryption == "tls",
+        compress=spec.compression == "zlib",
     )
 
 

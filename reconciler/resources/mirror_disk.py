@@ -110,6 +110,8 @@ class MirrorDisk(MirroredDisk):
     def _one_place(self) -> "MirrorDisk":
         if (self.file is None) == (self.device is None):
             raise ValueError("give either file or device")
+        if self.engine == "drbd" and (self.encryption, self.compression) != ("none", "none"):
+            raise ValueError("engine drbd neither encrypts nor compresses: leave both at none")
         return self
 
     def uses(self) -> tuple[Use, ...]:
@@ -118,12 +120,16 @@ class MirrorDisk(MirroredDisk):
 
     def mirror(self) -> Mirror:
         base = self.metadata_file or f"{STATE_DIRECTORY}/resource.mirror"
-        return super().mirror()._replace(
-            two_servers=True,
-            size=self.size,
-            device=self.device or "",
-            file=self.file or "",
-            metadata=base,
+        return (
+            super()
+            .mirror()
+            ._replace(
+                two_servers=True,
+                size=self.size,
+                device=self.device or "",
+                file=self.file or "",
+                metadata=base,
+            )
         )
 
     def side_of(self, server: str, server_groups: Sequence[str]) -> str | None:  # noqa: ARG002

@@ -118,6 +118,7 @@ async def test_a_file_system_over_a_dead_engine_is_a_failure(
         (lambda text: text.replace("file: /var/lib/data.img", "port: 7788"), "file or device"),
         (lambda text: text.replace("256MiB", "100000001B"), "multiple of 4096"),
         (lambda text: text.replace("/srv/data", "srv/data"), "not an absolute path"),
+        (lambda text: f"{text}  engine: drbd\n  encryption: tls\n", "neither encrypts"),
     ],
 )
 def test_specs_that_could_lose_data_are_refused(change: Callable[[str], str], message: str) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from clusterctl.bootstrap.certificates import key_to_pem, make_authority, new_key, sign_server
+from reconciler.adapters.linux.mirrors import LinuxMirrors
 from reconciler.mirror.wire import LIMIT, Message, Op, ProtocolError, compressed, decompressed
+from reconciler.ports.host import HostError
+from reconciler.ports.mirrors import MirrorPlan
 from tests.mirror.pair import DEADLINE_S, Side, pair, usable
 
 
@@ -38,6 +41,27 @@ def test_bad_compressed_data_is_refused(what: str) -> None:
     packed = {"cut off": bytes(whole)[:-4], "noise": b"no stream", "a bomb": bytes(whole)}[what]
     with pytest.raises(ProtocolError):
         decompressed(Message(Op.PACKED_COPY, memoryview(packed), 0, 1))
+
+
+def test_the_plan_decides_whether_an_engine_encrypts(tmp_path: Path) -> None:
+    plan = MirrorPlan(
+        name="data",
+        server="n1",
+        peer="n2",
+        data="/srv/x",
+        metadata="/srv/y",
+        size=1 << 24,
+        port=7788,
+        listen=("127.0.0.1",),
+        peers=("127.0.0.1",),
+        compress=True,
+    )
+    mirrors = LinuxMirrors(tmp_path, tmp_path / "key", "boot", tmp_path / "pki")
+    plain = mirrors.settings(plan)
+    assert (plain.pki, plain.compress) == ("", True)
+    assert mirrors.settings(replace(plan, encrypt=True)).pki == str(tmp_path / "pki")
+    with pytest.raises(HostError, match="no certificates"):
+        LinuxMirrors(tmp_path, None, "boot").settings(replace(plan, encrypt=True))
 
 
 def pki(directory: Path) -> str:

@@ -13,8 +13,8 @@ from reconciler.adapters.linux.volumes import LinuxVolumes
 
 class LinuxHost:
     """`async with LinuxHost(run_directory) as host:`; on leaving, what runs goes on running.
-    Without a `state_directory` everything is below the run directory. `cluster_key` and `boot` are
-    for mirrors only."""
+    Without a `state_directory` everything is below the run directory. `cluster_key`, `boot`
+    and `pki` are for mirrors only."""
 
     def __init__(
         self,
@@ -22,8 +22,9 @@ class LinuxHost:
         state_directory: Path | None = None,
         cluster_key: Path | None = None,
         boot: str = "",
+        pki: Path | None = None,
     ) -> None:
-        self.mirrors = LinuxMirrorEngines(run_directory, cluster_key, boot)
+        self.mirrors = LinuxMirrorEngines(run_directory, cluster_key, boot, pki)
         self.volumes = LinuxVolumes()
         self.disks = LinuxDisks(run_directory)
         self.scripts = LinuxScripts(state_directory or run_directory)

@@ -13,8 +13,10 @@ from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, Mirrors, St
 class LinuxMirrorEngines:
     """The engine that a mirror has in this boot answers for it, whatever its spec says by now."""
 
-    def __init__(self, run_directory: Path, cluster_key: Path | None, boot: str) -> None:
-        self._own = LinuxMirrors(run_directory, cluster_key, boot)
+    def __init__(
+        self, run_directory: Path, cluster_key: Path | None, boot: str, pki: Path | None = None
+    ) -> None:
+        self._own = LinuxMirrors(run_directory, cluster_key, boot, pki)
         self._drbd = LinuxDrbd(run_directory, cluster_key, boot)
 
     def _of(self, name: str) -> Mirrors:

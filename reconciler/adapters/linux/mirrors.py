@@ -34,10 +34,14 @@ _CODE = Path(__file__).resolve().parents[3]
 
 class LinuxMirrors:
     """Engines live under `<run directory>/mirrors/<name>`. `cluster_key` is the file that all
-    servers of the cluster share; each mirror's key is derived from it. `boot` is this power-on."""
+    servers of the cluster share; each mirror's key is derived from it. `boot` is this power-on,
+    `pki` where this server's certificates are."""
 
-    def __init__(self, run_directory: Path, cluster_key: Path | None, boot: str) -> None:
+    def __init__(
+        self, run_directory: Path, cluster_key: Path | None, boot: str, pki: Path | None = None
+    ) -> None:
         self._root, self._cluster_key, self._boot = run_directory / "mirrors", cluster_key, boot
+        self._pki = pki
         self._children: list[subprocess.Popen[bytes]] = []
         self._starting: dict[str, asyncio.Lock] = {}
 
@@ -47,7 +51,7 @@ class LinuxMirrors:
             await self._ensure(plan)
 
     async def _ensure(self, plan: MirrorPlan) -> None:
-        settings = self._settings(plan)
+        settings = self.settings(plan)
         directory = self._root / plan.name
         self._write_keys(plan.name)
         file = directory / "settings.json"
@@ -64,16 +68,21 @@ class LinuxMirrors:
         child = self._spawn(directory, file)
         await self._until(plan.name, child)
 
-    def _settings(self, plan: MirrorPlan) -> Settings:
+    def settings(self, plan: MirrorPlan) -> Settings:
+        """What its engine is told; raises `HostError`."""
         directory = self._root / plan.name
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         fields = asdict(plan)
         fields.pop("engine")
+        encrypt = fields.pop("encrypt")
+        if encrypt and self._pki is None:
+            raise HostError("there are no certificates to encrypt the mirror's connection with")
         return Settings(
             resource=fields.pop("name"),
             directory=str(directory),
             boot=self._boot,
             key_file=str(directory / "key"),
+            pki=str(self._pki) if encrypt else "",
             **fields,
         )
 
