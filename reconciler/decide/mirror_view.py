@@ -116,8 +116,11 @@ class MirrorView:
 
     @property
     def other(self) -> SideView | None:
-        """The side that does not serve, if there is exactly one."""
-        found = [side for side in self.sides if side.word != SERVES]
+        """The side that does not serve, if there is exactly one. Of several servers that share its
+        disk it is the one with the engine."""
+        idle = [side for side in self.sides if side.word != SERVES]
+        running = [side for side in idle if side.word != "no-engine"]
+        found = running if len(idle) > 1 else idle
         return found[0] if len(found) == 1 and len(self.sides) > 1 else None
 
     @property

@@ -136,3 +136,5 @@ def test_of_a_hybrid_disk_only_the_current_servers_count() -> None:
     assert found.state is MirrorState.ALONE
     assert "n3: it stands still as a snapshot" in found.reasons
     assert found.next_command.endswith("--server n3")
+    assert found.other is not None
+    assert found.other.server == "n3"
