@@ -39,7 +39,6 @@ class MirrorCare:
         self._state, self._mirrors, self._publish = state, mirrors, publish
         self._wake, self._new_specs = state.new_wake(), state.new_spec_wake()
         self._results: dict[str, dict[str, MirrorResult]] = {}
-        self._isolated_until: dict[str, float] = {}
         self._whole: dict[str, float | None] = {}
         self._looked_wall = 0.0
         self._names: tuple[int, tuple[str, ...]] = (-1, ())
@@ -132,8 +131,6 @@ class MirrorCare:
             answer = await mirrors.ask(name, request(operation, name))
         except HostError as error:
             return MirrorResult(operation=operation.id, ok=False, text=str(error))
-        if operation.kind is KIND.MIRROR_ISOLATE:
-            self._isolated_until[name] = self._state.clock.wall() + (operation.for_s or 0.0)
         generation = str(answer.get("generation", ""))
         text = told(operation, name, self._state.me)
         return MirrorResult(operation=operation.id, ok=True, text=text, generation=generation)
@@ -153,11 +150,10 @@ class MirrorCare:
         }
         if view is None:
             return MirrorStatus(**common, engine=False, problem="its engine does not run")
-        until = self._isolated_until.get(name) if view.header.isolated else None
         fields = side(view)
         if fields["as_of_wall"] is None:
             fields["as_of_wall"] = self._last_whole(name, view)
-        return MirrorStatus(**common, **fields, isolated_until_wall=until)
+        return MirrorStatus(**common, **fields)
 
     def _last_whole(self, name: str, view: EngineView) -> float | None:
         """When a side that is not connected any more was seen with everything, if it was."""
@@ -199,6 +195,7 @@ def side(view: EngineView) -> dict[str, Any]:
         "clean": header.clean,
         "discard": header.discard,
         "isolated": header.isolated,
+        "isolated_until_wall": header.isolated_until if header.isolated else None,
         "unfit": unfit(view),
         "as_of_wall": as_of(view),
         "to_copy": int(details.get("bytes_to_copy", 0)),

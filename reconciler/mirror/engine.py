@@ -57,7 +57,6 @@ class Engine:
         self._held_back = False
         self._stop: tuple[float, Answer] | None = None
         self._told: dict[str, Any] = {}
-        self.isolated_until = 0.0
         self.listening = self._listen()
         self.do: Callable[[dict[str, Any], Answer], None] = lambda *_: None
         self.control = Control(settings.control, self.poll, self._do)
@@ -142,7 +141,8 @@ class Engine:
             self.primary.finish()
         if self._stop is not None and (self.primary is None or self.primary.over):
             self._stopped()
-        if self.disk.metadata.header.isolated and time.time() > self.isolated_until:
+        header = self.disk.metadata.header
+        if header.isolated and time.time() > header.isolated_until:
             self.rejoin()
         self._tell_changes()
 
@@ -311,8 +311,8 @@ class Engine:
         """Refuse the other side's stream for a while: the data here stands still."""
         self.listening.dismiss("this side is isolated")
         self.disk.data.flush()
-        self.disk.metadata.save(isolated=True)
-        self.isolated_until = time.time() + seconds
+        until = time.time() + seconds
+        self.disk.metadata.save(isolated=True, isolated_until=until)
         self.tell("mirror_isolated", seconds=round(seconds))
 
     def rejoin(self) -> None:

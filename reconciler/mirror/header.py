@@ -16,7 +16,8 @@ class Header:
     highest epoch seen: no writer below it is ever accepted. `consistent` is False while this side
     is the target of a copy. `clean`: it was stopped in order. `primary`: it served when the header
     was written. `boot`: the boot in which it was not clean. `fresh`: nothing was ever written to
-    it. `discard`: an operator gave its data up. `isolated`: it was detached as a snapshot.
+    it. `discard`: an operator gave its data up. `isolated`: it was detached as a snapshot, until
+    the wall-clock second `isolated_until`.
     `order_kept`: it follows an asynchronous mirror. `as_of`: wall-clock second of its newest data.
     """
 
@@ -34,6 +35,7 @@ class Header:
     fresh: bool = True
     discard: bool = False
     isolated: bool = False
+    isolated_until: float = 0.0
     order_kept: bool = False
     as_of: float = 0.0
 

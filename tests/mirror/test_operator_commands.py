@@ -123,6 +123,10 @@ def test_an_isolated_side_stands_still_until_it_rejoins(sides: tuple[Side, Side]
     _fsynced(a, "file", os.urandom(1 << 20))
     assert "isolated" in str(b.why_not())
     assert b.content() == before
+    b.kill()  # the next engine knows how long it is to last
+    b.start()
+    assert b.content() == before
+    assert "isolated" in str(b.why_not())
     assert b.call(do="rejoin")["ok"]
     assert a.call(do="resync", how="difference")["ok"]
     assert a.wait(stage="both")["copied"] < 16 << 20
