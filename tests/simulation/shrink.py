@@ -1,15 +1,22 @@
-"""Makes a failing seed's schedule small: parts of it are left out as long as the same invariant
-breaks (delta debugging, Zeller's ddmin).
+"""Makes a failing seed's schedule small: Hypothesis leaves faults out, as long as the same
+invariant breaks.
 
-Not Hypothesis: it would have to find the failure anew in data that it draws itself, and shrinks a
-run of seconds byte by byte. Here the seed that failed is the start, and whole faults go.
+A number for each fault says whether it stays; nought, which Hypothesis prefers, leaves it out. So
+the search begins near the schedule that failed, and ends with the few faults that are needed.
 """
+
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 from tests.simulation.chaos import run_seed, size_of
 from tests.simulation.faults import Fault, draw
 from tests.simulation.play import Outcome
 
 MOST_RUNS = 200
+STAYS = 9  # of ten numbers: the first tries lack few faults
 GROUPS = ("a", "b")
 
 
@@ -17,24 +24,50 @@ def invariant_of(violation: str | None) -> str:
     return (violation or "").partition(":")[0]
 
 
+def smallest(
+    faults: tuple[Fault, ...], fails: Callable[[tuple[Fault, ...]], bool]
+) -> tuple[Fault, ...]:
+    """The smallest part of `faults` that was found to fail; all of them if none was."""
+    best = faults
+
+    def looked_at(choice: tuple[int, ...]) -> bool:
+        nonlocal best
+        part = tuple(fault for fault, stays in zip(faults, choice, strict=True) if stays)
+        failed = fails(part)
+        if failed and len(part) < len(best):
+            best = part
+        return failed
+
+    quiet = settings(
+        max_examples=MOST_RUNS,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        find(st.tuples(*[st.integers(0, STAYS)] * len(faults)), looked_at, settings=quiet)
+    except NoSuchExample:
+        return faults
+    return best
+
+
 def shrink(seed: int, size: int | None = None) -> tuple[tuple[Fault, ...], Outcome]:
     """The smallest schedule found that breaks the same invariant, and its run."""
     servers = size or size_of(seed)
     faults = draw(seed, tuple(f"n{i}" for i in range(1, servers + 1)), GROUPS)
-    best = run_seed(seed, servers, faults)
-    wanted, runs, parts = invariant_of(best.violation), 0, 2
-    if best.violation is None:
-        return faults, best
-    while len(faults) > 0 and runs < MOST_RUNS:
-        step = max(1, len(faults) // parts)
-        for start in range(0, len(faults), step):
-            fewer = faults[:start] + faults[start + step :]
-            outcome, runs = run_seed(seed, servers, fewer), runs + 1
-            if invariant_of(outcome.violation) == wanted:
-                faults, best, parts = fewer, outcome, max(2, parts - 1)
-                break
-        else:
-            if step == 1:
-                break
-            parts = min(len(faults), parts * 2)
-    return faults, best
+    first = run_seed(seed, servers, faults)
+    wanted, tried = invariant_of(first.violation), {faults: first}
+    if first.violation is None:
+        return faults, first
+
+    def fails(part: tuple[Fault, ...]) -> bool:
+        if part not in tried:
+            if len(tried) > MOST_RUNS:
+                return False
+            tried[part] = run_seed(seed, servers, part)
+        return invariant_of(tried[part].violation) == wanted
+
+    best = smallest(faults, fails)
+    return best, tried[best]
