@@ -13,6 +13,7 @@ from typing import Any, Literal
 from reconciler.drbd.state import Generations, State
 from reconciler.mirror.header import Header
 
+WITHOUT_DISK = ("Diskless", "Failed", "Detaching")
 _FOLLOWING = ("Consistent", "UpToDate")
 
 
@@ -51,13 +52,16 @@ def header_of(name: str, state: State, ids: Generations, *, begun: str, isolated
     )
 
 
-def question(state: State, ids: Generations, *, alone: bool, told: str) -> Ask | None:
+def question(
+    state: State, ids: Generations, *, alone: bool, told: str, held: bool = False
+) -> Ask | None:
     """What a side must ask now. `alone`: the record names only this side, and DRBD knows it; `told`
-    is the generation that was asked for last ("" after a restart of the agent)."""
+    is the generation that was asked for last ("" after a restart of the agent). `held`: its writes
+    were stopped for a question, and nobody let them go on yet."""
     if not state.serves:
         return None
     if alone:
-        if told != ids.current:
+        if told != ids.current or stands_still(state, held=held):
             # DRBD begins a generation by itself when it goes on without the other side
             return Ask("alone", ids.current)
         return Ask("both", ids.current) if state.both_current and not state.suspended else None
@@ -69,13 +73,18 @@ def question(state: State, ids: Generations, *, alone: bool, told: str) -> Ask |
     return None
 
 
+def stands_still(state: State, *, held: bool) -> bool:
+    """Whether writes wait for us. What a person suspended is not ours to resume."""
+    return "fencing" in state.suspended or (held and "user" in state.suspended)
+
+
 def over(state: State, refusal: str) -> str:
     """Why a serving side has ended; "" when it has not."""
     if not state.serves:
         return ""
     if refusal:
         return refusal
-    return "its disk failed" if state.disk in ("Diskless", "Failed", "Detaching") else ""
+    return "its disk failed" if state.disk in WITHOUT_DISK else ""
 
 
 def details(

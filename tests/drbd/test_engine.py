@@ -32,9 +32,13 @@ class Kernel:
         self.state, self.ids = FOLLOWS, Generations(A, consistent=True)
         self.told: list[str] = []
         self.marked: dict[str, bool] = {}
+        self.failures: list[str] = []
 
     def tell(self, word: str) -> None:
         self.told.append(word)
+        if word in self.failures:
+            self.failures.remove(word)
+            raise HostError(f"{word} failed")
         if word == "primary":
             self.state = replace(self.state, role="Primary", peer_role="Secondary")
         elif word == "secondary":
@@ -171,6 +175,26 @@ async def test_a_peer_without_its_disk_freezes_them_first(world: World) -> None:
     asked = await _attended(world, [None, None], until=1)
     assert asked[0] == ("alone", A, False, True)
     assert world.kernel.told[:2] == ["suspend-io", "resume-io"]
+
+
+async def test_what_fails_on_the_way_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writes wait meanwhile: without the next try they would wait for ever."""
+    monkeypatch.setattr(drbd, "RETRY_S", 0.0)
+    world.kernel.failures = ["resume-io", "resume-io"]
+    world.move(FROZEN)
+    asked = await _attended(world, [None] * 4, until=4)
+    assert [kind for kind, *_ in asked] == ["alone"] * 4
+    assert world.kernel.told == ["resume-io"] * 3
+    assert not world.kernel.state.suspended
+
+
+async def test_a_side_that_lost_its_disk_is_over(world: World) -> None:
+    world.move(replace(BOTH, disk="Diskless"))
+    view = await world.engine.view("data")
+    assert view is not None
+    assert "disk failed" in view.over
 
 
 async def test_the_mark_goes_before_both_are_named(world: World) -> None:

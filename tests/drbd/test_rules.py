@@ -54,6 +54,14 @@ def test_the_generation_that_drbd_began_is_told() -> None:
     assert rules.question(LOST, IDS, alone=True, told=NEW) is None
 
 
+def test_writes_that_still_stand_still_are_asked_about_again() -> None:
+    """Such as after an agent that ended between the answer and DRBD's being told."""
+    assert rules.question(FROZEN, IDS, alone=True, told=NEW) == Ask("alone", NEW)
+    user = replace(LOST, suspended=frozenset({"user"}))
+    assert rules.question(user, IDS, alone=True, told=NEW, held=True) == Ask("alone", NEW)
+    assert rules.question(user, IDS, alone=True, told=NEW) is None, "a person did that"
+
+
 def test_a_peer_that_caught_up_is_asked_for() -> None:
     assert rules.question(BOTH, IDS, alone=True, told=NEW) == Ask("both", NEW)
     joining = replace(BOTH, peer_disk="Inconsistent", replication="SyncSource")

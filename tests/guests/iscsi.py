@@ -14,7 +14,8 @@ mkdir -p $core
 echo -n udev_path=/dev/vda >$core/control
 echo -n {serial} >$core/wwn/vpd_unit_serial
 echo 1 >$core/enable
-mkdir -p $gate/np/{address}:3260 $gate/lun/lun_0
+mkdir -p $gate/lun/lun_0
+for address in {addresses}; do mkdir -p $gate/np/$address:3260; done
 ln -s $core $gate/lun/lun_0/port
 echo 0 >$gate/attrib/authentication
 echo 1 >$gate/attrib/generate_node_acls
@@ -27,20 +28,24 @@ modprobe -a iscsi_tcp sd_mod sg
 mkdir -p /etc/iscsi /run/lock/iscsi
 echo InitiatorName=iqn.2026-01.test.guests:{name} >/etc/iscsi/initiatorname.iscsi
 iscsid
-iscsiadm -m discovery -t sendtargets -p {address} >/dev/null
-iscsiadm -m node -T {target} -p {address} --login >/dev/null
+for address in {addresses}; do
+  iscsiadm -m discovery -t sendtargets -p $address >/dev/null
+  iscsiadm -m node -T {target} -p $address --login >/dev/null || test $? = 15
+done
 while ! test -b /dev/sda; do sleep 0.1; done
 """
 
 
-def offer(guest: Guest) -> None:
-    """Its /dev/vda becomes a unit on the wire."""
-    guest.shell(_OFFER.format(target=TARGET, serial=SERIAL, address=guest.address))
+def offer(guest: Guest, *more: str) -> None:
+    """Its /dev/vda becomes a unit on the wire, at `more` addresses, too."""
+    addresses = " ".join((guest.address, *more))
+    guest.shell(_OFFER.format(target=TARGET, serial=SERIAL, addresses=addresses))
 
 
-def see(guest: Guest, at: Guest) -> None:
-    """From now on it is /dev/sda."""
-    guest.shell(_SEE.format(name=guest.name, target=TARGET, address=at.address))
+def see(guest: Guest, at: Guest, *more: str) -> None:
+    """From now on it is /dev/sda; /dev/sdb through the next of `more` addresses, and so on."""
+    addresses = " ".join((at.address, *more))
+    guest.shell(_SEE.format(name=guest.name, target=TARGET, addresses=addresses))
 
 
 def share(pair: Pair) -> None:

@@ -14,15 +14,17 @@ from reconciler.adapters.linux.drbd_side import DrbdSide
 from reconciler.drbd import rules
 from reconciler.drbd.resource_file import device_of
 from reconciler.drbd.rules import Ask
-from reconciler.drbd.state import State
+from reconciler.drbd.state import Generations, State
 from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, Question, Stopped
 
 SETTLE_LOOKS = 50
 LOOK_AGAIN_S = 0.1
+RETRY_S = 0.5
 WATCH_LIMIT_S = 5.0
 """A look is made at least that often: nothing depends on an event alone."""
 
+NONE = Generations("0" * 16)
 _UNSETTLED = ("Attaching", "Negotiating")
 
 
@@ -77,7 +79,7 @@ class LinuxDrbd:
         state = await side.state() if notes else None
         if state is None or "plan" not in notes:
             return None
-        plan, ids = notes["plan"], await side.generations()
+        plan, ids = notes["plan"], await self._ids(side, state)
         return EngineView(
             serves=state.serves,
             epoch=int(notes.get("epoch", 0)) if state.serves else 0,
@@ -97,6 +99,10 @@ class LinuxDrbd:
                 limit=plan["limit"],
             ),
         )
+
+    async def _ids(self, side: DrbdSide, state: State) -> Generations:
+        """A side that lost its disk cannot be asked for them, and has none."""
+        return NONE if state.disk in rules.WITHOUT_DISK else await side.generations()
 
     async def prepare(self, name: str, named: str) -> str:  # noqa: ARG002 - DRBD has ids of its own
         """DRBD begins a new generation by itself once it writes without the other side."""
@@ -204,36 +210,47 @@ class LinuxDrbd:
         side, told = self._side(name), ""
         async with self._watched(name) as changed:
             while True:
-                state = await side.state()
-                if state is None:
-                    return
-                ids, notes = await side.generations(), side.notes()
-                asked = rules.question(state, ids, alone=side.alone.exists(), told=told)
-                if asked is None or notes.get("refusal"):
-                    await changed()
+                try:
+                    state = await side.state()
+                    if state is None:
+                        return
+                    asked = await self._question(side, state, told)
+                    if asked is not None:
+                        await self._settle(side, asked, decide)
+                        told = asked.generation
+                        continue
+                except HostError:
+                    # Whoever looks at the mirror gets the same, and says so. Writes may wait for
+                    # the next try: it must come.
+                    await asyncio.sleep(RETRY_S)
                     continue
-                refusal = await self._settle(side, asked, int(notes["epoch"]), decide)
-                told = asked.generation
-                if refusal:
-                    side.note(refusal=refusal)
+                await changed()
 
-    async def _settle(self, side: DrbdSide, asked: Ask, epoch: int, decide: Decide) -> str:
-        """What was asked is granted, and DRBD told so; else the refusal. In between the mark never
-        says more than the record."""
-        question = Question(asked.kind, asked.generation, epoch)
+    async def _question(self, side: DrbdSide, state: State, told: str) -> Ask | None:
+        notes = side.notes()
+        if notes.get("refusal"):
+            return None
+        ids, held = await side.generations(), bool(notes.get("held"))
+        return rules.question(state, ids, alone=side.alone.exists(), told=told, held=held)
+
+    async def _settle(self, side: DrbdSide, asked: Ask, decide: Decide) -> None:
+        """Ask; if it is granted DRBD is told so, else it stays as it is, for good. In between the
+        mark never says more than the record."""
+        question = Question(asked.kind, asked.generation, int(side.notes()["epoch"]))
         if asked.kind == "both":
             side.alone.unlink(missing_ok=True)
-            return await decide(question) or ""
         if asked.hold:
+            side.note(held=True)
             await side.admin("suspend-io")
         refusal = await decide(question)
         if refusal is not None:
-            return refusal
-        already = side.alone.exists()
-        side.alone.touch(mode=0o600)
-        if not already:
-            await side.admin("resume-io")
-        return ""
+            side.note(refusal=refusal)
+        elif asked.kind == "alone":
+            side.alone.touch(mode=0o600)
+            held = bool(side.notes().get("held"))
+            if rules.stands_still(await self._state(side), held=held):
+                await side.admin("resume-io")
+            side.note(held=False)
 
     async def changed(self, name: str) -> None:
         async with self._watched(name) as changed:
