@@ -81,7 +81,7 @@ class Guest:
         with self.path("qemu").open("wb") as said:
             self._process = subprocess.Popen(
                 # a guest ends with the thread that started it, whatever happens to that one
-                ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "5", *self._command()],
+                ["setpriv", "--pdeathsig", "KILL", *self._command()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
