@@ -96,6 +96,7 @@ CODES: dict[str, str] = {
     "E0204": "not exactly one Cluster",
     "E0205": "no server may run the group",
     "E0206": "a monitor would never probe",
+    "E0207": "a monitor of another type of resource",
     "E0301": "an address is used twice",
     "E0302": "an address is outside the network it is declared in",
     "E0303": "a server has an address in a network that the Cluster does not have",

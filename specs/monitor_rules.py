@@ -33,6 +33,14 @@ def _objects(item: LoadedObject, spec: MonitorSpec, specs: SpecSet) -> Iterator[
         kind, slash, name = text.partition("/")
         if slash:
             yield from _exists(item, path, kind.capitalize(), name, specs)
+    wanted = spec.resource_types()
+    for field, name in spec.resources():
+        found = specs.resources.get(name)
+        if wanted and found is not None and found.spec.type not in wanted:
+            message = (
+                f"{name!r} is a {found.spec.type}; this monitor looks at {' and '.join(wanted)}"
+            )
+            yield item.problem(("spec", field), message, "E0207")
 
 
 def _servers(item: LoadedObject, spec: MonitorSpec, specs: SpecSet) -> Iterator[SpecProblem]:

@@ -31,19 +31,18 @@ class MirrorMonitor(MonitorType):
     def resources(self) -> tuple[tuple[str, str], ...]:
         return (("resource", self.resource),)
 
+    async def engine(self, site: Site) -> EngineView | None:
+        """None when no engine runs here. Raises `ProbeUnavailable` for what is no such disk."""
+        found, types = site.resources.get(self.resource), self.resource_types()
+        if found is None or found.spec.type not in types:
+            raise ProbeUnavailable(f"resource {self.resource} is no {' or '.join(types)}")
+        return await site.host.mirrors.view(self.resource)
+
     def bad(self, reason: str) -> Sample:
         """As the spec says."""
         if self.broken == "fault":
             return Sample(False, reason)
         return Sample(True, reason, warning=True)
-
-
-async def engine_of(site: Site, resource: str, *types: str) -> EngineView | None:
-    """None when no engine runs here. Raises `ProbeUnavailable` for what is no such disk."""
-    found = site.resources.get(resource)
-    if found is None or found.spec.type not in types:
-        raise ProbeUnavailable(f"resource {resource} is no {' or '.join(types)}")
-    return await site.host.mirrors.view(resource)
 
 
 def state_of(monitor: MirrorMonitor, view: EngineView) -> Sample:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from reconciler.monitors._mirror import MirrorMonitor, engine_of, state_of
+from reconciler.monitors._mirror import MirrorMonitor, state_of
 from reconciler.plugin import Site
 from reconciler.ports.probes import Sample
 from specs.scalars import impact
@@ -37,8 +37,11 @@ class Hybrid(MirrorMonitor):
         json_schema_extra=impact("monitor", example="hybrid"),
     )
 
+    def resource_types(self) -> tuple[str, ...]:
+        return ("hybrid-disk",)
+
     async def sample(self, site: Site) -> Sample:
-        view = await engine_of(site, self.resource, "hybrid-disk")
+        view = await self.engine(site)
         if view is not None:
             return state_of(self, view)
         if self.timing == "always":

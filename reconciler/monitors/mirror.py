@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from reconciler.monitors._mirror import MirrorMonitor, engine_of, state_of
+from reconciler.monitors._mirror import MirrorMonitor, state_of
 from reconciler.plugin import Site
 from reconciler.ports.probes import Sample
 from specs.scalars import impact
@@ -42,8 +42,11 @@ class Mirror(MirrorMonitor):
         json_schema_extra=impact("monitor", example="mirror"),
     )
 
+    def resource_types(self) -> tuple[str, ...]:
+        return ("mirror-disk",)
+
     async def sample(self, site: Site) -> Sample:
-        view = await engine_of(site, self.resource, "mirror-disk")
+        view = await self.engine(site)
         if view is None:
             return Sample(False, "its engine does not run here")
         return state_of(self, view)

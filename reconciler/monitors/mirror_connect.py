@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from reconciler.monitors._mirror import MirrorMonitor, engine_of
+from reconciler.monitors._mirror import MirrorMonitor
 from reconciler.plugin import Site
 from reconciler.ports.probes import ProbeUnavailable, Sample
 from specs.scalars import impact
@@ -41,8 +41,11 @@ class MirrorConnect(MirrorMonitor):
         json_schema_extra=impact("monitor", example="mirror-connect"),
     )
 
+    def resource_types(self) -> tuple[str, ...]:
+        return ("mirror-disk", "hybrid-disk")
+
     async def sample(self, site: Site) -> Sample:
-        view = await engine_of(site, self.resource, "mirror-disk", "hybrid-disk")
+        view = await self.engine(site)
         addresses = [str(one) for one in view.details.get("peers", ())] if view else []
         if not addresses:
             raise ProbeUnavailable(f"no engine here tells the ways of {self.resource}")

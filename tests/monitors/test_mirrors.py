@@ -12,9 +12,11 @@ from reconciler.monitors.mirror_connect import MirrorConnect
 from reconciler.plugin import Site
 from reconciler.ports.mirrors import EngineView
 from reconciler.ports.probes import ProbeUnavailable, Sample
+from specs.check import check
+from specs.load import Source, load
 from specs.resource import Resource
 from tests.resources.memory_host import MemoryHost
-from tests.resources.places import resource_from
+from tests.resources.places import REGISTRY, resource_from
 
 HEADER = Header("data", 16 << 20, "g1")
 DISK = resource_from("""
@@ -149,3 +151,21 @@ async def test_what_cannot_be_asked_is_not_known() -> None:
     assert sample.healthy is None
     with pytest.raises(ProbeUnavailable, match="no engine here tells"):
         await monitor.sample(site(None))
+
+
+def test_apply_refuses_a_resource_of_another_type() -> None:
+    text = """
+apiVersion: clusterctl/v1
+kind: Resource
+metadata: {name: ip}
+spec: {group: db, type: floating-ip, address: 10.0.0.9/24}
+---
+apiVersion: clusterctl/v1
+kind: Monitor
+metadata: {name: pair}
+spec: {type: mirror, target: group/db, resource: ip}
+"""
+    found = check(load([Source("db.yaml", text.encode())], REGISTRY), REGISTRY)
+    (told,) = [problem for problem in found if problem.code == "E0207"]
+    assert (told.file, told.line, told.path) == ("db.yaml", 10, "spec.resource")
+    assert "'ip' is a floating-ip" in told.message
