@@ -55,8 +55,8 @@ def _head(
     helped = len(told(history, "helped"))
     if helped:
         times = "Once" if helped == 1 else f"{helped} times"
-        yield f"{times} a server that owned nothing stayed off after faults, which is shown and left"
-        yield "to a person; the campaign switched it on."
+        yield f"{times} a server that owned nothing stayed off after faults: that is shown and"
+        yield "left to a person; the campaign switched it on."
     if about.picture:
         yield ""
         yield f"![Who ran what, what was broken, what was away]({about.picture})"
