@@ -117,10 +117,10 @@ class HybridDisk(MirroredDisk):
         description="Bytes of the mirrored disk, equal on both sides.",
         json_schema_extra=impact("resource", example="1GiB"),
     )
-    reservation: Literal["scsi", "none"] = Field(
+    reservation: Literal["scsi", "nvme", "none"] = Field(
         default="scsi",
         description="What keeps a second server of a server group from writing, besides fencing: a "
-        "SCSI-3 persistent reservation, or nothing.",
+        "SCSI-3 persistent reservation, a reservation of an NVMe namespace, or nothing.",
         json_schema_extra=impact("resource", example="scsi"),
     )
     standby_of: Name | None = Field(
@@ -136,7 +136,7 @@ class HybridDisk(MirroredDisk):
             raise ValueError(f"both sides are in server group {one.server_group}")
         if one.disk == two.disk:
             raise ValueError(f"both sides name {one.disk}: each server group has a disk of its own")
-        if self.reservation == "scsi" and (one.file or two.file):
+        if self.reservation != "none" and (one.file or two.file):
             raise ValueError("a file can't be reserved: write `reservation: none`")
         return self
 
@@ -197,7 +197,7 @@ class HybridDisk(MirroredDisk):
 
     def _access(self, place: Place) -> SharedAccess:
         mine, _ = self._sides(place)
-        reserve = self.reservation == "scsi"
+        reserve = self.reservation != "none"
         is_device = mine.device is not None
         key = self._mirror(place)
         return SharedAccess(key, mine.disk, is_device, reserve, self.unmount_grace)
