@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,14 @@ class Cluster:
         side = self.sides[name] = Driving(guest, self.store)
         side.open(SPEC)
         side.do("follow", name="data")
+        guest.until("follows", lambda _: self.look(name) != {})
+
+    def look(self, name: str) -> dict[str, Any]:
+        """Empty while DRBD does not have the mirror yet."""
+        try:
+            return self.sides[name].do("look", name="data") or {}
+        except Refused:
+            return {}
 
     def crash(self, name: str) -> None:
         self.guests[name].power_off()
@@ -166,7 +175,7 @@ def test_a_split_brain_is_refused_until_one_side_is_given_up(cluster: Cluster) -
     one = cluster.sides["n1"]
 
     def split(_: Guest) -> bool:
-        told = [side.do("look", name="data")["details"] for side in (one, two)]
+        told = [cluster.look(name).get("details", {}) for name in ("n1", "n2")]
         return any(details.get("verdict") == "split-brain" for details in told)
 
     cluster.guests["n1"].until("split", split)
