@@ -55,3 +55,17 @@ def test_all_paths_of_a_multipath_device_are_one_unit(
     assert device.units("/dev/sda") == [["/dev/sda"]]
     assert device.units("/dev/dm-0") == [["/dev/sda", "/dev/sdb"]]
     assert device.units("/dev/dm-1") == [["/dev/sda", "/dev/sdb"]], "a volume on a multipath disk"
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [("running\n", True), ("live\n", True), ("offline\n", False), ("transport-offline\n", False)],
+)
+def test_a_path_that_the_kernel_took_out_of_use_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, counts: bool
+) -> None:
+    monkeypatch.setattr(device, "SYS", str(tmp_path))
+    monkeypatch.setattr(device, "number_of", {"/dev/sda": "8:0", "/dev/vda": "254:0"}.__getitem__)
+    tree(tmp_path, **{"8:0/device/state": said})
+    assert device.is_running("/dev/sda") is counts
+    assert device.is_running("/dev/vda"), "nothing is known of it"
