@@ -125,7 +125,9 @@ def run_seed(seed: int) -> Outcome:
     return play(seed, lambda cluster: chaos(cluster, seed), size=5)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(number, marks=pytest.mark.long) for number in range(1, 20))]
+)
 def test_no_fault_gives_one_disk_to_two_servers(seed: int) -> None:
     outcome = run_seed(seed)
     assert outcome.violation is None, (outcome.violation, outcome.trace[-20:])
