@@ -170,7 +170,7 @@ async def the_left_side_is_lost_and_n4_is_cut_off(cluster: SimCluster) -> None:
     elsewhere = lambda: any(  # noqa: E731
         DISK in cluster.world.hosts[name].active for name in ("n3", "n5")
     )
-    await never(cluster, elsewhere, "a second server has the disk of n4", for_s=60.0)
+    await never(cluster, elsewhere, "a second server has the disk of n4", for_s=20.0)
 
 
 STORIES = (the_left_side_is_lost, the_left_side_is_lost_and_n4_is_cut_off)
