@@ -28,7 +28,8 @@ spec:
   size: {SIZE_MIB}MiB
   mountPoint: /srv/d
   formatConsent: first-build
-  stopTimeout: 60s
+  startTimeout: 3m
+  stopTimeout: 3m
 """
 _MET = re.compile(r"uuid_compare\(\)=(-?\d+)")
 BY_DIFFERENCE = -1

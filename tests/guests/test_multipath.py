@@ -54,14 +54,14 @@ def test_both_paths_are_reserved_counted_and_shut_out(
 ) -> None:
     one, two = over_two_paths
     one.activate("data", 5)
-    found = one.do("observe", name="data")
+    found = one.observe("data")
     assert (found["state"], found["reason"]) == ("active", "2 of 2 paths")
     keys = two.guest.run("sg_persist", "--in", "--read-keys", "/dev/sda")
     assert len(re.findall(r"^\s+0x[0-9a-f]+$", keys, re.MULTILINE)) == 2
 
     first, _ = _paths(one.guest.run("multipath", "-ll"))
     one.guest.shell(f"echo offline >/sys/block/{first}/device/state")
-    found = one.do("observe", name="data")
+    found = one.observe("data")
     assert (found["state"], found["reason"]) == ("active", "1 of 2 paths")
     one.guest.shell("echo kept >/srv/d/kept; sync -f /srv/d")
     one.guest.shell(f"echo running >/sys/block/{first}/device/state")
