@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,10 +86,15 @@ class Cluster:
     asked: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, server: str, peer: str, question: dict[str, Any]) -> str | None:
-        """None grants, else why not. Waits while the store is away."""
+    def answer(
+        self, server: str, peer: str, question: dict[str, Any], lives: Callable[[], bool]
+    ) -> str | None:
+        """None grants, else why not. Waits while the store is away; an agent dies with its
+        server."""
         while not self.available:
             time.sleep(0.01)
+            if not lives():
+                return "nobody asks any more"
         with self.lock:
             self.asked.append((server, question["ask"]))
             if (self.owner, self.epoch) != (server, question["epoch"]):
@@ -146,9 +151,13 @@ class Side:
             while True:
                 found = line.read()
                 if "ask" in found:
-                    refusal = self.cluster.answer(self.name, self.settings.peer, found)
+                    lives = self._lives
+                    refusal = self.cluster.answer(self.name, self.settings.peer, found, lives)
                     line.send(do="answer", number=found["number"], refusal=refusal)
         line.close()
+
+    def _lives(self) -> bool:
+        return self.process is not None
 
     def call(self, **request: Any) -> dict[str, Any]:
         line = Line(self.settings.control)

@@ -70,14 +70,14 @@ def crash_states(start: bytes, log: list[tuple[int, bytes] | None]) -> Iterator[
             if entry is not None:
                 _put(durable, *entry)
         open_writes = [entry for entry in past[last + 1 :] if entry is not None]
-        for states in _outcomes(open_writes):
+        for states in outcomes(open_writes):
             content = bytearray(durable)
             for offset, data in states:
                 _put(content, offset, data)
             yield done, bytes(content)
 
 
-def _outcomes(writes: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+def outcomes(writes: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
     for length in range(len(writes) + 1):
         for chosen in itertools.permutations(writes, length) if len(writes) < 4 else _some(writes):
             yield list(chosen)

@@ -3,6 +3,7 @@
 
 import argparse
 import collections
+import ctypes
 import json
 import random
 import sys
@@ -22,6 +23,7 @@ RUNS_EACH = 12
 PLACES = ((False, False), (False, True), (True, False), (False, True), (False, False), (True, True))
 """(asynchronous, on devices), in turn."""
 
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 Run = dict[str, Any]
 
 
@@ -93,6 +95,14 @@ def _check(file: Path) -> int:
     return 1 if any(run["violations"] for run in runs) else 0
 
 
+def own_mounts() -> None:
+    """What is mounted from now on is seen by this process and its children only, and is gone with
+    them: others that copy the machine's mounts meanwhile would keep file systems in use."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
+        raise OSError(ctypes.get_errno(), "no mounts of its own")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mirror.faults")
     parser.add_argument("--runs", type=int, default=50)
@@ -108,6 +118,7 @@ def main() -> int:
     if problem is not None:
         sys.stderr.write(f"faults on mirrors can't be tried here: {problem}\n")
         return 2
+    own_mounts()
     runs: list[Run] = []
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("w") as file:

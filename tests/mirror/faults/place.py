@@ -3,6 +3,7 @@ promised and found. Called by `kinds` and `__main__`."""
 
 import contextlib
 import hashlib
+import os
 import subprocess
 import tempfile
 import time
@@ -111,6 +112,7 @@ class Place:
             )
 
     def together(self) -> None:
+        self.owner.call(do="resync", how="difference")  # no pause before the next attempt
         self.owner.wait(stage="both")
 
     def finish(self) -> None:
@@ -139,8 +141,13 @@ class Place:
         return equal
 
     def _check(self, side: Side, path: str) -> None:
-        done = subprocess.run(["e2fsck", "-fn", path], capture_output=True, check=False)
-        self.tell("fsck", server=side.name, code=done.returncode)
+        done = subprocess.run(["e2fsck", "-fn", path], capture_output=True, text=True, check=False)
+        said = {"said": done.stdout[-1500:]} if done.returncode else {}
+        self.tell("fsck", server=side.name, code=done.returncode, **said)
+        if done.returncode and "MIRROR_FAULTS_KEEP" in os.environ:
+            for each in self.sides:
+                kept = f"{os.environ['MIRROR_FAULTS_KEEP']}/{os.getpid()}-{self.run}-{each.name}"
+                Path(kept).write_bytes(_content(each))
 
     # -- disks -----------------------------------------------------------------------------------
 
@@ -195,6 +202,7 @@ def place(*, asynchronous: bool, on_devices: bool) -> Iterator[Place]:
                 size=SIZE,
                 asynchronous=asynchronous,
                 timeout_s=TIMEOUT_S,
+                connect_timeout_s=TIMEOUT_S,
                 prefixes=(network.prefix(0), network.prefix(1)),
                 addresses=ADDRESSES,
                 cluster=cluster,
