@@ -8,7 +8,7 @@ import asyncio
 from reconciler.plugin import Place, ResourceType
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
 from reconciler.ports.host import Host, HostError, StopPlan
-from specs.resource import Resource
+from specs.resource import STANDBY_SUFFIX, Resource
 
 GIVE_UP_TIMEOUT_S = 6.0
 UNMOUNT_GRACE_S = 5.0
@@ -233,16 +233,29 @@ async def leftovers(host: Host) -> dict[str, int]:
 
 async def clear(host: Host, name: str, epoch: int) -> None:
     """Stop what the named resource holds from an epoch <= `epoch`, without its spec: the runner
-    gets SIGTERM and 20 s, a disk is unmounted, addresses go. Raises `HostError` when something
-    does not go."""
+    gets SIGTERM and 20 s, a disk is unmounted, its mirror's engine ends, addresses go. Raises
+    `HostError` when something does not go."""
     await host.runners.stop(name, epoch, StopPlan())
     claim = host.disks.claims().get(name)
     if claim is not None and claim.epoch <= epoch:
         if claim.directory:
             await host.volumes.unmount(claim.directory, UNMOUNT_GRACE_S)
+        await _end_engine(host, name)
         if claim.reserved:
             await host.disks.release(claim.device, name, claim.epoch)
         host.disks.disclaim(name)
     for held in await host.network.addresses():
         if held.owner == name and (held.epoch or 0) <= epoch:
             await host.network.remove_address(held)
+
+
+async def _end_engine(host: Host, name: str) -> None:
+    """Of a mirror on a disk that other servers see: it must not write any more when the disk counts
+    as free. Both roles have one; the one that serves keeps it."""
+    mirror = name.removesuffix(STANDBY_SUFFIX)
+    if mirror != name and mirror in host.disks.claims():
+        return
+    view = await host.mirrors.view(mirror)
+    if view is not None and view.serves:
+        await host.mirrors.stop(mirror)
+    await host.mirrors.quit(mirror)

@@ -268,7 +268,8 @@ class HybridDisk(MirroredDisk):
         access, name = self._access(place), self._mirror(place)
         ours = await place.host.mirrors.view(name) is not None
         permit.check()
-        claim = access.claim(place, permit.epoch, "")
+        directory = self.mount_point if self.standby_of is None else ""
+        claim = access.claim(place, permit.epoch, directory)
         try:
             await access.take(place, permit, ours=ours)
             permit.check()

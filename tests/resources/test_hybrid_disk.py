@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.binding import BoundDriver
+from reconciler.binding import BoundDriver, clear, leftovers
 from reconciler.ports.disks import DiskView
 from reconciler.ports.driver import PermitExpired, ResourceError, ResourceState
 from reconciler.ports.host import HostError
@@ -262,3 +262,30 @@ def test_the_side_that_follows_has_no_side_of_its_own() -> None:
     assert found.following("data-standby") is None
     assert main.side_of("n1", ["left"]) == "left"
     assert found.side_of("n1", ["left"]) is None
+
+
+@pytest.mark.parametrize("name", ["data", "data-standby"])
+async def test_without_its_spec_it_can_be_stopped(
+    host: MemoryHost, serving: BoundDriver, following: BoundDriver, name: str
+) -> None:
+    """Its engine must not write any more when its disk counts as free."""
+    driver = serving if name == "data" else following
+    await driver.activate(permit(3))
+    await driver.close()
+    assert name in await leftovers(host)
+    await clear(host, name, 3)
+    assert name not in await leftovers(host)
+    assert not host.mirrors.running
+    assert not host.mirrors.serving
+    assert not host.volumes.mounts
+
+
+async def test_what_serves_keeps_its_engine_when_the_other_role_is_cleared(
+    host: MemoryHost, serving: BoundDriver, following: BoundDriver
+) -> None:
+    await following.activate(permit(3))
+    await serving.activate(permit(4))
+    await clear(host, "data-standby", 3)
+    assert host.mirrors.serving == {"data": 4}
+    await following.close()
+    await serving.close()
