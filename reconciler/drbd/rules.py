@@ -52,16 +52,24 @@ def header_of(name: str, state: State, ids: Generations, *, begun: str, isolated
     )
 
 
-def question(
-    state: State, ids: Generations, *, alone: bool, told: str, held: bool = False
-) -> Ask | None:
-    """What a side must ask now. `alone`: the record names only this side, and DRBD knows it; `told`
-    is the generation that was asked for last ("" after a restart of the agent). `held`: its writes
-    were stopped for a question, and nobody let them go on yet."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the record, durable as long as DRBD runs. `alone`: it names only this side,
+    and DRBD knows that. `told` is the generation that was asked for last. `both`: it named both
+    after that. `held`: writes were stopped for a question, and nobody let them go on yet."""
+
+    alone: bool
+    told: str = ""
+    both: bool = False
+    held: bool = False
+
+
+def question(state: State, ids: Generations, known: Known) -> Ask | None:
+    """What a side must ask now."""
     if not state.serves:
         return None
-    if alone:
-        if told != ids.current or stands_still(state, held=held):
+    if known.alone:
+        if known.told != ids.current or stands_still(state, held=known.held):
             # DRBD begins a generation by itself when it goes on without the other side
             return Ask("alone", ids.current)
         return Ask("both", ids.current) if state.both_current and not state.suspended else None
@@ -70,7 +78,14 @@ def question(
     if not state.both_current:
         # such as a peer that is there but lost its disk: DRBD would go on
         return Ask("alone", ids.current, hold=True)
-    return None
+    # An agent ended on the way to naming both: begin again where nothing is in doubt.
+    return None if known.both else Ask("alone", ids.current)
+
+
+def may_name_both(state: State, ids: Generations, asked: Ask) -> bool:
+    """Looked at again after the mark went: from then on DRBD freezes with the loss of the peer. One
+    that was lost before that may have been written past."""
+    return state.serves and state.both_current and ids.current == asked.generation
 
 
 def stands_still(state: State, *, held: bool) -> bool:

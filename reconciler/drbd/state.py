@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _GI = re.compile(r"^((?:[0-9A-Fa-f]{16}:){4})((?:[01]:)*[01])", re.MULTILINE)
 _VERSION = re.compile(r"^version: (\d+)\.(\d+)", re.MULTILINE)
+_REPLICATES = ("Established", "VerifyS", "VerifyT")
 _ROLE_BIT = 1
 _NEVER_WRITTEN = 4
 """The current id of metadata that was just made."""
@@ -45,8 +46,10 @@ class State:
 
     @property
     def both_current(self) -> bool:
-        """Every write is on both sides before it counts."""
-        return self.connected and self.disk == self.peer_disk == "UpToDate"
+        """Every write is on both sides before it counts. Not while they still find out, after they
+        met, what the other one lacks."""
+        whole = self.disk == self.peer_disk == "UpToDate"
+        return self.connected and whole and self.replication in _REPLICATES
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,58 @@ async def test_the_mark_goes_before_both_are_named(world: World) -> None:
     assert not world.side.alone.exists()
 
 
+async def test_a_peer_that_is_lost_before_the_mark_went_is_not_named(world: World) -> None:
+    """DRBD saw the mark and went on alone: what it acknowledged since, only this side has."""
+    world.side.alone.touch()
+    world.side.note(told=A)
+    world.move(BOTH)
+    looks = 0
+
+    class Losing(Kernel):
+        @property
+        def state(self) -> State:  # type: ignore[override]
+            nonlocal looks
+            looks += 1
+            return BOTH if looks == 1 else LOST
+
+        @state.setter
+        def state(self, _: State) -> None: ...
+
+    world.kernel.__class__ = Losing
+    asked: list[str] = []
+
+    async def decide(question: Question) -> str | None:
+        asked.append(question.kind)
+        return None
+
+    task = asyncio.create_task(world.engine.attend("data", decide))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert "both" not in asked
+    assert world.side.alone.exists(), "the record still names this side alone"
+
+
+async def test_an_attendance_that_begins_again_asks_nothing_twice(world: World) -> None:
+    """At each stop of the group one begins: a planned move needs both named until its end."""
+    world.side.alone.touch()
+    world.move(BOTH)
+    await _attended(world, [None, None], until=2)
+    asked: list[str] = []
+
+    async def decide(question: Question) -> str | None:
+        asked.append(question.kind)
+        return None
+
+    task = asyncio.create_task(world.engine.attend("data", decide))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert asked == []
+
+
 async def test_the_engine_of_this_boot_answers_whatever_the_spec_says(
     world: World, tmp_path: Path
 ) -> None:

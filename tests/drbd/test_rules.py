@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.drbd import rules
-from reconciler.drbd.rules import Ask
+from reconciler.drbd.rules import Ask, Known
 from reconciler.drbd.state import Generations, State
 from reconciler.mirror.decide import promotion
 from reconciler.mirror.decide.promotion import Current
@@ -31,45 +31,64 @@ def _why_not(record: Current | None, disk: str, ids: Generations = IDS) -> str |
 
 def test_a_side_that_does_not_serve_asks_nothing() -> None:
     state = replace(FROZEN, role="Secondary")
-    assert rules.question(state, IDS, alone=False, told="") is None
+    assert rules.question(state, IDS, Known(alone=False, told="")) is None
 
 
 def test_a_lost_peer_is_asked_about_before_anything_goes_on() -> None:
-    assert rules.question(FROZEN, IDS, alone=False, told="") == Ask("alone", NEW)
+    assert rules.question(FROZEN, IDS, Known(alone=False, told="")) == Ask("alone", NEW)
 
 
 @pytest.mark.parametrize("disk", ["Diskless", "Failed", "Inconsistent", "Outdated"])
 def test_a_peer_that_is_there_without_its_data_stops_the_writes_first(disk: str) -> None:
     """DRBD would acknowledge alone, and the record says that both are current."""
     state = replace(BOTH, peer_disk=disk)
-    assert rules.question(state, IDS, alone=False, told="") == Ask("alone", NEW, hold=True)
+    assert rules.question(state, IDS, Known(alone=False, told="")) == Ask("alone", NEW, hold=True)
 
 
 def test_a_lost_peer_that_did_not_freeze_the_writes_stops_them() -> None:
-    assert rules.question(LOST, IDS, alone=False, told="") == Ask("alone", NEW, hold=True)
+    assert rules.question(LOST, IDS, Known(alone=False, told="")) == Ask("alone", NEW, hold=True)
 
 
 def test_the_generation_that_drbd_began_is_told() -> None:
-    assert rules.question(LOST, IDS, alone=True, told=OLD) == Ask("alone", NEW)
-    assert rules.question(LOST, IDS, alone=True, told=NEW) is None
+    assert rules.question(LOST, IDS, Known(alone=True, told=OLD)) == Ask("alone", NEW)
+    assert rules.question(LOST, IDS, Known(alone=True, told=NEW)) is None
 
 
 def test_writes_that_still_stand_still_are_asked_about_again() -> None:
     """Such as after an agent that ended between the answer and DRBD's being told."""
-    assert rules.question(FROZEN, IDS, alone=True, told=NEW) == Ask("alone", NEW)
+    assert rules.question(FROZEN, IDS, Known(alone=True, told=NEW)) == Ask("alone", NEW)
     user = replace(LOST, suspended=frozenset({"user"}))
-    assert rules.question(user, IDS, alone=True, told=NEW, held=True) == Ask("alone", NEW)
-    assert rules.question(user, IDS, alone=True, told=NEW) is None, "a person did that"
+    assert rules.question(user, IDS, Known(alone=True, told=NEW, held=True)) == Ask("alone", NEW)
+    assert rules.question(user, IDS, Known(alone=True, told=NEW)) is None, "a person did that"
 
 
 def test_a_peer_that_caught_up_is_asked_for() -> None:
-    assert rules.question(BOTH, IDS, alone=True, told=NEW) == Ask("both", NEW)
+    assert rules.question(BOTH, IDS, Known(alone=True, told=NEW)) == Ask("both", NEW)
     joining = replace(BOTH, peer_disk="Inconsistent", replication="SyncSource")
-    assert rules.question(joining, IDS, alone=True, told=NEW) is None
+    assert rules.question(joining, IDS, Known(alone=True, told=NEW)) is None
 
 
 def test_both_current_and_known_as_such_asks_nothing() -> None:
-    assert rules.question(BOTH, IDS, alone=False, told="") is None
+    assert rules.question(BOTH, IDS, Known(alone=False, told=NEW, both=True)) is None
+
+
+def test_an_agent_that_ended_before_it_named_both_begins_again() -> None:
+    assert rules.question(BOTH, IDS, Known(alone=False, told=NEW)) == Ask("alone", NEW)
+
+
+@pytest.mark.parametrize("replication", ["WFBitMapS", "SyncSource", "PausedSyncS", "Off"])
+def test_a_peer_that_was_just_met_is_not_current_yet(replication: str) -> None:
+    """For a moment DRBD calls both disks up to date, before it compares them."""
+    met = replace(BOTH, replication=replication)
+    assert rules.question(met, IDS, Known(alone=True, told=NEW)) is None
+    assert not rules.may_name_both(met, IDS, Ask("both", NEW))
+
+
+def test_both_are_named_only_if_nothing_happened_meanwhile() -> None:
+    asked = Ask("both", NEW)
+    assert rules.may_name_both(BOTH, IDS, asked)
+    assert not rules.may_name_both(LOST, IDS, asked)
+    assert not rules.may_name_both(BOTH, replace(IDS, current=OLD), asked)
 
 
 # -- who may serve

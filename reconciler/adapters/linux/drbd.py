@@ -13,7 +13,7 @@ from typing import Any
 from reconciler.adapters.linux.drbd_side import DrbdSide
 from reconciler.drbd import rules
 from reconciler.drbd.resource_file import device_of
-from reconciler.drbd.rules import Ask
+from reconciler.drbd.rules import Ask, Known
 from reconciler.drbd.state import Generations, State
 from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import Decide, EngineView, MirrorPlan, Question, Stopped
@@ -126,7 +126,7 @@ class LinuxDrbd:
             ids = await side.generations()
             if generation not in (ids.current, ids.base):
                 raise HostError(f"mirror {name} has another generation by now")
-            side.note(epoch=epoch, refusal="", isolated=False)
+            side.note(epoch=epoch, refusal="", isolated=False, told="", both=False, held=False)
             side.split.unlink(missing_ok=True)
             side.alone.touch(mode=0o600)
             # Never by force: DRBD itself refuses data that is not whole.
@@ -207,17 +207,16 @@ class LinuxDrbd:
     # -- what it asks ----------------------------------------------------------------------------
 
     async def attend(self, name: str, decide: Decide) -> None:
-        side, told = self._side(name), ""
+        side = self._side(name)
         async with self._watched(name) as changed:
             while True:
                 try:
                     state = await side.state()
                     if state is None:
                         return
-                    asked = await self._question(side, state, told)
+                    asked = await self._question(side, state)
                     if asked is not None:
                         await self._settle(side, asked, decide)
-                        told = asked.generation
                         continue
                 except HostError:
                     # Whoever looks at the mirror gets the same, and says so. Writes may wait for
@@ -226,31 +225,48 @@ class LinuxDrbd:
                     continue
                 await changed()
 
-    async def _question(self, side: DrbdSide, state: State, told: str) -> Ask | None:
+    async def _question(self, side: DrbdSide, state: State) -> Ask | None:
         notes = side.notes()
         if notes.get("refusal"):
             return None
-        ids, held = await side.generations(), bool(notes.get("held"))
-        return rules.question(state, ids, alone=side.alone.exists(), told=told, held=held)
+        known = Known(
+            alone=side.alone.exists(),
+            told=str(notes.get("told", "")),
+            both=bool(notes.get("both")),
+            held=bool(notes.get("held")),
+        )
+        return rules.question(state, await side.generations(), known)
 
     async def _settle(self, side: DrbdSide, asked: Ask, decide: Decide) -> None:
         """Ask; if it is granted DRBD is told so, else it stays as it is, for good. In between the
         mark never says more than the record."""
-        question = Question(asked.kind, asked.generation, int(side.notes()["epoch"]))
         if asked.kind == "both":
-            side.alone.unlink(missing_ok=True)
+            await self._name_both(side, asked, decide)
+            return
+        side.note(both=False)
         if asked.hold:
             side.note(held=True)
             await side.admin("suspend-io")
-        refusal = await decide(question)
-        if refusal is not None:
-            side.note(refusal=refusal)
-        elif asked.kind == "alone":
+        if await self._is_granted(side, asked, decide):
             side.alone.touch(mode=0o600)
             held = bool(side.notes().get("held"))
             if rules.stands_still(await self._state(side), held=held):
                 await side.admin("resume-io")
-            side.note(held=False)
+            side.note(told=asked.generation, held=False)
+
+    async def _name_both(self, side: DrbdSide, asked: Ask, decide: Decide) -> None:
+        side.alone.unlink(missing_ok=True)
+        if not rules.may_name_both(await self._state(side), await side.generations(), asked):
+            side.alone.touch(mode=0o600)  # that is what the record still says
+        elif await self._is_granted(side, asked, decide):
+            side.note(both=True)
+
+    async def _is_granted(self, side: DrbdSide, asked: Ask, decide: Decide) -> bool:
+        epoch = int(side.notes()["epoch"])
+        refusal = await decide(Question(asked.kind, asked.generation, epoch))
+        if refusal is not None:
+            side.note(refusal=refusal)
+        return refusal is None
 
     async def changed(self, name: str) -> None:
         async with self._watched(name) as changed:
