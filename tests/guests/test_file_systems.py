@@ -53,7 +53,7 @@ def test_it_is_made_once_with_consent_used_and_given_up(driving: Driving, kind: 
     guest.shell("echo kept >/srv/d/file; cd /srv/d; nohup sleep 1000 >/dev/null 2>&1 &")
     driving.deactivate(f"on-{kind}", 1)  # its user is ended
     assert guest.attempt("mountpoint", "-q", "/srv/d").code != 0
-    assert guest.attempt("pgrep", "-x", "sleep").code != 0
+    assert guest.attempt("pgrep", "-r", "D,R,S", "-x", "sleep").code != 0
     driving.activate(f"on-{kind}", 2)
     assert guest.run("cat", "/srv/d/file").strip() == "kept"
     driving.deactivate(f"on-{kind}", 2)
