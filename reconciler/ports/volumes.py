@@ -33,8 +33,8 @@ class Volumes(Protocol):
 
     async def attach(self, file: str, *, alone: bool = False) -> str:
         """A loop device with direct I/O on the file, such as "/dev/loop3". It goes by itself when
-        its last user is gone. `alone`: refused as long as another one is on the file. A block device
-        is taken as it is."""
+        its last user is gone. `alone`: refused as long as another one is on the file. A block
+        device is taken as it is."""
         ...
 
     async def detach(self, file: str) -> None:
