@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.disks import device, nvme, reservation
-from reconciler.disks.scsi import Device, NoScsi, ScsiError
+from reconciler.disks.scsi import Device, NoScsi, Path, ScsiError, answering
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +63,10 @@ def _paths(units: Sequence[Sequence[str]]) -> Mapping[str, int]:
 
 
 def _on_scsi(order: str, unit: Sequence[str], key: int) -> str:
-    paths = [Device(node) for node in unit]
+    running = [node for node in unit if device.is_running(node)] or unit
+    paths: Sequence[Path] = [Device(node) for node in running]
+    if len(paths) > 1:
+        paths = answering(paths)
     if order == "take":
         reservation.take(paths, key)
     elif order == "drop":

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -191,6 +192,19 @@ def patient(path: Path, command: bytes, out: bytes = b"", size: int = 0) -> Answ
         if answer.status != CHECK_CONDITION or answer.key != UNIT_ATTENTION:
             break
     return answer
+
+
+def answering(paths: Sequence[Path]) -> Sequence[Path]:
+    """Those that carry a command to the unit; all, when none does. A dead path must not keep a disk
+    from being used: what is not registered through it cannot write through it either."""
+    return [path for path in paths if _carries(path)] or paths
+
+
+def _carries(path: Path) -> bool:
+    try:
+        return not patient(path, TEST_UNIT_READY).host
+    except OSError:
+        return False
 
 
 def _asked(path: Path, command: bytes) -> bytes:

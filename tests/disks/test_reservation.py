@@ -223,3 +223,31 @@ def test_keys_of_many_paths_and_a_short_answer() -> None:
 
     assert len(scsi.read_keys(Full())) == 1023
     assert reservation.key_of("a", 1)
+
+
+class DeadPath:
+    """A cable that was pulled: the transport fails, or the kernel has no device any more."""
+
+    def __init__(self, gone: bool) -> None:
+        self._gone = gone
+
+    def send(self, command: bytes, out: bytes = b"", size: int = 0) -> scsi.Answer:
+        if self._gone:
+            raise OSError(6, "No such device or address")
+        return scsi.Answer(0, host=1)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_dead_path_keeps_nobody_from_taking_the_disk(gone: bool) -> None:
+    unit = Unit()
+    alive, dead = Nexus(unit, "n1-a"), DeadPath(gone)
+    paths = scsi.answering([dead, alive])
+    assert paths == [alive]
+    take(paths, key_of("data", 5))
+    assert why_not_held(paths, key_of("data", 5)) == ""
+
+
+def test_without_any_path_that_works_all_are_asked_and_say_so() -> None:
+    paths = scsi.answering([DeadPath(gone=False)])
+    with pytest.raises(scsi.ScsiError, match="transport failed"):
+        take(paths, key_of("data", 5))
