@@ -21,7 +21,7 @@ ASYNC = SPECS.replace("  stopTimeout: 60s\n", "  stopTimeout: 20s\n") + (
     "  mode: async\n  queueLimit: 32MiB\n  peerTimeout: 60s\n"
 )
 ENGINES = (
-    "for p in /proc/[0-9]*; do grep -qs reconciler.mirror $p/cmdline && echo ${p#/proc/}; done"
+    "for p in /proc/[0-9]*; do grep -qs 'reconciler[.]mirror' $p/cmdline && echo ${p#/proc/}; done"
 )
 
 
