@@ -116,6 +116,7 @@ def test_the_page_is_walked(servers: InstalledServers, package: Path) -> None:
         crash(walk)
         reboot(walk)
         grow_older(walk)
+        one_leaves(walk)
         uninstall(walk)
     except BaseException:
         servers.tell_journals()
@@ -291,6 +292,28 @@ def fetch_keys(walk: Walk) -> None:
             return walk.servers.run(name, "cat", "/etc/clusterctl/cluster.key").stdout == wanted
 
         eventually(fetched, f"{name} has the keys of n1")
+
+
+def one_leaves(walk: Walk) -> None:
+    """n3, and the service of the others goes on."""
+    servers = walk.servers
+    walk("n1", "clusterctl drain n3")
+    web = "/usr/share/doc/clusterctl/examples/01-web/web.yaml"
+    walk.on("n1", f"sed 's/n1, n2, n3/n1, n2/' {web} >web.yaml; clusterctl apply web.yaml")
+    walk("n3", "systemctl disable --now clusterctl-drain clusterctl-agent")
+
+    def agent_is_gone() -> bool:
+        shown = servers.run("n1", "clusterctl", "agent", "status", "n3", "-o", "json").stdout
+        return not json.loads(shown)[0]["agent"]
+
+    eventually(agent_is_gone, "the session of n3 has ended")
+    walk("n1", "clusterctl cluster leave n3 --yes-i-mean n3")
+    walk("n3", "systemctl disable --now clusterctl-etcd")
+    walk("n2", "clusterctl cluster refresh")
+    eventually(lambda: rotate(servers), "another key for the others")
+    assert servers.run("n1", "clusterctl", "get", "server/n3", check=False).returncode != 0
+    eventually(lambda: healthy(walk) == "ok", "all is well without n3")
+    assert answer(servers) in ("n1", "n2")
 
 
 def boot_id(servers: InstalledServers, name: str) -> str:
