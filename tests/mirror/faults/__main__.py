@@ -1,5 +1,5 @@
 """`python -m tests.mirror.faults [--runs 500] [--seed 1] [--kind KIND]… [--out FILE.jsonl]`, or
-`--check FILE.jsonl` to judge a file again. Exit code 1 after a violation."""
+`--check FILE.jsonl…` to judge files again. Exit code 1 after a violation."""
 
 import argparse
 import collections
@@ -85,8 +85,8 @@ def _last(run: Run, event: str) -> int:
     return next((int(e["number"]) for e in reversed(run["history"]) if e["event"] == event), 0)
 
 
-def _check(file: Path) -> int:
-    runs = [json.loads(line) for line in file.read_text().splitlines()]
+def _check(files: list[Path]) -> int:
+    runs = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     for run in runs:
         run["violations"] = violations(run["history"], asynchronous=run["asynchronous"])
         for sentence in run["violations"]:
@@ -110,7 +110,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--out", type=Path, default=Path("build/mirror-faults.jsonl"))
-    parser.add_argument("--check", type=Path, metavar="FILE")
+    parser.add_argument("--check", type=Path, nargs="+", metavar="FILE")
     options = parser.parse_args()
     if options.check is not None:
         return _check(options.check)
