@@ -1,6 +1,7 @@
 """The adapter's order of steps: no mark, and no promotion, ever says more than the record."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -274,3 +275,27 @@ async def test_the_engine_of_this_boot_answers_whatever_the_spec_says(
         await engines.ensure(plan)  # our own one would start now
     assert world.kernel.told == ["down"]
     assert not engines._drbd.has("data")
+
+
+async def test_after_a_split_brain_only_the_side_that_serves_tries_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(DrbdSide, "set_up", nothing)
+    plan = MirrorPlan("data", "n1", "n2", "/d", "/m", 1 << 26, 7788, ("a",), ("b",), engine="drbd")
+    world.side.split.touch()
+    world.move(replace(FOLLOWS, connection="StandAlone"))
+    await world.engine.ensure(plan)
+    world.move(replace(LOST, connection="StandAlone"))
+    await world.engine.ensure(plan)
+    assert world.kernel.told == [], "not at once, either"
+    os.utime(world.side.split, (0, 0))
+    await world.engine.ensure(plan)
+    await world.engine.ensure(plan)
+    assert world.kernel.told == ["connect"]
+    assert world.side.split.exists()
+    world.move(BOTH)
+    await world.engine.ensure(plan)
+    assert not world.side.split.exists()

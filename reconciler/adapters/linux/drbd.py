@@ -53,11 +53,12 @@ class LinuxDrbd:
         async with self._alone_with(plan.name):
             await side.set_up(plan, self._cluster_key)
             state = await self._settled(side)
+            if state.connected:
+                side.split.unlink(missing_ok=True)
             if not state.serves:
                 side.alone.unlink(missing_ok=True)
-                wanted = not side.notes().get("isolated") and not side.split.exists()
-                if state.connection == "StandAlone" and wanted:
-                    await side.admin("connect")
+            if state.connection == "StandAlone" and side.may_connect(serves=state.serves):
+                await side.admin("connect")
 
     async def _settled(self, side: DrbdSide) -> State:
         for _ in range(SETTLE_LOOKS):

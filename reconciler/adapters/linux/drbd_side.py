@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -33,6 +34,7 @@ from reconciler.ports.mirrors import MirrorPlan
 
 _T = TypeVar("_T")
 COMMAND_TIMEOUT_S = 20.0
+SPLIT_RETRY_S = 10.0
 OUTPUT_LIMIT = 1 << 14
 CONFIGURATION = Path("/etc/drbd.d")
 _HEAD = 4096
@@ -61,6 +63,16 @@ class DrbdSide:
     def forget(self) -> None:
         for path in (self._notes, self.alone, self.split, self._file):
             path.unlink(missing_ok=True)
+
+    def may_connect(self, *, serves: bool) -> bool:
+        """After a split brain the side that serves tries again from time to time: the other one may
+        have been given up by now. That one waits for a person."""
+        if not self.split.exists():
+            return not self.notes().get("isolated")
+        if not serves or time.time() - self.split.stat().st_mtime < SPLIT_RETRY_S:
+            return False
+        self.split.touch()
+        return True
 
     def begun(self) -> str:
         """The id that this side gave itself for its first start."""
