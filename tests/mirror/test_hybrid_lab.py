@@ -23,10 +23,10 @@ from tests.integration.lab_under_test import LabUnderTest, clusterctl, eventuall
 from tests.mirror.pair import usable
 
 pytestmark = [
+    pytest.mark.timeout(900),  # the first one counts
     *needs_lab,
     pytest.mark.long,
     pytest.mark.skipif(usable() is not None, reason=usable() or ""),
-    pytest.mark.timeout(900),
 ]
 
 SIZE = 32 << 20
