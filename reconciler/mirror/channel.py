@@ -67,11 +67,13 @@ class Channel:
         on_gone: Callable[[str], None],
         *,
         timeout_s: float,
+        ping_s: float,
         spool: Outbox | None = None,
     ) -> None:
+        """`timeout_s`: how long the other side may be silent; `ping_s`: how often it hears us."""
         self._stream, self._poll = stream, poll
         self.on_message, self._on_gone = on_message, on_gone
-        self._timeout = timeout_s
+        self._timeout, self._ping_s = timeout_s, ping_s
         self._inbox = Inbox()
         self._gathered: list[bytes] = []
         self._out = spool or Outbox()
@@ -230,7 +232,7 @@ class Channel:
             self.gone(self._failure)
         elif now - self.heard_at > self._timeout:
             self.gone(f"the other side is silent for {now - self.heard_at:.1f} s")
-        elif now - self._pinged_at > self._timeout / 4:
+        elif now - self._pinged_at > self._ping_s:
             self._pinged_at = now
             self.send(Op.PING, self.ping())
             self.push()

@@ -97,6 +97,7 @@ class Dialing:
             self._message,
             self._gone,
             timeout_s=self.settings.timeout_s,
+            ping_s=self.settings.ping_s,
             spool=Outbox(history or None),
         )
         self.channel.ping = lambda: to_json({"wall": round(time.time(), 3)})

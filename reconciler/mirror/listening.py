@@ -35,7 +35,14 @@ class Visitor:
         timeout = max(HANDSHAKE_S, owner.settings.timeout_s * SLOW_FACTOR)
         at_once(connection, timeout)
         stream = stream_of(connection, owner.settings.pki, serves=True)
-        self.channel = Channel(stream, owner.poll, self._message, self._gone, timeout_s=timeout)
+        self.channel = Channel(
+            stream,
+            owner.poll,
+            self._message,
+            self._gone,
+            timeout_s=timeout,
+            ping_s=owner.settings.ping_s,
+        )
         self.channel.ping = bytes
         self.session: Secondary | None = None
         self.data_as_of = 0.0

@@ -48,6 +48,11 @@ class Settings:
         return f"{self.directory}/control.sock"
 
     @property
+    def ping_s(self) -> float:
+        """Between signs of life of either side: the one that serves waits `timeout_s` for them."""
+        return self.timeout_s / 4
+
+    @property
     def served(self) -> str:
         return f"{self.directory}/disk"
 

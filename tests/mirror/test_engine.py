@@ -283,6 +283,17 @@ def test_a_silent_peer_costs_one_timeout(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_short_timeout_separates_no_idle_sides(tmp_path: Path) -> None:
+    with pair(tmp_path, timeout_s=1.2) as (a, b):
+        a.promote()
+        b.wait(connected=True)
+        a.wait(stage="both")
+        told = Path(a.settings.directory) / "engine.log"
+        time.sleep(4.0)  # nothing happens, for several times the timeout
+        assert "silent" not in told.read_text()
+
+
+@pytest.mark.long
 def test_it_grows_while_it_is_used(sides: tuple[Side, Side]) -> None:
     a, b = sides
     a.promote()

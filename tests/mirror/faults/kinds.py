@@ -153,8 +153,12 @@ def copy_interrupted(place: Place, rng: random.Random) -> None:
 
 
 def owner_disk(place: Place, rng: random.Random) -> None:
-    """Its disk takes no more writes: they fail, and the other side takes over."""
+    """Its disk takes no more writes: they fail, and the other side takes over. A file that has all
+    its space already cannot run out of it."""
     old = place.owner
+    if not place.on_devices and place.has_all_space(old):
+        owner_power(place, rng)
+        return
     _break(place, old)
     try:
         _until_over(place, old)
@@ -167,6 +171,9 @@ def owner_disk(place: Place, rng: random.Random) -> None:
 
 def follower_disk(place: Place, rng: random.Random) -> None:
     target = place.follower
+    if not place.on_devices and place.has_all_space(target):
+        follower_killed(place, rng)
+        return
     _break(place, target)
     try:
         assert place.counter is not None

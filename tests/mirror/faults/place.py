@@ -154,6 +154,10 @@ class Place:
     def disk(self, side: Side) -> Path:
         return Path(side.settings.metadata).parent
 
+    def has_all_space(self, side: Side) -> bool:
+        """Less than a quarter of its file is a hole."""
+        return Path(side.settings.data).stat().st_blocks * 512 > SIZE * 3 // 4
+
     def fill(self, side: Side) -> None:
         with contextlib.suppress(OSError), (self.disk(side) / "filler").open("wb") as file:
             while True:
