@@ -111,8 +111,8 @@ class Bed:
         """One after the other at once; one that died meanwhile is dead."""
         for server in servers:
             if self.running(server):
-                self.cluster.break_("crash", server, check=False)
-            assert not self.running(server), f"{server} does not crash"
+                answer = self.cluster.break_("crash", server, check=False)
+                assert not self.running(server), f"{server} does not crash: {answer.err}"
 
     def heal_everything(self) -> None:
         """Whatever is broken, known or not."""
