@@ -102,7 +102,7 @@ async def test_a_promotion_marks_first_and_uses_no_force(world: World) -> None:
     assert generation == A
     await world.engine.promote("data", 5, generation)
     assert world.kernel.told == ["disconnect", "primary", "connect"]
-    assert world.kernel.marked == {"disconnect": False, "primary": True, "connect": True}
+    assert world.kernel.marked == {"disconnect": True, "primary": True, "connect": True}
     view = await world.engine.view("data")
     assert view is not None
     assert (view.serves, view.epoch) == (True, 5)
@@ -114,9 +114,12 @@ async def test_another_generation_is_not_promoted(world: World) -> None:
     assert world.kernel.told == []
 
 
-async def test_a_peer_that_serves_is_left_before_the_record_is_written(world: World) -> None:
+async def test_nothing_is_done_to_a_peer_that_serves_before_the_record_is_written(
+    world: World,
+) -> None:
+    """A start that will be refused must not cost the owner its other side."""
     await world.engine.prepare("data", "")
-    assert world.kernel.told == ["disconnect"]
+    assert world.kernel.told == []
 
 
 async def test_a_service_that_ended_leaves_no_mark(world: World) -> None:

@@ -134,6 +134,7 @@ def test_the_old_owner_comes_back_and_gets_the_difference(cluster: Cluster) -> N
 
 
 def test_a_planned_move_loses_nothing(cluster: Cluster) -> None:
+    cluster.until_record("n1", "n2")
     cluster.sides["n2"].deactivate("data", 6)
     cluster.own("n1", 7)
     cluster.sides["n1"].activate("data", 7)

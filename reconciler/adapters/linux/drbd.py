@@ -112,9 +112,6 @@ class LinuxDrbd:
             state, ids = await self._state(side), await side.generations()
             if state.serves:
                 raise HostError(f"mirror {name} serves already")
-            if state.peer_role == "Primary":
-                # It has been proven to be off, or it will freeze: it loses us and may not go on.
-                await side.admin("disconnect")
             if ids.never_written:
                 await side.begin(f"{secrets.randbits(60) << 4:016X}", self._cluster_key)
                 await self._settled(side)
@@ -130,6 +127,9 @@ class LinuxDrbd:
             side.note(epoch=epoch, refusal="", isolated=False, told="", both=False, held=False)
             side.split.unlink(missing_ok=True)
             side.alone.touch(mode=0o600)
+            if (await self._state(side)).peer_role == "Primary":
+                # The record is ours by now. It loses us, asks before it goes on, and is refused.
+                await side.admin("disconnect")
             # Never by force: DRBD itself refuses data that is not whole.
             await side.admin("primary")
             side.note_begun("")
