@@ -10,7 +10,7 @@ import pytest
 
 from tests.guests.guest import Guest, blank_disk, why_not
 
-DISK_BYTES = 192 << 20
+DISK_BYTES = 512 << 20  # xfs wants 300 MiB
 
 
 @dataclass(frozen=True, slots=True)
