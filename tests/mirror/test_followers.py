@@ -19,12 +19,16 @@ spec: {group: db, type: mirror-disk, file: /srv/x, size: 16MiB, mountPoint: /srv
 """
 
 
+def _after(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+    return asyncio.get_running_loop().call_later(seconds, act).cancel
+
+
 class State:
     """As much of an agent's state as the loop sees."""
 
     def __init__(self, me: str) -> None:
         self.events = Recorder()
-        self.clock = SimpleNamespace(sleep=asyncio.sleep)
+        self.clock = SimpleNamespace(after=_after)
         self.me = me
         self.wakes: list[asyncio.Event] = []
         self.resources: dict[str, Resource] = {"data": resource_from(TEXT)}
@@ -33,6 +37,8 @@ class State:
     def new_wake(self) -> asyncio.Event:
         self.wakes.append(asyncio.Event())
         return self.wakes[-1]
+
+    new_spec_wake = new_wake
 
     def change(self, resources: dict[str, Resource]) -> None:
         self.resources, self.revision = resources, self.revision + 1
@@ -45,6 +51,10 @@ class State:
             revision=self.revision, resources=self.resources, groups={"db": group}
         )
         return SimpleNamespace(specs=specs, me=self.me)
+
+    @property
+    def specs(self) -> Any:
+        return self.snapshot().specs
 
 
 async def _until(condition: Callable[[], bool]) -> None:
