@@ -214,6 +214,19 @@ def time_to_silence_s(specs: Specs, server: str) -> float:
     return slowest * (timing.heartbeat_misses + 2)
 
 
+def not_wanted(intent: FenceIntent, peers: PeersView) -> str | None:
+    """Why the command must not leave any more, asked right before: who is fenced for having been
+    silent must be so now, as this server hears it."""
+    peer = peers.peers.get(intent.victim)
+    if intent.reason != SILENT or peer is None:
+        return None
+    if not peers.pulse_alive or peers.paused:
+        return f"this server stood still, and cannot tell whether {intent.victim} is silent now"
+    if not peer.suspect and not peer.silent:
+        return f"{intent.victim} is heard again; nothing was sent to its device"
+    return None
+
+
 def judge_power_off(
     *,
     before_on: bool,

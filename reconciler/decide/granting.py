@@ -114,7 +114,8 @@ def _too_many_failures(case: GroupCase) -> bool:
 
 def take_over(case: GroupCase, record: Ownership, proof: Proof) -> GroupPlan:
     """The owner is proven stopped: the next server, or nobody."""
-    if record.wanted is Wanted.OFFLINE:
+    starts = case.operation is not None and case.operation.kind is OperationKind.START
+    if record.wanted is Wanted.OFFLINE and not starts:
         return park(case, record, record.cause or "stopped", wanted=Wanted.OFFLINE)
     release = case.snapshot.releases.get(case.name)
     failed = (

@@ -10,6 +10,7 @@ from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
     unreadable,
 )
+from reconciler.decide.placement import rivals
 from reconciler.decide.records import (
     Candidate,
     Failure,
@@ -98,6 +99,9 @@ def ownership_write(
         session = snapshot.sessions.get(record.owner)
         depends.append((keys.session(record.owner), session.mod_revision if session else 0))
         depends.extend(partner_depends(snapshot, keys, name))
+        for rival in rivals(snapshot, name):
+            there = snapshot.ownerships.get(rival)
+            depends.append((keys.group(rival), there.mod_revision if there else 0))
     former = stored.record.owner if stored else None
     if (
         stored is not None

@@ -11,9 +11,7 @@ from reconciler.decide.draining import drain_result, plan_cordon, undrain_write
 from reconciler.decide.fence_wishes import confirm_step, fence_step
 from reconciler.decide.holding import hold_step
 from reconciler.decide.keys import Keys
-from reconciler.decide.membership import (
-    unreadable,
-)
+from reconciler.decide.membership import unreadable
 from reconciler.decide.mirror_wishes import MIRROR_KINDS, mirror_step
 from reconciler.decide.placement import Placing, candidates
 from reconciler.decide.records import (
@@ -22,6 +20,7 @@ from reconciler.decide.records import (
     OperationPhase,
     Ownership,
     Phase,
+    Wanted,
 )
 from reconciler.decide.recovery_lock import GROUP_KINDS, recovery_before
 from reconciler.decide.snapshot import Snapshot, Stored
@@ -164,24 +163,27 @@ def _refusal(
     owner = record.owner if record else None
     if operation.kind is OperationKind.STOP:
         return None
-    if (ended := _pointless(operation, name, owner)) is not None:
+    if (ended := _pointless(operation, name, record)) is not None:
         return ended
     found = candidates(snapshot, name, Placing(previous=owner, by_operator=True))
-    fit = [
-        c for c in found if c.eligible and operation.to in (None, c.server) and c.server != owner
-    ]
+    left = None if operation.kind is OperationKind.START else owner
+    fit = [c for c in found if c.eligible and operation.to in (None, c.server) and c.server != left]
     if fit:
         return None
-    said = "; ".join(f"{c.server}: {c.reason}" for c in found if c.server != owner)
+    said = "; ".join(f"{c.server}: {c.reason}" for c in found if c.server != left)
     wished = f"{operation.to} cannot run it" if operation.to else "no other server can run it"
     return False, f"{wished} ({said or 'the group lists no other server'})"
 
 
-def _pointless(operation: Operation, name: str, owner: str | None) -> tuple[bool, str] | None:
+def _pointless(
+    operation: Operation, name: str, record: Ownership | None
+) -> tuple[bool, str] | None:
     """(ok, sentence) when the group is where it shall be, or nowhere to be moved from."""
+    owner = record.owner if record else None
+    stopping = record is not None and record.releasing and record.wanted is Wanted.OFFLINE
     if operation.kind is OperationKind.MOVE and owner is None:
         return False, f"group {name} runs nowhere; clusterctl start group/{name}"
-    if operation.kind is OperationKind.START and owner is not None:
+    if operation.kind is OperationKind.START and owner is not None and not stopping:
         return True, f"group {name} is owned by {owner} already"
     if operation.kind is OperationKind.MOVE and operation.to == owner:
         return True, f"group {name} is on {owner} already"
@@ -200,7 +202,7 @@ def _group_progress(
         return None
     if record.operation != operation.id:
         # Another wish came in between: one with an older name, from where the clock is behind.
-        ended = None if record.releasing else _pointless(operation, name, record.owner)
+        ended = None if record.releasing else _pointless(operation, name, record)
         return finish(snapshot, keys, stored, *ended) if ended is not None else None
     if operation.kind is OperationKind.STOP:
         if record.owner is None:

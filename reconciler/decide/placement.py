@@ -202,6 +202,15 @@ def _exclusion(snapshot: Snapshot, group: str) -> str:
     return found.spec.exclusion if found else "none"
 
 
+def rivals(snapshot: Snapshot, group: str) -> tuple[str, ...]:
+    """Groups that must not share a server with this one: where they are is what its grant rests
+    on."""
+    if _exclusion(snapshot, group) != "require":
+        return ()
+    others = (name for name in sorted(snapshot.specs.groups) if name != group)
+    return tuple(name for name in others if _exclusion(snapshot, name) == "require")
+
+
 def _shared_with(
     snapshot: Snapshot, spec: GroupSpec, others: Mapping[str, str], server: str
 ) -> str | None:

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, model_validator
 from reconciler.fences._secret import PasswordSource
 from reconciler.plugin import FenceType
 from reconciler.ports.clock import Clock
-from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
+from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest, Wanted, always
 from reconciler.runner.tree import below, signal_all
 from specs.scalars import Duration, impact
 
@@ -117,7 +117,9 @@ class AgentDevice:
     def __init__(self, settings: Agent, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         """See the port. Nothing of the program is left once the right to fence is over, so no
         command of its can leave later."""
         del boots  # it ends the power, and all of them
@@ -130,6 +132,7 @@ class AgentDevice:
             left = valid_until - self._clock.now()
             if left <= 0:
                 raise FenceError("the right to fence ended before the command could leave")
+            wanted()
             await self._act("off", min(end, time.monotonic() + left))
             await self._await(PowerState.OFF, end)
         took = (time.monotonic() - started) * 1000

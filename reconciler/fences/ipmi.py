@@ -16,7 +16,7 @@ from reconciler.fences._ipmi_session import (
     Target,
 )
 from reconciler.ports.clock import Clock
-from reconciler.ports.power import FenceError, PowerOffReport, PowerState
+from reconciler.ports.power import FenceError, PowerOffReport, PowerState, Wanted, always
 from specs.scalars import Address, Port, impact
 
 
@@ -80,13 +80,16 @@ class Ipmi(BmcSettings):
 class IpmiDevice(BmcDevice[Ipmi, IpmiSession]):
     """`ports.power.FenceDevice` for one BMC."""
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         """See the port. The GUID is compared before anything is sent that changes something."""
         del boots  # it ends the power, and all of them
 
         def may_leave() -> None:
             if self._clock.now() >= valid_until:
                 raise FenceError("the right to fence ended before the command could leave")
+            wanted()
 
         def work(session: IpmiSession, attempt: Attempt) -> PowerOffReport:
             started = time.monotonic()

@@ -12,7 +12,7 @@ from pydantic import Field
 from reconciler.fences._attempt import Attempt, in_thread
 from reconciler.plugin import FenceType
 from reconciler.ports.clock import Clock
-from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
+from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest, Wanted, always
 from reconciler.pulse.disk_layout import (
     BLOCK,
     MOST_SERVERS,
@@ -78,12 +78,14 @@ class PoisonPillDevice:
     def __init__(self, settings: PoisonPill, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         """Write the pill, and wait until the promise must have come true. Raises `FenceError` also
         when another boot than `boots` has promised, or when it takes longer than the right to
         fence lasts: then nothing is written."""
         return await in_thread(
-            lambda attempt, deliver: deliver(self._end(attempt, valid_until, boots)),
+            lambda attempt, deliver: deliver(self._end(attempt, valid_until, boots, wanted)),
             _LONGEST_S,
             f"poison pill for {self._settings.server}",
         )
@@ -120,7 +122,9 @@ class PoisonPillDevice:
 
         return await in_thread(body, _CALL_S, f"mailbox of {self._settings.server}")
 
-    def _end(self, attempt: Attempt, valid_until: float, boots: tuple[str, ...]) -> PowerOffReport:
+    def _end(
+        self, attempt: Attempt, valid_until: float, boots: tuple[str, ...], wanted: Wanted
+    ) -> PowerOffReport:
         began = time.monotonic()
         with _Disk(self._settings) as disk:
             promise = disk.promise()
@@ -136,6 +140,7 @@ class PoisonPillDevice:
                     "a shorter watchdog or mailbox time helps"
                 )
             attempt.check()
+            wanted()
             disk.write_pill(str(promise["boot_id"]))
             attempt.pause(wait)
             attempt.check()

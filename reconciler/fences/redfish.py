@@ -10,7 +10,7 @@ from reconciler.fences._attempt import Attempt
 from reconciler.fences._bmc import BmcDevice, BmcSettings
 from reconciler.fences._guid import digits
 from reconciler.ports.clock import Clock
-from reconciler.ports.power import FenceError, PowerOffReport, PowerState
+from reconciler.ports.power import FenceError, PowerOffReport, PowerState, Wanted, always
 from specs.scalars import Duration, Port, impact
 
 if TYPE_CHECKING:  # its HTTP library costs time and memory, and binds a socket when imported
@@ -116,7 +116,9 @@ class RedfishDevice(BmcDevice[Redfish, "RedfishSession"]):
     question_s = 1.0
     pauses_s = (0.05, 0.5)
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         """See the port. The UUID is compared before anything is sent that changes something."""
         del boots  # it ends the power, and all of them
 
@@ -124,6 +126,7 @@ class RedfishDevice(BmcDevice[Redfish, "RedfishSession"]):
             left = valid_until - self._clock.now()
             if left <= 0:
                 raise FenceError("the right to fence ended before the command could leave")
+            wanted()
             return left
 
         def work(session: "RedfishSession", attempt: Attempt) -> PowerOffReport:

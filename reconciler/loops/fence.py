@@ -6,6 +6,7 @@ from here.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from reconciler.decide.actions import (
@@ -21,6 +22,7 @@ from reconciler.decide.fence_execution import (
     delay_s,
     ends_all,
     judge_power_off,
+    not_wanted,
     plain_guid,
     time_to_silence_s,
 )
@@ -146,7 +148,8 @@ class FenceLoop:
         levels = self._levels(intent.victim)
         try:
             device = self._device(intent.victim, intent.level)
-            report = await device.power_off(effect.valid_until, self._boots(intent))
+            boots, wanted = self._boots(intent), partial(self._still_wanted, intent)
+            report = await device.power_off(effect.valid_until, boots, wanted)
         except FenceError as error:
             return FenceOutcome.FAILED, str(error), None
         late_s = delay_s(state.specs, intent.victim) if state.specs else 0.0
@@ -175,6 +178,12 @@ class FenceLoop:
             answered=dict(probe.answered),
         )
         return outcome, detail, report.guid
+
+    def _still_wanted(self, intent: FenceIntent) -> None:
+        """A device may take long to open a session, and this server may have stood still."""
+        text = not_wanted(intent, self._state.peers.view())
+        if text is not None:
+            raise FenceError(text)
 
     def _newest_boot(self, server: str) -> str | None:
         session = self._state.mirror.maps["sessions"].get(server)

@@ -1,6 +1,6 @@
 """Fence devices: power control of another server, with read-back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -38,15 +38,26 @@ class PowerOffReport:
     boot_id: str | None = None
 
 
+Wanted = Callable[[], None]
+"""Raises `FenceError` when the reason for a power-off is gone. Threads of devices call it."""
+
+
+def always() -> None:
+    """Of a power-off whose reason cannot go away."""
+
+
 class FenceDevice(Protocol):
     """One way to control a server's power. Every call ends within the device's own time-out and
     raises `FenceError`, never another exception."""
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         """Read state, command *off*, read until *off*. The command leaves only while the monotonic
-        clock is before `valid_until`, checked right before the packet. A device that reads *off*
-        before the command is read a second time and then reports before=off, after=off. `boots`
-        are the only ones that a device which ends a boot, rather than the power, may end."""
+        clock is before `valid_until` and `wanted()` has nothing against it, both checked right
+        before the packet. A device that reads *off* before the command is read a second time and
+        then reports before=off, after=off. `boots` are the only ones that a device which ends a
+        boot, rather than the power, may end."""
         ...
 
     async def power_on(self) -> None: ...

@@ -32,7 +32,15 @@ from reconciler.decide.records import (
 )
 from reconciler.plugin import FenceType, Registry
 from reconciler.ports.clock import Clock
-from reconciler.ports.power import FenceDevice, FenceError, PowerOffReport, PowerState, SelfTest
+from reconciler.ports.power import (
+    FenceDevice,
+    FenceError,
+    PowerOffReport,
+    PowerState,
+    SelfTest,
+    Wanted,
+    always,
+)
 from reconciler.ports.store import Delete, Put, Store, Transaction
 
 WALL = 1_800_000_000.0
@@ -126,7 +134,9 @@ class _Pdu:
             raise FenceError("login refused")
         return SelfTest(True, f"outlet {self._outlet} is on", 12.0, None, PowerState.ON)
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         raise NotImplementedError
 
     async def power_on(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reconciler.decide.actions import AskMembers, ExecuteFence, PowerOn, PrepareFence
-from reconciler.decide.fence_execution import judge_power_off
+from reconciler.decide.fence_execution import ASKED, SILENT, judge_power_off, not_wanted
 from reconciler.decide.fencing import (
     RETRY_FIRST_S,
     RETRY_LAST_S,
@@ -435,6 +435,29 @@ def test_an_operators_fence_needs_no_suspicion_but_quorum() -> None:
 # -- what a report is worth ------------------------------------------------------------------
 
 CONFIRMED_AT = 500.0
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason", "wanted"),
+    [
+        ({"silent": True, "suspect": True}, SILENT, True),
+        ({"silent": False, "suspect": True}, SILENT, True),
+        ({"silent": False, "suspect": False}, SILENT, False),
+        ({"silent": False, "suspect": False}, ASKED, True),
+        ({"silent": True, "suspect": True, "pulse_alive": False}, SILENT, False),
+        ({"silent": True, "suspect": True, "paused": True}, SILENT, False),
+    ],
+)
+def test_right_before_the_command_the_silence_is_looked_at_again(
+    seen: dict[str, Any], reason: str, wanted: bool
+) -> None:
+    slot = Scene().slot("n3").fence_slot
+    assert slot is not None
+    peer = PeerView("n3", {}, None, seen["suspect"], seen["silent"])
+    alive, paused = seen.get("pulse_alive", True), seen.get("paused", False)
+    view = PeersView(taken_at=0.0, peers={"n3": peer}, pulse_alive=alive, paused=paused)
+    text = not_wanted(slot.record.model_copy(update={"reason": reason}), view)
+    assert (text is None) is wanted
 
 
 def judge(**changes: Any) -> tuple[FenceOutcome, str]:

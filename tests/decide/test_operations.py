@@ -72,6 +72,15 @@ def test_a_start_that_was_overtaken_by_another_ends() -> None:
     assert result(scene.decide(), "13") == (DONE, "group web is owned by n1 already")
 
 
+def test_a_start_of_what_is_being_stopped_waits_and_starts_it() -> None:
+    """A stop that nobody wishes any more (its wish was lost with a restored store) is no end."""
+    scene = Scene().own("n1", releasing=True, wanted=Wanted.OFFLINE)
+    scene.operation(START, "group/web", "18")
+    scene.store(scene.decide())
+    assert scene.tables["operations"]["18"].record.phase is RUNNING
+    assert granted(released(scene).decide()).owner == "n1"  # type: ignore[union-attr]
+
+
 def test_a_move_that_fails_on_the_new_server_says_why() -> None:
     scene = Scene().own("n1").operation(MOVE, "group/web", to="n3")
     scene.store(scene.decide())

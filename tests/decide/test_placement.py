@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.decide.placement import Placing, candidates, choose
 from reconciler.decide.records import Candidate
-from tests.decide.build import Scene, boot
+from tests.decide.build import KEYS, Scene, boot
 
 
 def found(scene: Scene, group: str = "web", **more: object) -> tuple[Candidate, ...]:
@@ -183,6 +183,16 @@ def test_a_required_exclusion_binds_operators_too() -> None:
     assert chosen(scene) == "n2"
     assert chosen(scene, by_operator=True) == "n2"
     assert reason(scene, "n1") == "group db has it for itself (exclusion)"
+
+
+def test_a_grant_under_a_required_exclusion_rests_on_where_its_rivals_are() -> None:
+    """What this server knows of them may be old: the transaction compares it."""
+    scene = Scene().group("web", exclusion="require").group("db", exclusion="require")
+    scene.group("log").own("n1", "db")
+    write = next(w for w in scene.decide().writes if w.key == KEYS.group("web"))
+    db = scene.tables["ownerships"]["db"]
+    assert (KEYS.group("db"), db.mod_revision) in write.depends
+    assert KEYS.group("log") not in dict(write.depends)
 
 
 def test_a_required_exclusion_leaves_room_for_groups_without_it() -> None:

@@ -20,7 +20,7 @@ from reconciler.decide.records import FenceIntent, FenceOutcome
 from reconciler.loops.fence import FenceLoop
 from reconciler.loops.state import AgentState
 from reconciler.ports.host import HostError
-from reconciler.ports.power import FenceError, PowerOffReport, PowerState
+from reconciler.ports.power import FenceError, PowerOffReport, PowerState, Wanted, always
 from tests.decide.build import KEYS, Scene
 from tests.resources.places import Recorder
 from tests.simulation.ports import SimLocalState
@@ -37,7 +37,9 @@ class Device:
     def device(self, level: Mapping[str, Any]) -> "Device":
         return self
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         self.commands += 1
         self.boots = boots
         return PowerOffReport(PowerState.ON, PowerState.OFF, "guid-n3", 1.0)

@@ -157,8 +157,8 @@ class SimCluster:
             host.pulse_up_since = self.loop.now + BIOS_S
             self._begin(server, "bios", self._boot(server))
         else:
+            self._falls_silent(server)
             host.booted, host.pulse_down, host.hardware = False, False, None
-            self.world.died_at[server] = self.loop.now
             self.unfreeze(server)
             self.world.stop_everything(server, "power")
         self.world.emit(Powered(self.loop.now, server, on, host.boot_id, by))
@@ -216,13 +216,22 @@ class SimCluster:
         if incarnation and server not in self.world.frozen:
             self.loop.resume(incarnation)
 
+    def _falls_silent(self, server: str) -> None:
+        """Who was silent already sends no last heartbeat when it dies."""
+        world, since = self.world, [self.loop.now]
+        if world.hosts[server].pulse_down:
+            since.append(world.died_at[server])
+        if server in world.frozen:
+            since.append(world.frozen[server])
+        world.died_at[server] = min(since)
+
     def kill_pulse(self, server: str, for_s: float) -> None:
         """Until somebody starts it again; its deadline lies in a file."""
         host = self.world.hosts[server]
         if host.booted and not host.pulse_down:
+            self._falls_silent(server)
             host.pulse_down = True
             self.world.emit(Pulse(self.loop.now, server, False))
-            self.world.died_at[server] = self.loop.now
             self.world.changed()
             self.loop.call_later(for_s, self._start_pulse, server, host.boot, context=Context())
 

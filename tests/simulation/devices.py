@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Any
 
-from reconciler.ports.power import FenceDevice, FenceError, PowerOffReport, PowerState, SelfTest
+from reconciler.ports.power import (
+    FenceDevice,
+    FenceError,
+    PowerOffReport,
+    PowerState,
+    SelfTest,
+    Wanted,
+    always,
+)
 from tests.simulation.ears import MISSES
 from tests.simulation.facts import PowerCommand
 from tests.simulation.quorum import SimPill
@@ -82,11 +90,15 @@ class SimDevice:
             raise FenceError(f"the device is {guid}, expected {self._guid}")
         return guid
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         mode = await self._answer()
         guid, before = self._identity(), self._reads(mode)
         if self._clock.now() >= valid_until:
             raise FenceError("too late to send the command")
+        if before is PowerState.ON:
+            wanted()
         if before is PowerState.ON:
             self._command(mode)
             mode = await self._off(mode)
@@ -135,7 +147,8 @@ class SimDevice:
 
     def _answers(self, victim: str) -> bool:
         world, host = self._world, self._world.hosts[victim]
-        steady = world.loop.now - max(world.changed_at, world.store_trouble_at, host.agent_since)
+        troubles = world.changed_at, world.store_trouble_at, world.store_stall_until
+        steady = world.loop.now - max(*troubles, host.agent_since)
         return bool(
             host.incarnations.get("agent")
             and host.incarnations["agent"] not in world.loop.paused

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.fences.poison_pill import _wait_s
-from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest
+from reconciler.ports.power import FenceError, PowerOffReport, PowerState, SelfTest, Wanted, always
 from reconciler.pulse.mailbox import Mailbox
 from tests.simulation.ears import HEARTBEAT_S, NEVER, Ears
 from tests.simulation.facts import Pill
@@ -135,7 +135,9 @@ class SimPill:
             raise FenceError(f"{self._victim} has promised nothing")
         return found
 
-    async def power_off(self, valid_until: float, boots: tuple[str, ...] = ()) -> PowerOffReport:
+    async def power_off(
+        self, valid_until: float, boots: tuple[str, ...] = (), wanted: Wanted = always
+    ) -> PowerOffReport:
         await self._clock.sleep(0.01)
         promise = self._promise()
         if promise["boot_id"] not in boots:

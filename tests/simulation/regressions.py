@@ -98,13 +98,18 @@ SEEDS: tuple[tuple[int, str], ...] = (
     (106, "a stop that waited for the store came after the start that followed it: not a fault"),
     (182, "a server rebooted into its own open fence waits for the slot's end before its session"),
     (246, "a BMC that lies about a server that nobody hears or reaches: beyond the promise"),
-    (
-        417,
-        "heard again while a slow device opened its session: the packet was right when that began",
-    ),
+    (417, "a server that was heard again while a slow device opened its session was switched off"),
     (280, "a resource died while the next one of its group was starting: not a wrong order"),
     (320, "an intent that arrived 5 s late fenced a server that had come back: it is compared now"),
     (361, "a pulse that was killed began to count anew since when its server is alone"),
     (376, "a coordinator wrote the intent to fence itself, and granted a group in the same breath"),
+    (589, "a restored store had half a stop in it: the start that followed was taken for done"),
+    (616, "a frozen executor went on with its fence of a server that had come back meanwhile"),
+    (745, "a grant did not compare where a group is that must not share its server"),
+    (856, "the store had stood still until just before the challenge: not a fault"),
+    (
+        2926,
+        "who was silent already sent a last heartbeat when it lost power: not a fault",
+    ),
     (703, "a stop of before the calm was stored after its last start: not a fault"),
 )

@@ -173,8 +173,14 @@ def no_single_slot(patch: Patch) -> None:
     patch.setattr(fencing, "slot_open", lambda _snapshot: False)
 
 
+def no_last_question(patch: Patch) -> None:
+    """Right before the power command: is it still silent, and could this server hear it?"""
+    patch.setattr("reconciler.loops.fence.not_wanted", lambda *_: None)
+
+
 def no_valid_until(patch: Patch) -> None:
-    """No power command leaves after the executor's deadline."""
+    """No power command leaves after the executor's deadline (whatever it hears then)."""
+    no_last_question(patch)
     real = fencing.execution
 
     def execution(snapshot: Any, keys: Any) -> Any:

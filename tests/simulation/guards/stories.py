@@ -92,6 +92,21 @@ async def executor_that_wakes_too_late(cluster: SimCluster) -> None:
     await asyncio.sleep(10.0)
 
 
+async def executor_that_stood_still(cluster: SimCluster) -> None:
+    """It goes on with its fence in time, but the victim is well again since a while."""
+    await all_up(cluster)
+    victim, _ = not_coordinator(cluster)
+    chief = leader(cluster)
+    cluster.world.hosts[victim].bmc = "slow"
+    at_note(cluster, f"server={victim} why=", lambda: cluster.freeze(chief))
+    cluster.freeze(victim)
+    await until(cluster, lambda: chief in cluster.world.frozen, "the executor stands still")
+    cluster.unfreeze(victim)
+    await asyncio.sleep(5.0)
+    cluster.unfreeze(chief)
+    await asyncio.sleep(10.0)
+
+
 async def restarted_executor_finds_an_old_intent(cluster: SimCluster) -> None:
     """The executor loses its power over the intent; the clock of its new boot begins anew, and
     cannot tell how old that is."""
