@@ -79,6 +79,8 @@ def new_failures(snapshot: Snapshot, record: Ownership | None, name: str) -> tup
     release = snapshot.releases.get(name)
     if record is None or release is None or release.record.epoch != record.epoch:
         return known
+    if record.cause == DELETED:
+        return ()  # applied again, it begins like a new one
     cause = release.record.cause
     if not cause.startswith(FAILED_PREFIX) or any(f.epoch == record.epoch for f in known):
         return known

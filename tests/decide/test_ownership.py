@@ -338,6 +338,14 @@ def test_a_deleted_group_that_is_applied_again_begins_like_a_new_one() -> None:
     assert (grant.owner, grant.epoch) == ("n1", 5)
 
 
+def test_a_failed_group_that_was_deleted_begins_without_its_failures() -> None:
+    scene = Scene().own(None, epoch=4, previous_owner="n1", cause="the group was deleted")
+    scene.group("web", failover={"maxFailures": 1}).release("n1", epoch=4, cause="failed: no disk")
+    grant = written(scene.decide(), KEYS.group("web"))
+    assert grant is not None
+    assert grant.epoch == 5
+
+
 def test_nothing_is_placed_on_a_server_whose_own_pulse_is_dead() -> None:
     scene = Scene()
     scene.pulse["pulse_alive"] = False

@@ -15,10 +15,10 @@ from tests.mirror.pair import usable
 from tests.mirror.test_engine import COUNTER
 
 pytestmark = [
+    pytest.mark.timeout(600),  # the first one counts
     *needs_lab,
     pytest.mark.long,
     pytest.mark.skipif(usable() is not None, reason=usable() or ""),
-    pytest.mark.timeout(600),
 ]
 
 SPECS = """
