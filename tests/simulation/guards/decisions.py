@@ -195,7 +195,8 @@ def no_valid_until(patch: Patch) -> None:
 
 
 def no_executor_incarnation(patch: Patch) -> None:
-    """Only the incarnation that an intent names acts on it."""
+    """Only the incarnation that an intent names acts on it (whatever it hears then)."""
+    no_last_question(patch)
     real = fencing.execution
 
     def execution(snapshot: Any, keys: Any) -> Any:
