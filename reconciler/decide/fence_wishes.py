@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from reconciler.decide.actions import Effect, ProbeAddresses, Reason, Write
 from reconciler.decide.boots import boots_of
+from reconciler.decide.fence_attempts import is_tried
 from reconciler.decide.fence_execution import still_proven, victim_addresses
-from reconciler.decide.fencing import is_tried, obstacle
+from reconciler.decide.fencing import obstacle
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
     agreed_silent,

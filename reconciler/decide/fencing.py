@@ -13,6 +13,7 @@ from reconciler.decide.boots import boots_of
 from reconciler.decide.deafness import DEAF, answer_due, cut_off, deaf_challenges, deaf_owners
 from reconciler.decide.deserting import DESERTED, deserted_at, deserting
 from reconciler.decide.draining import is_leaving
+from reconciler.decide.fence_attempts import executors, failures, is_tried, retry_at
 from reconciler.decide.fence_execution import ASKED, SILENT, abandoned, execution
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import (
@@ -40,9 +41,6 @@ CHALLENGE_RENEW_S = 5.0
 CHALLENGE_LEAD_S = 1.0
 MEMBERS_FRESH_S = 1.0
 MEMBERS_ASK_S = 0.3
-RETRY_FIRST_S = 5.0
-RETRY_LAST_S = 300.0
-MOST_DOUBLINGS = 16
 
 
 class Suspicion(StrEnum):
@@ -223,17 +221,6 @@ def wished(snapshot: Snapshot) -> list[str]:
     return sorted(found)
 
 
-def is_tried(snapshot: Snapshot, victim: str, since: int) -> bool:
-    """Since this revision of the store an attempt worked, or each level failed from each server
-    that can reach it."""
-    fence = snapshot.fences.get(victim)
-    if fence is None or fence.mod_revision <= since:
-        return False
-    return fence.record.proves_off or not _failed_attempts(snapshot, victim) % _round(
-        snapshot, victim
-    )
-
-
 def deserters(snapshot: Snapshot) -> list[str]:
     """Those of `deserting` whose next session was waited for long enough."""
     return [
@@ -306,56 +293,8 @@ def _members_asked(snapshot: Snapshot) -> bool:
     )
 
 
-def executors(snapshot: Snapshot, victim: str) -> list[str]:
-    """This server first: its session to the device is already open. Nobody fences itself."""
-    others = [
-        name
-        for name in sorted(snapshot.specs.servers)
-        if name not in (victim, snapshot.me) and standing(snapshot, name) is Standing.ONLINE
-    ]
-    return others if victim == snapshot.me else [snapshot.me, *others]
-
-
-def _failed_attempts(snapshot: Snapshot, victim: str) -> int:
-    stored = snapshot.fences.get(victim)
-    if stored is None or stored.record.proves_off:
-        return 0
-    same_boot = set(boots_of(snapshot, victim)) & set(stored.record.covers)
-    return stored.record.attempt if same_boot else 0
-
-
-def _failures(snapshot: Snapshot, victim: str) -> int:
-    """Those of this suspicion: a server that was heard since and has a session had come back."""
-    peer = snapshot.peers.peers.get(victim)
-    failed = _failed_attempts(snapshot, victim)
-    if not failed or peer is None or peer.heard_at is None or session_of(snapshot, victim) is None:
-        return failed
-    back = (peer.suspect or peer.silent) and peer.heard_at > snapshot.fences[victim].seen_at
-    return 0 if back else failed
-
-
-def _round(snapshot: Snapshot, victim: str) -> int:
-    """Attempts after which every executor has tried every level."""
-    server = snapshot.specs.servers.get(victim)
-    levels = len(server.spec.fencing.levels) if server and server.spec.fencing else 1
-    return levels * max(1, len(executors(snapshot, victim)))
-
-
-def retry_at(snapshot: Snapshot, victim: str) -> float:
-    """Each executor tries each level at once; after a full round the pauses double, bounded."""
-    failed = _failures(snapshot, victim)
-    if failed == 0:
-        return float("-inf")
-    round_size = _round(snapshot, victim)
-    seen_at = snapshot.fences[victim].seen_at
-    if failed % round_size:
-        return seen_at
-    pause = RETRY_FIRST_S * 2.0 ** min(failed // round_size - 1, MOST_DOUBLINGS)
-    return seen_at + min(RETRY_LAST_S, pause)
-
-
 def _intent(snapshot: Snapshot, keys: Keys, victim: str) -> Write:
-    failed = _failures(snapshot, victim)
+    failed = failures(snapshot, victim)
     choices = executors(snapshot, victim)
     fencing = snapshot.specs.servers[victim].spec.fencing
     levels = len(fencing.levels) if fencing else 1
