@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+from contextvars import Context
 
-from reconciler.decide.records import OperationKind
+from reconciler.decide.records import Operation, OperationKind, OperationPhase
 from tests.simulation import restoring
 from tests.simulation.cluster import SimCluster
 from tests.simulation.facts import Exclusive
@@ -16,6 +17,7 @@ CHAOS_S = LAST_AT_S
 CALM_S = 60.0
 # Converged for this long is the end: longer than a session, a permit or an intent lasts.
 STABLE_S = 15.0
+PATIENCE_S = 12.0
 LOOK_S = 0.25
 SETTLE_S = 3.0
 SIZES = (3, 5)
@@ -76,4 +78,12 @@ async def _chaos(cluster: SimCluster, faults: tuple[Fault, ...]) -> None:
         await asyncio.sleep(LOOK_S)
     for group in cluster.groups:
         cluster.operate(OperationKind.CLEAR, f"group/{group}")
-        cluster.operate(OperationKind.START, f"group/{group}")
+        wish = cluster.operate(OperationKind.START, f"group/{group}")
+        cluster.loop.call_later(PATIENCE_S, _start_again, cluster, wish, context=Context())
+
+
+def _start_again(cluster: SimCluster, wish: str) -> None:
+    """Who was told that no server can run it now asks again when they are back."""
+    stored = cluster.world.state.record(cluster.keys.operation(wish))
+    if isinstance(stored, Operation) and stored.phase is OperationPhase.FAILED:
+        cluster.operate(OperationKind.START, stored.target)

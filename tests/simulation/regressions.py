@@ -106,6 +106,7 @@ SEEDS: tuple[tuple[int, str], ...] = (
     (589, "a restored store had half a stop in it: the start that followed was taken for done"),
     (616, "a frozen executor went on with its fence of a server that had come back meanwhile"),
     (745, "a grant did not compare where a group is that must not share its server"),
+    (795, "a start was refused while no server could run it, and nobody asked again: not a fault"),
     (856, "the store had stood still until just before the challenge: not a fault"),
     (
         2926,
