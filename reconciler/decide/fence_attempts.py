@@ -4,7 +4,7 @@ Each server that is online tries each level once, one right after the other; the
 """
 
 from reconciler.decide.boots import boots_of
-from reconciler.decide.membership import Standing, session_of, standing
+from reconciler.decide.membership import Standing, session_of, slot_open, standing
 from reconciler.decide.snapshot import Snapshot
 
 RETRY_FIRST_S = 5.0
@@ -66,6 +66,9 @@ def is_tried(snapshot: Snapshot, victim: str, since: int) -> bool:
     fence = snapshot.fences.get(victim)
     if fence is None or fence.mod_revision <= since:
         return False
-    return fence.record.proves_off or not _failed_attempts(snapshot, victim) % _round(
-        snapshot, victim
-    )
+    if fence.record.proves_off:
+        return True
+    slot = snapshot.fence_slot
+    if slot is not None and slot.record.victim == victim and slot_open(snapshot):
+        return False  # one is under way, and may still work
+    return not _failed_attempts(snapshot, victim) % _round(snapshot, victim)

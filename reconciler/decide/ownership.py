@@ -38,6 +38,7 @@ from reconciler.decide.records import (
     Ownership,
     Phase,
     Proof,
+    Verdict,
     Wanted,
 )
 from reconciler.decide.snapshot import Snapshot
@@ -141,8 +142,7 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
     if where in (Standing.ONLINE, Standing.SUSPECT):
         return GroupPlan(verdict=quiet(case))
     if where is Standing.STORE_ISOLATED and record.on_store_loss != STOP:
-        text = f"{owner} is heard but has no session in the store; the group runs on there"
-        return GroupPlan(verdict=verdict_of(case, Phase.ONLINE, (text,)))
+        return GroupPlan(verdict=_without_the_store(case, record))
     due = expires_at(case.snapshot, record) if Proof.EXPIRED.value in case.spec.proofs else None
     if case.blocked is None:
         return GroupPlan(keep_verdict=True, wake_at=due)
@@ -162,6 +162,17 @@ def _owned(case: GroupCase, record: Ownership) -> GroupPlan:
     text = f"{owner} owns it and is not proven stopped"
     confirm = f"clusterctl fence confirm {owner}"
     return GroupPlan(verdict=verdict_of(case, Phase.BLOCKED, (text, reason), (), confirm))
+
+
+def _without_the_store(case: GroupCase, record: Ownership) -> Verdict:
+    """Its owner lives and may run it. If it never said so, it may have lost the store first: then
+    nobody runs it, and only a fence can prove that."""
+    status = case.snapshot.group_status.get((record.owner or "", case.name))
+    text = f"{record.owner} is heard but has no session in the store"
+    if status is not None and status.epoch == record.epoch and status.phase is Phase.ONLINE:
+        return verdict_of(case, Phase.ONLINE, (f"{text}; the group runs on there",))
+    text = f"{text}, and never said that it has started the group"
+    return verdict_of(case, Phase.BLOCKED, (text,), (), f"clusterctl fence {record.owner}")
 
 
 def _leave(case: GroupCase, record: Ownership, cordon: Cordon) -> GroupPlan:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reconciler.decide.actions import AskMembers, ExecuteFence, PowerOn, PrepareFence
-from reconciler.decide.fence_attempts import RETRY_FIRST_S, RETRY_LAST_S, retry_at
+from reconciler.decide.fence_attempts import RETRY_FIRST_S, RETRY_LAST_S, is_tried, retry_at
 from reconciler.decide.fencing import Suspicion, suspicion
 from reconciler.decide.records import FenceOutcome, OperationKind, OperationPhase
 from reconciler.decide.snapshot import LocalFence, LocalProbe
@@ -362,6 +362,17 @@ def test_an_operators_fence_goes_on_to_the_next_server_and_level() -> None:
     assert ways == [("n2", 0), ("n1", 1), ("n2", 1)]
     scene.fenced("n3", FenceOutcome.FAILED, attempt=4)
     assert intent(scene.decide()) is None
+
+
+def test_an_operators_fence_does_not_end_while_an_attempt_is_under_way() -> None:
+    """It may still work: then the server is off, and nobody was told."""
+    scene = Scene().own("n1").silence("n2")
+    scene.operation(OperationKind.FENCE, "server/n3", phase=OperationPhase.RUNNING)
+    scene.fenced("n3", FenceOutcome.FAILED, attempt=1)  # by the only server that was there
+    assert is_tried(scene.snapshot(), "n3", 0)
+    scene.slot("n3", executor="n2", attempt=2)
+    assert not is_tried(scene.snapshot(), "n3", 0)
+    assert is_tried(scene.fenced("n3", attempt=2).snapshot(), "n3", 0)
 
 
 def test_members_are_asked_for_an_operators_fence_too() -> None:

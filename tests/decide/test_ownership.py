@@ -291,9 +291,20 @@ def test_a_deleted_group_is_given_up_by_its_owner_and_keeps_its_epoch() -> None:
 
 
 def test_an_owner_without_session_that_is_heard_runs_on_with_a_remark() -> None:
-    decision = Scene().own("n3").no_session("n3").decide()
+    decision = Scene().own("n3").status("n3", 1).no_session("n3").decide()
     assert granted(decision) is None
     assert "runs on there" in verdict(decision).reasons[0]  # type: ignore[union-attr]
+
+
+def test_an_owner_that_lost_the_store_before_it_said_that_it_started_blocks_its_group() -> None:
+    """Nobody may run it; only a fence proves that nobody does."""
+    decision = Scene().own("n3").no_session("n3").decide()
+    assert granted(decision) is None
+    said = verdict(decision)
+    assert said is not None
+    assert said.phase is Phase.BLOCKED
+    assert "never said that it has started" in said.reasons[0]
+    assert said.next_command == "clusterctl fence n3"
 
 
 def test_a_blocked_group_names_the_next_command() -> None:

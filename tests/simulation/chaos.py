@@ -4,7 +4,7 @@ import asyncio
 import random
 from contextvars import Context
 
-from reconciler.decide.records import Operation, OperationKind, OperationPhase
+from reconciler.decide.records import OperationKind
 from tests.simulation import restoring
 from tests.simulation.cluster import SimCluster
 from tests.simulation.facts import Exclusive
@@ -17,7 +17,7 @@ CHAOS_S = LAST_AT_S
 CALM_S = 60.0
 # Converged for this long is the end: longer than a session, a permit or an intent lasts.
 STABLE_S = 15.0
-PATIENCE_S = 12.0
+PATIENCE_S = 24.0
 LOOK_S = 0.25
 SETTLE_S = 3.0
 SIZES = (3, 5)
@@ -78,12 +78,11 @@ async def _chaos(cluster: SimCluster, faults: tuple[Fault, ...]) -> None:
         await asyncio.sleep(LOOK_S)
     for group in cluster.groups:
         cluster.operate(OperationKind.CLEAR, f"group/{group}")
-        wish = cluster.operate(OperationKind.START, f"group/{group}")
-        cluster.loop.call_later(PATIENCE_S, _start_again, cluster, wish, context=Context())
+        cluster.operate(OperationKind.START, f"group/{group}")
+        cluster.loop.call_later(PATIENCE_S, _start_again, cluster, group, context=Context())
 
 
-def _start_again(cluster: SimCluster, wish: str) -> None:
-    """Who was told that no server can run it now asks again when they are back."""
-    stored = cluster.world.state.record(cluster.keys.operation(wish))
-    if isinstance(stored, Operation) and stored.phase is OperationPhase.FAILED:
-        cluster.operate(OperationKind.START, stored.target)
+def _start_again(cluster: SimCluster, group: str) -> None:
+    """No server could run it when it was asked for, or a backup has forgotten the wish."""
+    if cluster.owner(group) is None:
+        cluster.operate(OperationKind.START, f"group/{group}")

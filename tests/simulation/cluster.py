@@ -152,7 +152,8 @@ class SimCluster:
             host.boot += 1
             host.memory, host.pulse = {}, None
             host.proof_at = float("-inf")
-            rate = self.world.rng.uniform(*CLOCK_RATES)
+            drawn = self.world.rng.uniform(*CLOCK_RATES)
+            rate = self.world.clock_rates.get(server, drawn)
             host.clock = SimClock(self.loop, rate, self.world.rng.random() * 1000)
             host.pulse_up_since = self.loop.now + BIOS_S
             self._begin(server, "bios", self._boot(server))

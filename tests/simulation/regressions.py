@@ -108,9 +108,9 @@ SEEDS: tuple[tuple[int, str], ...] = (
     (745, "a grant did not compare where a group is that must not share its server"),
     (795, "a start was refused while no server could run it, and nobody asked again: not a fault"),
     (856, "the store had stood still until just before the challenge: not a fault"),
-    (
-        2926,
-        "who was silent already sent a last heartbeat when it lost power: not a fault",
-    ),
+    (1227, "a coordinator took its place after its fence's executor had rebooted: not a fault"),
+    (1545, "an operator was told that a fence failed while its last attempt went on, and worked"),
+    (1805, "a backup from before a start was restored, and nobody asked again: not a fault"),
+    (2926, "who was silent already sent a last heartbeat when it lost power: not a fault"),
     (703, "a stop of before the calm was stored after its last start: not a fault"),
 )

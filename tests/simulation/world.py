@@ -84,6 +84,7 @@ class World:
         self.broken: dict[tuple[str, str, str], float] = {}
         self.healed: dict[tuple[str, str, str], float] = {}
         self.died_at: dict[str, float] = {}
+        self.clock_rates: dict[str, float] = {}  # of the next boots, where a story needs one
         self.frozen: dict[str, float] = {}
         self.store_stall_until = 0.0
         self.store_trouble = 0.0

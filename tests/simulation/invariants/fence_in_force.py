@@ -3,9 +3,10 @@
 Others take the slot for free after 10 s x 1.25 on a clock that may run a tenth too fast.
 """
 
-from reconciler.decide.records import FenceIntent, Session
+from reconciler.decide.records import FenceIntent
 from tests.simulation.facts import Fact, PowerCommand, Restored, Stored
 from tests.simulation.invariants.base import Handler, Invariant
+from tests.simulation.invariants.boots import Boots
 
 VALID_FOR_ALL_S = 12.5 / 1.1
 
@@ -16,7 +17,7 @@ class FenceInForce(Invariant):
     def __init__(self) -> None:
         self._slot: FenceIntent | None = None
         self._since = 0.0
-        self._boots: dict[str, str] = {}
+        self._boots = Boots()
 
     def handlers(self) -> dict[type[Fact], Handler]:
         return {Stored: self._stored, Restored: self._restored, PowerCommand: self._command}
@@ -25,24 +26,18 @@ class FenceInForce(Invariant):
         self._slot = None
 
     def _stored(self, fact: Stored) -> str | None:
-        if isinstance(fact.new, Session):
-            self._boots[fact.new.server] = fact.new.boot_id
+        self._boots.note(fact)
         if fact.path[1:] != ("fence-slot",):
             return None
         old, self._slot = self._slot, fact.new if isinstance(fact.new, FenceIntent) else None
         since, self._since = self._since, fact.at
         if old is None or self._slot is None or old.closed or self._slot.closed:
             return None
-        if _is_claim(old, self._slot) or self._has_rebooted(old):
+        if _is_claim(old, self._slot) or self._boots.is_over(old):
             return None
         if fact.at < since + 10.0:
             return f"the slot of {old.victim} is taken for {self._slot.victim} while it is open"
         return None
-
-    def _has_rebooted(self, intent: FenceIntent) -> bool:
-        """The executor runs in another boot: the one that could have sent a command is over."""
-        boot = self._boots.get(intent.executor, intent.executor_boot)
-        return bool(intent.executor_boot) and boot != intent.executor_boot
 
     def _command(self, fact: PowerCommand) -> str | None:
         slot = self._slot

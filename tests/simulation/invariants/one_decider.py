@@ -4,6 +4,7 @@ fenced: a deposed coordinator's decision, sent before and arriving late, changes
 from reconciler.decide.records import Coordinator, FenceIntent, Ownership
 from tests.simulation.facts import Fact, Restored, Stored
 from tests.simulation.invariants.base import Handler, Invariant
+from tests.simulation.invariants.boots import Boots
 
 # Others take an open slot for over after its time; longer than that it binds nobody.
 SLOT_BINDS_S = 9.0
@@ -16,6 +17,7 @@ class OneDecider(Invariant):
         self._coordinator: str | None = None
         self._slot: FenceIntent | None = None
         self._slot_since = 0.0
+        self._boots = Boots()
 
     def handlers(self) -> dict[type[Fact], Handler]:
         return {Stored: self._stored, Restored: self._restored}
@@ -25,6 +27,7 @@ class OneDecider(Invariant):
 
     def _stored(self, fact: Stored) -> str | None:
         new = fact.new
+        self._boots.note(fact)
         if fact.path[1:] == ("coordinator",):
             self._coordinator = new.server if isinstance(new, Coordinator) else None
             return self._fenced(fact) if isinstance(new, Coordinator) else None
@@ -42,6 +45,6 @@ class OneDecider(Invariant):
         slot = self._slot
         if slot is None or slot.closed or slot.victim != fact.writer:
             return None
-        if fact.at - self._slot_since > SLOT_BINDS_S:
+        if fact.at - self._slot_since > SLOT_BINDS_S or self._boots.is_over(slot):
             return None
         return f"{fact.writer} writes {'/'.join(fact.path)} while {slot.executor} fences it"
