@@ -79,10 +79,14 @@ async def _chaos(cluster: SimCluster, faults: tuple[Fault, ...]) -> None:
     for group in cluster.groups:
         cluster.operate(OperationKind.CLEAR, f"group/{group}")
         cluster.operate(OperationKind.START, f"group/{group}")
-        cluster.loop.call_later(PATIENCE_S, _start_again, cluster, group, context=Context())
+    cluster.loop.call_later(PATIENCE_S, _look_again, cluster, context=Context())
 
 
-def _start_again(cluster: SimCluster, group: str) -> None:
-    """No server could run it when it was asked for, or a backup has forgotten the wish."""
-    if cluster.owner(group) is None:
-        cluster.operate(OperationKind.START, f"group/{group}")
+def _look_again(cluster: SimCluster) -> None:
+    """A person does, too: a late power command may have come after the calm began; no server could
+    run a group when it was asked for, or a backup has forgotten the wish."""
+    for name in cluster.names:
+        cluster.set_power(name, True, "operator")
+    for group in cluster.groups:
+        if cluster.owner(group) is None:
+            cluster.operate(OperationKind.START, f"group/{group}")

@@ -111,6 +111,7 @@ SEEDS: tuple[tuple[int, str], ...] = (
     (1227, "a coordinator took its place after its fence's executor had rebooted: not a fault"),
     (1545, "an operator was told that a fence failed while its last attempt went on, and worked"),
     (1805, "a backup from before a start was restored, and nobody asked again: not a fault"),
+    (2529, "a slow BMC switched a server off when the calm had begun already: not a fault"),
     (2926, "who was silent already sent a last heartbeat when it lost power: not a fault"),
     (703, "a stop of before the calm was stored after its last start: not a fault"),
 )
