@@ -157,6 +157,11 @@ def no_challenge(patch: Patch) -> None:
     patch.setattr(fencing, "suspicion", suspect)
 
 
+def no_question_to_the_deaf(patch: Patch) -> None:
+    """An owner that is heard but hears nobody is asked through the store before it is fenced."""
+    patch.setattr(fencing, "cut_off", fencing.deaf_owners)
+
+
 def no_quorum_without_victim(patch: Patch) -> None:
     """No fence without a majority of store members beside the victim's."""
     real = fencing.obstacle

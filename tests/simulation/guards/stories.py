@@ -66,6 +66,32 @@ async def heartbeats_alone_are_cut(cluster: SimCluster) -> None:
     expect(not happened(cluster, "power_command"), "nobody is switched off")
 
 
+async def hears_nobody_but_has_the_store(cluster: SimCluster) -> None:
+    """It is heard, hears nobody, and answers through the store: nobody switches it off."""
+    await all_up(cluster)
+    victim, group = not_coordinator(cluster)
+    for other in others(cluster, victim):
+        for path in HEARTBEATS:
+            cluster.cut(other, victim, path)
+    await never(
+        cluster, lambda: ownership(cluster, group).owner != victim, "a takeover", for_s=12.0
+    )
+    expect(not happened(cluster, "power_command"), "nobody is switched off")
+
+
+async def nothing_reaches_the_owner(cluster: SimCluster) -> None:
+    """It is heard, and can neither hear nor be answered: it is ended before it ends itself."""
+    await all_up(cluster)
+    victim, group = not_coordinator(cluster)
+    for other in others(cluster, victim):
+        for network in NETWORKS:
+            cluster.cut(other, victim, network)
+    await until(
+        cluster, lambda: ownership(cluster, group).owner != victim, "a takeover", within_s=5.0
+    )
+    expect(happened(cluster, "power_command"), "it was switched off")
+
+
 async def one_deaf_coordinator(cluster: SimCluster) -> None:
     """The coordinator alone does not hear a server whose agent hangs; another one hears it well."""
     await all_up(cluster)

@@ -66,6 +66,7 @@ GUARDS: tuple[Guard, ...] = (
     Guard(decisions.no_confirm_checks, scenarios.dead_bmc_until_a_person_confirms),
     Guard(decisions.no_agreement, stories.one_deaf_coordinator),
     Guard(decisions.no_challenge, stories.heartbeats_alone_are_cut),
+    Guard(decisions.no_question_to_the_deaf, stories.hears_nobody_but_has_the_store),
     Guard(decisions.no_quorum_without_victim, stories.fence_that_would_end_the_store),
     Guard(decisions.no_single_slot, stories.two_at_once, 5),
     Guard(decisions.no_valid_until, stories.executor_that_wakes_too_late, 5),
@@ -108,6 +109,8 @@ GUARDS: tuple[Guard, ...] = (
 
 STORIES: tuple[tuple[Story, int, Variant], ...] = (
     (stories.heartbeats_alone_are_cut, 3, PLAIN),
+    (stories.hears_nobody_but_has_the_store, 3, PLAIN),
+    (stories.nothing_reaches_the_owner, 3, PLAIN),
     (stories.one_deaf_coordinator, 3, PLAIN),
     (stories.executor_that_wakes_too_late, 5, PLAIN),
     (stories.executor_that_stood_still, 5, PLAIN),
