@@ -4,7 +4,8 @@ Both the last proof and the last majority heard lie longer ago than the deadline
 may run a tenth too slowly; the rest is the way of a kill. Time in which the machine stands still
 counts for nobody: only a hardware watchdog could act then. An `agent hold` lets it wait longer.
 While the pulse is away it is the agent's to stop, and one that was started without a store knows
-nothing: the next pulse, which inherits since when, has the time of a kill.
+nothing: the next pulse, which inherits since when, has the time of a kill. What began while there
+was none begins with the next.
 """
 
 from tests.simulation.facts import (
@@ -68,6 +69,10 @@ class SelfStopInTime(Invariant):
         self._restart(fact)
 
     def _pulse(self, fact: Pulse) -> None:
+        alone_since = self._alone_since.get(fact.server)
+        died = self._pulse_since.get(fact.server, fact.at)
+        if fact.alive and alone_since is not None and alone_since >= died:
+            self._alone_since[fact.server] = fact.at  # nobody was there to note it
         (self._no_pulse.discard if fact.alive else self._no_pulse.add)(fact.server)
         self._pulse_since[fact.server] = fact.at
 
