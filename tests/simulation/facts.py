@@ -17,13 +17,15 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Up(Fact):
-    """A resource came up on a server; `level` is its place in the start order."""
+    """A resource came up on a server; `level` is its place in the start order, `began` when its
+    start began, if that took time."""
 
     server: str
     group: str
     resource: str
     epoch: int
     level: int
+    began: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

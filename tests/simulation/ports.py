@@ -56,16 +56,18 @@ class SimDriver:
             if running.epoch != permit.epoch:
                 self._start(permit.epoch)
             return
+        began = self._world.loop.now
         await self._take_time()
         if host.failing_starts or (host.failing_drivers and rng.random() < 0.5):
             raise ResourceError("simulated failure before the start")
         permit.check()
-        self._start(permit.epoch)
+        self._start(permit.epoch, began)
         if host.failing_drivers and rng.random() < 0.3:
             raise ResourceError("simulated failure after the start")
 
-    def _start(self, epoch: int) -> None:
-        self._world.start_resource(self._server, self._group, self._name, epoch, self._level)
+    def _start(self, epoch: int, began: float | None = None) -> None:
+        where = self._server, self._group, self._name
+        self._world.start_resource(*where, epoch, self._level, began)
 
     async def deactivate(self, epoch: int) -> None:
         host, rng = self._world.hosts[self._server], self._world.rng

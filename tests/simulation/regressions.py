@@ -113,6 +113,7 @@ SEEDS: tuple[tuple[int, str], ...] = (
     (1805, "a backup from before a start was restored, and nobody asked again: not a fault"),
     (2529, "a slow BMC switched a server off when the calm had begun already: not a fault"),
     (4214, "a server became alone while it had no pulse, and its agent hung: nobody could know"),
+    (4562, "a resource died during the slow start of the next one: not a wrong order"),
     (2926, "who was silent already sent a last heartbeat when it lost power: not a fault"),
     (703, "a stop of before the calm was stored after its last start: not a fault"),
 )

@@ -146,12 +146,18 @@ class World:
         raise Violation(what)
 
     def start_resource(
-        self, server: str, group: str, resource: str, epoch: int, level: int = 0
+        self,
+        server: str,
+        group: str,
+        resource: str,
+        epoch: int,
+        level: int = 0,
+        began: float | None = None,
     ) -> None:
         self.hosts[server].active[resource] = Running(group, epoch, level)
         self.note("up", server=server, group=group, resource=resource, epoch=epoch)
         self._wake_watchers(server, resource)
-        self.emit(Up(self.loop.now, server, group, resource, epoch, level))
+        self.emit(Up(self.loop.now, server, group, resource, epoch, level, began))
 
     def stop_resource(self, server: str, resource: str, by: str = "driver") -> None:
         ended = self.hosts[server].active.pop(resource, None)

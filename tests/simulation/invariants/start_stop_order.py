@@ -25,7 +25,8 @@ class StartStopOrder(Invariant):
         known = self._levels.setdefault(fact.group, {})
         here[fact.resource] = known[fact.resource] = fact.level
         missing = [n for n, level in known.items() if level < fact.level and n not in here]
-        missing = [n for n in missing if fact.at - self._died_at(fact.server, n) > NOTICED_S]
+        began = fact.at if fact.began is None else fact.began
+        missing = [n for n in missing if began - self._died_at(fact.server, n) > NOTICED_S]
         if missing:
             return f"{fact.resource} starts on {fact.server} before {', '.join(missing)}"
         return None
