@@ -31,14 +31,17 @@ class Mounted:
 class Volumes(Protocol):
     """Every call ends in bounded time and raises `HostError`, apart from `PermitExpired`."""
 
-    async def attach(self, file: str, *, alone: bool = False) -> str:
-        """A loop device with direct I/O on the file, such as "/dev/loop3". It goes by itself when
-        its last user is gone. `alone`: refused as long as another one is on the file. A block
-        device is taken as it is."""
+    async def attach(
+        self, file: str, *, alone: bool = False, offset: int = 0, size: int = 0
+    ) -> str:
+        """A loop device with direct I/O on the file, such as "/dev/loop3": `size` bytes of it from
+        `offset` on (0: all that follow, also when the file grows). It goes by itself when its last
+        user is gone. `alone`: refused as long as another one is on the file. A block device is
+        taken as it is, and has no parts."""
         ...
 
     async def detach(self, file: str) -> None:
-        """Remove every loop device on the file; fine when there is none."""
+        """Let go of the loop device that was attached last; fine when there is none."""
         ...
 
     async def is_blank(self, device: str) -> bool:

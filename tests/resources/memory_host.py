@@ -298,9 +298,11 @@ class MemoryVolumes:
     async def _answer(self) -> None:
         await asyncio.sleep(3600 if self.hangs else 0)
 
-    async def attach(self, file: str, *, alone: bool = False) -> str:
+    async def attach(
+        self, file: str, *, alone: bool = False, offset: int = 0, size: int = 0
+    ) -> str:
         await self._answer()
-        return f"/dev/loop-of{file}"
+        return f"/dev/loop-of{file}" + (f"+{offset}" if offset else "")
 
     async def detach(self, file: str) -> None:
         """It goes with its last user."""
@@ -331,7 +333,7 @@ class MemoryVolumes:
     async def mounts_of(self, device: str) -> tuple[Mounted, ...]:
         await asyncio.sleep(0)
         names = (device, f"/dev/loop-of{device}")
-        found = [at for at, source in self.mounts.items() if source in names]
+        found = [at for at, source in self.mounts.items() if source.split("+")[0] in names]
         return tuple(Mounted(at, device, self.read_only) for at in reversed(found))
 
     async def changed(self) -> None:

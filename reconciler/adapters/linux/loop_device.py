@@ -11,10 +11,11 @@ _CONFIG = struct.Struct("<IIQQQQQIIII64s64s32sQQ64x")
 _TRIES = 20
 
 
-def attach(file: str, *, alone: bool = False) -> tuple[str, int]:
+def attach(file: str, *, alone: bool = False, offset: int = 0, size: int = 0) -> tuple[str, int]:
     """(device, open descriptor): close the descriptor once somebody else uses the device; when
     nobody does, it goes with that. `alone`: the file is locked as long as the device exists, so
-    that no second one gets it. Raises `OSError`."""
+    that no second one gets it. `size` bytes from `offset` on (0: all that follow). Raises
+    `OSError`."""
     backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     try:
         if alone:
@@ -29,7 +30,7 @@ def attach(file: str, *, alone: bool = False) -> tuple[str, int]:
                 flags = _AUTOCLEAR | _DIRECT_IO
                 name = file.encode()[-63:]
                 config = _CONFIG.pack(
-                    backing, 0, 0, 0, 0, 0, 0, 0, 0, 0, flags, name, b"", b"", 0, 0
+                    backing, 0, 0, 0, 0, offset, size, 0, 0, 0, flags, name, b"", b"", 0, 0
                 )
                 try:
                     fcntl.ioctl(opened, _CONFIGURE, config)

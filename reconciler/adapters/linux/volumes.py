@@ -41,12 +41,18 @@ class LinuxVolumes:
         """Mounts stay."""
         self._watch.close()
 
-    async def attach(self, file: str, *, alone: bool = False) -> str:
+    async def attach(
+        self, file: str, *, alone: bool = False, offset: int = 0, size: int = 0
+    ) -> str:
         if await asyncio.to_thread(_is_device, file):
+            if offset:
+                raise HostError(f"{file} is a device: it has no parts here")
             return file
         await self.detach(file)
         try:
-            self._held[file] = await asyncio.to_thread(loop_device.attach, file, alone=alone)
+            self._held[file] = await asyncio.to_thread(
+                loop_device.attach, file, alone=alone, offset=offset, size=size
+            )
         except BlockingIOError as error:
             raise HostError(f"{file} is still in use through another loop device") from error
         except OSError as error:
