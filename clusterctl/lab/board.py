@@ -133,13 +133,14 @@ def _run(lab: plan.Plan, node: plan.Node, stage: int) -> None:
     """Wait for the end of the server, however often it resets itself."""
     directory = lab.node_directory(node.name)
     while True:
+        own = power.own_file_systems(lab, node)
         _, status = os.waitpid(stage, 0)
         ending = os.waitstatus_to_exitcode(status)
         mine = power.read(directory)
         with power.locked(directory):
             if power.read(directory) != mine or not mine.on:
                 return  # somebody pressed a button meanwhile and has dealt with it
-            power.stop(lab, node)
+            power.stop(lab, node, own)
             if ending == POWERED_OFF:
                 power.write(directory, power.Power(on=False))
             if ending != RESET:

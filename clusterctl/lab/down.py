@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from clusterctl.lab import kernel, plan
+from clusterctl.lab import loops, plan, power
 from clusterctl.lab.root import ROOT_CGROUP
 
 KILL_TIMEOUT_S = 15.0
@@ -24,6 +24,7 @@ def take_down(lab: plan.Plan, index_directory: Path, *, keep_files: bool = False
 
     Idempotent; raises `LabError` if something can not be removed.
     """
+    own = set().union(*(power.own_file_systems(lab, node) for node in lab.nodes))
     if lab.cgroup.is_dir():
         for part in sorted(lab.cgroup.iterdir()):
             if part.is_dir() and part.name != ROOT_CGROUP:
@@ -31,7 +32,7 @@ def take_down(lab: plan.Plan, index_directory: Path, *, keep_files: bool = False
     _kill(lab.cgroup)
     for network in plan.NETWORKS:
         _delete_link(plan.host_interface(lab.lab_id, network))
-    kernel.detach_loops(lab.directory)
+    loops.detach(lab.directory, own)
     _remove_cgroup(lab.cgroup)
     entry = index_directory / str(lab.index)
     if entry.exists() and entry.read_text() == str(lab.directory):

@@ -11,7 +11,6 @@ import select
 import signal
 import socket
 import struct
-import time
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
@@ -36,7 +35,6 @@ _SYS_MOUNT_SETATTR = 442
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 0x1
-_LOOP_CLR_FD = 0x4C01
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
@@ -138,53 +136,3 @@ def link_down(interface: str) -> None:
             # the kernel may remove a dead server's cable between the two calls
             if error.errno != errno.ENODEV:
                 raise
-
-
-def mounted_loops(pid: int) -> dict[str, str]:
-    """Loop devices that the mount namespace of a process has file systems on, each with the number
-    that the kernel gave to this attachment."""
-    found = {}
-    for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
-        source = line.partition(" - ")[2].split(" ")[1]
-        if source.startswith("/dev/loop"):
-            found[source] = _attachment(source)
-    return found
-
-
-def _attachment(device: str) -> str:
-    """Empty when nothing is attached."""
-    folder = Path("/sys/block") / Path(device).name
-    try:
-        return (folder / "diskseq").read_text() if (folder / "loop").is_dir() else ""
-    except OSError:
-        return ""
-
-
-def loops_gone(loops: dict[str, str], timeout_s: float) -> bool:
-    """Wait until the kernel has unmounted them, which it does a little after the last process of a
-    namespace: until then it still writes."""
-    deadline = time.monotonic() + timeout_s
-    while any(at and _attachment(device) == at for device, at in loops.items()):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.002)
-    return True
-
-
-def detach_loops(directory: Path) -> int:
-    """Detach every loop device whose file lies below `directory`; returns how many."""
-    count = 0
-    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            backing = entry.read_text().strip().removesuffix(" (deleted)")
-            if not Path(backing).is_relative_to(directory):
-                continue
-            device = os.open(f"/dev/{entry.parent.parent.name}", os.O_RDONLY)
-        except OSError:
-            continue  # it went away between two looks
-        try:
-            fcntl.ioctl(device, _LOOP_CLR_FD)
-            count += 1
-        finally:
-            os.close(device)
-    return count

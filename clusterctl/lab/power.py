@@ -10,16 +10,17 @@ network namespace.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clusterctl.lab import kernel, plan
+from clusterctl.lab import kernel, loops, plan
 
 KILL_TIMEOUT_S = 10.0
 BOOT_TIMEOUT_S = 20.0
@@ -115,30 +116,58 @@ def reset(lab: plan.Plan, node: plan.Node) -> None:
             _start_board(lab, node)
 
 
-def _inherited_loops(lab: plan.Plan) -> set[str]:
-    """Those that this machine had mounted when the lab came up: servers see them, and they stay."""
+def _outermost(lab: plan.Plan) -> int:
+    """Pid of the lab's root process, 0 when it does not run any more. What its mount namespace has
+    is this machine's, as of the start of the lab, but for what lies below the lab's directory."""
     try:
-        root = json.loads((lab.directory / "root.json").read_text())["pid"]
-        return set(kernel.mounted_loops(int(root)))
-    except (OSError, ValueError, KeyError):
-        return set()  # there is no lab around this server any more
+        state = json.loads((lab.directory / "root.json").read_text())
+    except FileNotFoundError:
+        return 0
+    pid = int(state["pid"])
+    return pid if kernel.process_start(pid) == state["start"] else 0
 
 
-def stop(lab: plan.Plan, node: plan.Node) -> None:
-    """End everything that runs in the server. The caller holds the lock."""
-    power = read(lab.node_directory(node.name))
-    loops = kernel.mounted_loops(power.init) if power.running else {}
-    for device in _inherited_loops(lab):
-        loops.pop(device, None)
+def own_file_systems(lab: plan.Plan, node: plan.Node) -> set[int]:
+    """Device numbers of the file systems that only this server has: its memory and its overlays.
+    Empty when it does not run, or when that can not be told any more."""
+    directory = lab.node_directory(node.name)
+    power, root = read(directory), _outermost(lab)
+    if not root or not power.running:
+        return set()
+    try:
+        outside = loops.file_systems(root)
+        inside = loops.file_systems(power.init)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESRCH, errno.EINVAL):
+            raise
+        return set()  # one of them has just ended
+    # a server sees what belongs to another one's directory as well
+    return {
+        number
+        for number in inside
+        if all(Path(target).is_relative_to(directory) for target in outside.get(number, ()))
+    }
+
+
+def stop(lab: plan.Plan, node: plan.Node, file_systems: Collection[int] = ()) -> None:
+    """End everything that runs in the server. The caller holds the lock. `file_systems`: what
+    `own_file_systems` said of an init that has ended just now."""
+    directory = lab.node_directory(node.name)
+    power = read(directory)
+    mounted = loops.mounted(power.init) if power.running else {}
+    root = _outermost(lab)
+    for device in loops.mounted(root) if root else ():
+        mounted.pop(device, None)  # this machine's: servers see them, and they stay
+    own = own_file_systems(lab, node) | set(file_systems)
     if power.init and not kernel.kill_and_wait(power.init, power.start, KILL_TIMEOUT_S):
         raise plan.LabError(f"{node.name}: its init (pid {power.init}) does not die")
     _empty_cgroup(lab.cgroup / node.name)
     for network in node.addresses:
         kernel.link_down(plan.port_name(node, network))
-    kernel.detach_loops(lab.node_directory(node.name))
-    if not kernel.loops_gone(loops, KILL_TIMEOUT_S):
+    loops.detach(directory, own)
+    if not loops.gone(mounted, KILL_TIMEOUT_S):
         raise plan.LabError(f"{node.name}: what it had mounted is still being written")
-    note(lab.node_directory(node.name), "stopped")
+    note(directory, "stopped")
 
 
 def _empty_cgroup(cgroup: Path) -> None:

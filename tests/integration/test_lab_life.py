@@ -48,6 +48,24 @@ def _traces(directory: Path) -> list[str]:
     return found
 
 
+def _run(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+def _attached(device: str) -> Path:
+    """There as long as a file is attached to it."""
+    return Path("/sys/block") / Path(device).name / "loop"
+
+
+def _loop_device(lab: LabUnderTest, file: str) -> Path:
+    """A server makes one and leaves it."""
+    script = f"truncate -s 1M {file} && losetup --find --show {file}"
+    status, device, errors = lab.run("n1", "sh", "-c", script)
+    assert status == 0, errors
+    return _attached(device.strip())
+
+
 def test_two_labs_side_by_side_and_down_leaves_nothing(tmp_path: Path) -> None:
     first = LabUnderTest.start(tmp_path / "a", "--servers", "1", "--bare")
     try:
@@ -56,16 +74,36 @@ def test_two_labs_side_by_side_and_down_leaves_nothing(tmp_path: Path) -> None:
             assert first.plan.cidr("private") != second.plan.cidr("private")
             assert "no route" not in second.bmc("n1", "status")
             assert first.bmc("n1", "status") == second.bmc("n1", "status") == "Chassis Power is on"
-            first.run("n1", "sh", "-c", "truncate -s 1M /srv/d; losetup -f /srv/d")
+            left = [_loop_device(first, path) for path in ("/srv/d", "/var/d", "/run/d")]
+            kept = _loop_device(second, "/srv/d")
             first.down()
             assert _traces(first.directory) == []
+            assert [path for path in left if path.exists()] == []
+            assert kept.exists()
             assert second.server("n1")["state"] == "running"
         finally:
             second.down()
     finally:
         first.down()
     assert _traces(second.directory) == []
+    assert not kept.exists()
     assert not (tmp_path / "a").exists()
+
+
+def test_power_off_detaches_what_the_server_left_and_nothing_else(tmp_path: Path) -> None:
+    lab = LabUnderTest.start(tmp_path / "a", "--servers", "1", "--bare")
+    strangers = tmp_path / "d"
+    strangers.write_bytes(bytes(1 << 20))
+    device = _run("losetup", "--find", "--show", str(strangers))
+    try:
+        strangers.unlink()
+        own = [_loop_device(lab, path) for path in ("/var/d", "/run/d")]
+        lab.lab("power", "n1", "off")
+        assert [path for path in own if path.exists()] == []
+        assert _attached(device).exists()
+    finally:
+        _run("losetup", "--detach", device)
+        lab.down()
 
 
 def test_down_cleans_up_after_a_killed_up(tmp_path: Path) -> None:
