@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reconciler.mirror.commands import serve
 from reconciler.mirror.engine import Engine, EngineError
+from reconciler.mirror.opening import is_made
 from reconciler.mirror.settings import Settings
 
 PRIORITY = -10
@@ -24,7 +25,8 @@ def main() -> int:
         settings = Settings.load(Path(sys.argv[1]))
         os.makedirs(settings.directory, mode=0o700, exist_ok=True)
         flags = os.O_RDWR | os.O_CLOEXEC
-        if not settings.shared:  # a shared disk that is not there must not become a file
+        # A disk that is not there must not become a file.
+        if not settings.shared and is_made(settings.metadata):
             os.makedirs(os.path.dirname(settings.metadata), mode=0o700, exist_ok=True)
             flags |= os.O_CREAT
         lock = os.open(settings.metadata, flags, 0o600)

@@ -1,16 +1,22 @@
 """Opens one side's disk at the start of its engine: data, and metadata that fits it.
 
-Metadata is made only where nothing is. On a disk that several servers see it lies in front of the
-data, so that nobody takes the disk for a plain file system.
+Metadata is made only where nothing is, data only together with its metadata: data that is missing
+later is on a disk that is away. On a disk that several servers see the metadata lies in front of
+the data, so that nobody takes the disk for a plain file system.
 """
 
+import os
 import secrets
+import stat
 
 from reconciler.mirror.blockfile import OsBlockFile
 from reconciler.mirror.header import Header
 from reconciler.mirror.metadata import Geometry, Metadata, MetadataDamaged
 from reconciler.mirror.settings import SHARED_METADATA, Settings
 from reconciler.mirror.side import Disk
+
+DEVICES = "/dev/"
+"""A file that is made there lies in memory: writes to it would be acknowledged, and lost."""
 
 
 class DiskUnusable(ValueError):
@@ -24,8 +30,10 @@ def open_disk(settings: Settings) -> Disk:
         if settings.shared:
             file, data = OsBlockFile.split(settings.data, SHARED_METADATA)
         else:
-            data = OsBlockFile.open(settings.data, settings.size)
+            _refuse_missing_devices(settings)
             file = OsBlockFile.open(settings.metadata, needed)
+            _refuse_lost_data(settings, file)
+            data = OsBlockFile.open(settings.data, settings.size)
     except OSError as error:
         raise DiskUnusable(f"{error.filename or settings.data}: {error.strerror}") from None
     if settings.shared and (needed > SHARED_METADATA or data.size < settings.size):
@@ -41,6 +49,34 @@ def open_disk(settings: Settings) -> Disk:
             f"{settings.data} has {data.size} bytes, its mirror {metadata.header.size}"
         )
     return Disk(data, metadata, settings.boot, file)
+
+
+def is_made(path: str) -> bool:
+    """Whether a file is made at this path when none is there."""
+    return not os.path.normpath(path).startswith(DEVICES)
+
+
+def _refuse_missing_devices(settings: Settings) -> None:
+    for path in (settings.data, settings.metadata):
+        if not is_made(path) and not os.path.exists(path):
+            raise DiskUnusable(f"{path} is not there")
+
+
+def _refuse_lost_data(settings: Settings, file: OsBlockFile) -> None:
+    """Zeros in its place would be served as what the metadata says of it."""
+    try:
+        built = Metadata.open(file).header.size
+    except MetadataDamaged:
+        return  # made together, or refused when it is looked at
+    try:
+        found = os.stat(settings.data)
+    except FileNotFoundError:
+        raise DiskUnusable(
+            f"{settings.data} is not there, but its mirror was built: bring its disk back, or "
+            f"remove {settings.metadata}, and everything is copied from the other side"
+        ) from None
+    if not stat.S_ISBLK(found.st_mode) and found.st_size < built:
+        raise DiskUnusable(f"{settings.data} has {found.st_size} bytes, its mirror {built}")
 
 
 def _metadata(settings: Settings, file: OsBlockFile) -> Metadata:
