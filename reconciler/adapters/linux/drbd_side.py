@@ -37,6 +37,7 @@ COMMAND_TIMEOUT_S = 20.0
 SPLIT_RETRY_S = 10.0
 OUTPUT_LIMIT = 1 << 14
 CONFIGURATION = Path("/etc/drbd.d")
+DEVICES = "/dev/"
 _HEAD = 4096
 _SECRET_DIGITS = 40
 
@@ -147,6 +148,7 @@ class DrbdSide:
         self, plan: MirrorPlan, key: Path | None, version: tuple[int, int], begin: str
     ) -> None:
         """Its loop devices live as long as DRBD has them: each time they may have other names."""
+        await asyncio.to_thread(_refuse_lost_data, plan)
         with await asyncio.to_thread(_backing, plan.data, plan.size) as data:
             size = resource_file.metadata_bytes(plan.size)
             with await asyncio.to_thread(_backing, _metadata(plan), size) as meta:
@@ -245,6 +247,20 @@ def _backing(path: str, size: int) -> _Backing:
         raise HostError(f"{path} is still in use through another loop device") from None
     except OSError as error:
         raise HostError(f"{path} cannot be used: {error.strerror}") from error
+
+
+def _refuse_lost_data(plan: MirrorPlan) -> None:
+    """Zeros in the place of data that is away would be served as what the metadata says of it, and
+    a file in /dev lies in memory. Raises `HostError`."""
+    data, metadata = plan.data, _metadata(plan)
+    for path in (data, metadata):
+        if os.path.normpath(path).startswith(DEVICES) and not Path(path).exists():
+            raise HostError(f"{path} is not there")
+    if not Path(data).exists() and Path(metadata).exists() and not _is_blank(metadata):
+        raise HostError(
+            f"{data} is not there, but its mirror was built: bring its disk back, or remove "
+            f"{metadata}, and everything is copied from the other side"
+        )
 
 
 def _is_blank(node: str) -> bool:
