@@ -81,7 +81,7 @@ def test_damage_is_repaired_without_losing_anything_or_left_to_a_person(driving:
 def test_a_logical_volume(driving: Driving) -> None:
     guest = driving.guest
     guest.shell(f"{BLANK}; pvcreate -qq -ff -y /dev/vda; vgcreate -qq vg0 /dev/vda")
-    guest.shell("lvcreate -qq -y -n lv0 -L 64M vg0; vgmknodes; mkfs.ext4 -q /dev/vg0/lv0")
+    guest.shell("lvcreate -qq -y -Zn -Wn -n lv0 -L 64M vg0; vgmknodes; mkfs.ext4 -q /dev/vg0/lv0")
     _open(driving, "whole", _mounted("ext4"))
     with pytest.raises(Refused, match=r"part of dm-|physical volume"):
         driving.activate("whole", 1)
