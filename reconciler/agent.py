@@ -126,6 +126,7 @@ class Agent:
             run_script=self._run_script,
             follow=Follow(self._follow, self._unfollow),
             mirrors=self.host.mirrors,
+            read_mirror=self.host.disks.resting_mirror,
         )
 
         self.pulse_care = PulseCare(

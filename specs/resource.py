@@ -99,6 +99,11 @@ class ResourceSpec(Model):
         share; a group that has it needs exactly these. Types with any override it."""
         return ()
 
+    def shared_disk(self, side: str) -> str:  # noqa: ARG002
+        """The disk that the servers of one of the `mirrored_groups` share; "" for every other
+        name."""
+        return ""
+
     def following(self, name: str) -> "ResourceSpec | None":  # noqa: ARG002
         """What a server of the other server group runs for this resource (named `name`), in a group
         of its own; see `decide.standby_side`. None: nothing; types with such a side override it."""

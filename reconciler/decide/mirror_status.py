@@ -39,6 +39,9 @@ class MirrorStatus(Record):
     `generation` is that of the data here, `ancestors` are older ones that it came from.
     `served`: this side served last, and its stop in order is not known. `store_generation` is that
     of the store when this was written.
+    `roles` is told of a hybrid disk whose record is of before a restore: the epochs of both its
+    groups under which this was seen. With `at_rest` nobody has the disk of this server's server
+    group, and what is said of the data was read from it, without an engine.
     """
 
     resource: str
@@ -78,4 +81,6 @@ class MirrorStatus(Record):
     check: MirrorCheck | None = None
     results: tuple[MirrorResult, ...] = ()
     store_generation: int = 0
+    roles: tuple[int, int] | None = None
+    at_rest: bool = False
     at_wall: float = 0.0

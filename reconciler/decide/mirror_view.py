@@ -3,8 +3,9 @@
 Called by `clusterctl mirror`, `status` and monitors. Pure; nothing is decided by it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -12,8 +13,13 @@ from reconciler.decide.mirror_status import MirrorCheck, MirrorStatus
 from reconciler.decide.records import MirrorRecord
 from reconciler.decide.status import iso
 from reconciler.decide.stored import StoredRecords
+from specs.resource import STANDBY_SUFFIX
 
 SERVES = "serves"
+IDLE = "idle"
+"""Another server has the disk that it shares, or nobody has."""
+
+NO_ENGINE = ("no-engine", IDLE)
 
 
 class MirrorState(StrEnum):
@@ -119,7 +125,7 @@ class MirrorView:
         """The side that does not serve, if there is exactly one. Of several servers that share its
         disk it is the one with the engine."""
         idle = [side for side in self.sides if side.word != SERVES]
-        running = [side for side in idle if side.word != "no-engine"]
+        running = [side for side in idle if side.word not in NO_ENGINE]
         found = running if len(idle) > 1 else idle
         return found[0] if len(found) == 1 and len(self.sides) > 1 else None
 
@@ -165,9 +171,12 @@ def mirror_view(
     statuses = {server: _present(server, name, records) for server in servers}
     serving = _serving(statuses.values(), record)
     holders = record.servers if record else ()
-    sides = tuple(
-        _side(server, statuses[server], serving, record is not None and side in record.servers)
-        for server, side in servers.items()
+    sides = _with_idle(
+        servers,
+        tuple(
+            _side(server, statuses[server], serving, record is not None and side in record.servers)
+            for server, side in servers.items()
+        ),
     )
     other = _other(servers, serving, sides)
     state, reasons, command = _state(name, group, serving, other, record)
@@ -184,6 +193,25 @@ def mirror_view(
         last_check=serving.check if serving else None,
         record=record,
     )
+
+
+def _with_idle(servers: Mapping[str, str], sides: tuple[SideView, ...]) -> tuple[SideView, ...]:
+    """Of several servers that share a disk only the current one has an engine. What that one has is
+    the data of all."""
+    current = {servers[s.server]: s for s in sides if s.status is not None and s.status.engine}
+    shared = {name for name, number in Counter(servers.values()).items() if number > 1}
+
+    def seen(side: SideView) -> SideView:
+        name, status = servers[side.server], side.status
+        if name not in shared or status is None or status.engine:
+            return side
+        has = current.get(name)
+        if has is None:
+            return replace(side, word=IDLE, reason=f"nobody has the disk of {name} now")
+        reason, has_all = f"{has.server} has the disk", has.has_all
+        return replace(side, word=IDLE, reason=reason, has_all=has_all, as_of_wall=has.as_of_wall)
+
+    return tuple(seen(side) for side in sides)
 
 
 def _other(
@@ -277,18 +305,20 @@ def _state(
         text = f"{serving.server} and {other.server} each have data that the other one lacks"
         command = f"clusterctl mirror discard {name} --server {other.server}"
         return MirrorState.SPLIT_BRAIN, (text, serving.verdict_reason), command
-    return MirrorState.ALONE, (only, *_why_alone(serving, other)), _when_alone(name, other)
+    return MirrorState.ALONE, (only, *_why_alone(serving, other)), _when_alone(name, group, other)
 
 
 def _why_alone(serving: MirrorStatus, other: SideView | None) -> tuple[str, ...]:
-    if other is not None and other.word in ("silent", "isolated", "no-engine", "failed"):
+    if other is not None and other.word in ("silent", "isolated", "failed", *NO_ENGINE):
         return (f"{other.server}: {other.reason}",)
     if serving.verdict in ("refused", "stale"):
         return (serving.verdict_reason,)
     return (serving.problem,) if serving.problem else ()
 
 
-def _when_alone(name: str, other: SideView | None) -> str:
+def _when_alone(name: str, group: str, other: SideView | None) -> str:
+    if other is not None and other.word == IDLE:
+        return f"clusterctl why group/{group}{STANDBY_SUFFIX}"
     if other is not None and other.word == "isolated":
         return f"clusterctl mirror rejoin {name} --server {other.server}"
     if other is not None and other.word == "silent":

@@ -20,8 +20,9 @@ from reconciler.decide.records import (
     OperationKind,
     OperationPhase,
 )
+from reconciler.decide.shared_sides import holder
 from reconciler.decide.snapshot import Snapshot
-from specs.resource import Resource
+from specs.resource import STANDBY_SUFFIX, Resource
 
 BY_OWNER = (
     OperationKind.MIRROR_RESYNC,
@@ -98,6 +99,11 @@ def _why_not(snapshot: Snapshot, operation: Operation, resource: Resource, to: s
     if where is not Standing.ONLINE:
         return f"{to} is {where.value}"
     name, group = resource.metadata.name, resource.spec.group
+    if group in snapshot.specs.pairings and (has := holder(snapshot, group, to)) != to:
+        if has is not None:
+            return f"{has} has the disk that {to} shares: name that server"
+        move = f"clusterctl move group/{group}{STANDBY_SUFFIX} --to {to}"
+        return f"nobody has the disk of {to} now; while nobody serves {name}: {move}"
     serves = _owner(snapshot, group) == to
     if operation.kind is OperationKind.MIRROR_ISOLATE:
         if not 0 < (operation.for_s or 0.0) <= LONGEST_ISOLATION_S:
@@ -112,12 +118,15 @@ def _why_not(snapshot: Snapshot, operation: Operation, resource: Resource, to: s
 
 def _why_not_discard(snapshot: Snapshot, resource: Resource, to: str, serves: bool) -> str | None:
     name, stored = resource.metadata.name, snapshot.mirrors.get(resource.metadata.name)
+    status = mirror_status(snapshot, to, name)
     if serves:
         return f"{to} serves {name}: its data cannot be given up; discard the other side"
     known = stored is not None and not is_of_before(snapshot, stored.record)
     holders = stored.record.servers if stored is not None and known else ()
     if holders == (side_of(snapshot, resource, to),):
         return f"only {to} has all acknowledged data of {name}"
+    if side_of(snapshot, resource, to) in holders and status is not None and status.connected:
+        return f"{to} follows, and has nothing that the other side lacks"
     return None
 
 

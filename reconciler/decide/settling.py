@@ -4,7 +4,12 @@ side that has been stale ever since.
 Both sides say which generations of data they have and had; nobody serves meanwhile, so that stays
 true. Only when that leaves no doubt is the record written anew, at an epoch of the new generation
 of the store; everybody refuses older ones. The rest is for a person: `mirror promote`.
+
+Of a hybrid disk one side has a server that follows, whose engine says it. On the disk of the other
+side nobody writes, so its servers read it; that counts while neither role was given anew since.
 """
+
+from collections.abc import Sequence
 
 from reconciler.decide.actions import Reason, Write
 from reconciler.decide.copies import is_of_before, mirror_status, side_of
@@ -13,7 +18,9 @@ from reconciler.decide.membership import unreadable
 from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.placement import listed_servers
 from reconciler.decide.proofs import proof_of_stop
+from reconciler.decide.shared_sides import at_rest, holder, roles
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.standby_side import partner_depends
 from reconciler.decide.store_life import first_epoch, generation, waiting
 from specs.resource import Resource
 
@@ -39,15 +46,9 @@ def _settle(snapshot: Snapshot, keys: Keys, resource: Resource) -> Write | None:
     owner = owned.record if owned is not None and owned.record.owner is not None else None
     if owner is not None and proof_of_stop(snapshot, owner) is None:
         return None
-    sides: dict[str, MirrorStatus] = {}
-    for server in listed_servers(snapshot, spec.spec):
-        status = mirror_status(snapshot, server, name)
-        fresh = status is not None and status.store_generation == generation(snapshot)
-        if status is None or not fresh or status.serving or not status.engine:
-            return None
-        side = side_of(snapshot, resource, server)
-        if side is not None:
-            sides.setdefault(side, status)
+    servers = listed_servers(snapshot, spec.spec)
+    shared = group in snapshot.specs.pairings
+    sides = (_shared if shared else _own)(snapshot, resource, servers)
     holders = holders_of(sides)
     if not holders:
         return None
@@ -70,8 +71,55 @@ def _settle(snapshot: Snapshot, keys: Keys, resource: Resource) -> Write | None:
     depends = (
         (keys.group(group), owned.mod_revision if owned else 0),
         (keys.release(group), release.mod_revision if release else 0),
+        *partner_depends(snapshot, keys, group),
     )
     return Write(keys.mirror(name), record, stored.mod_revision, reason, depends)
+
+
+def _own(snapshot: Snapshot, resource: Resource, servers: Sequence[str]) -> dict[str, MirrorStatus]:
+    """What each server says of its own side; nothing unless all of them do."""
+    sides: dict[str, MirrorStatus] = {}
+    for server in servers:
+        status = _told(snapshot, resource, server)
+        if status is None or status.serving or not status.engine:
+            return {}
+        side = side_of(snapshot, resource, server)
+        if side is not None:
+            sides.setdefault(side, status)
+    return sides
+
+
+def _shared(
+    snapshot: Snapshot, resource: Resource, servers: Sequence[str]
+) -> dict[str, MirrorStatus]:
+    """What is known of the disk of each server group: by the engine of the one server that has it,
+    or by those that read it while nobody has. Nothing if two of them read different things."""
+    sides: dict[str, MirrorStatus] = {}
+    group, known = resource.spec.group, roles(snapshot, resource.spec.group)
+    for server in servers:
+        status, side = _told(snapshot, resource, server), side_of(snapshot, resource, server)
+        if status is None or side is None or known is None or status.roles != known:
+            continue
+        if status.serving:
+            return {}
+        has_it = status.engine and holder(snapshot, group, server) == server
+        if not has_it and not (status.at_rest and at_rest(snapshot, group, server) == known):
+            continue
+        if side in sides and _content(sides[side]) != _content(status):
+            return {}
+        sides.setdefault(side, status)
+    return sides
+
+
+def _told(snapshot: Snapshot, resource: Resource, server: str) -> MirrorStatus | None:
+    """Since the store was restored."""
+    status = mirror_status(snapshot, server, resource.metadata.name)
+    fresh = status is not None and status.store_generation == generation(snapshot)
+    return status if fresh else None
+
+
+def _content(status: MirrorStatus) -> tuple[object, ...]:
+    return (status.generation, status.ancestors, status.consistent, status.discard, status.served)
 
 
 def holders_of(sides: dict[str, MirrorStatus]) -> tuple[str, ...]:
@@ -84,8 +132,9 @@ def holders_of(sides: dict[str, MirrorStatus]) -> tuple[str, ...]:
         whole = [name for name, status in ((a, one), (b, other)) if _has_data(status)]
         return tuple(whole) if not (one.unfit or other.unfit) else ()
     if one.generation == other.generation:
-        # In the order of writes, but behind: the one that served has the last ones.
-        ahead = [name for name, status in ((a, one), (b, other)) if status.served]
+        # In the order of writes, but behind: the one that served has the last ones. It may have
+        # stopped in order before the other one had them: then it knows which those are.
+        ahead = [name for name, status in ((a, one), (b, other)) if status.served or status.to_copy]
         behind = (one.asynchronous or other.asynchronous) and len(ahead) == 1
         return tuple(ahead) if behind else (a, b)
     if one.generation in other.ancestors:

@@ -1,24 +1,29 @@
 """One question or order about a device; one JSON object on standard output.
 
     python -S -m reconciler.disks look NAME
+    python -S -m reconciler.disks mirror NAME
     python -S -m reconciler.disks take NAME RESOURCE EPOCH      (drop, hold, check: the same)
 
-`look` says what `look` below returns; the others say {"reason"}, empty when it is so;
+`look` says what `look` below returns, `mirror` {"header", "to_copy"}: what a mirror on a
+shared disk that nobody uses knows of itself; the others say {"reason"}, empty when it is so;
 {"error"} instead when the device refuses or cannot be asked. `adapters.linux.disks` runs it.
 """
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reconciler.disks import device, nvme, reservation
 from reconciler.disks.scsi import Device, NoScsi, Path, ScsiError, answering
+from reconciler.mirror import resting
+from reconciler.mirror.metadata import MetadataDamaged
 
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        said = look(arguments[1]) if arguments[0] == "look" else _reserve(*arguments)
+        question = _QUESTIONS.get(arguments[0])
+        said = question(arguments[1]) if question is not None else _reserve(*arguments)
     except NoScsi as error:
         said = {"error": f"{error}: without `reservation: none` it cannot be used"}
     except (device.Unusable, reservation.Refused, ScsiError, nvme.NvmeError) as error:
@@ -45,6 +50,14 @@ def look(name: str) -> Mapping[str, Any]:
         "mounts": mounts,
         "foreign": device.foreign_mounts(number),
     }
+
+
+def _mirror(name: str) -> Mapping[str, Any]:
+    try:
+        header, to_copy = resting.look(name)
+        return {"header": header.to_json(), "to_copy": to_copy}
+    except MetadataDamaged as error:
+        raise device.Unusable(f"{name}: {error}") from None
 
 
 def _reserve(order: str, name: str, resource: str, epoch: str) -> Mapping[str, Any]:
@@ -89,6 +102,9 @@ def _on_nvme(order: str, node: str, key: int) -> str:
     else:
         return nvme.why_not_held(unit, key)
     return ""
+
+
+_QUESTIONS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {"look": look, "mirror": _mirror}
 
 
 if __name__ == "__main__":

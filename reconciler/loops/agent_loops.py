@@ -16,6 +16,7 @@ from reconciler.loops.mirror_cuts import MirrorCuts
 from reconciler.loops.monitors import MonitorLoop, TakeSample
 from reconciler.loops.preparation import Preparation
 from reconciler.loops.recovery_script import RunScript, no_scripts
+from reconciler.loops.resting_sides import ReadMirror
 from reconciler.loops.session import AnswerLoop, SessionLoop
 from reconciler.loops.standby import StandbyLoop
 from reconciler.loops.state import AgentState
@@ -47,6 +48,7 @@ class AgentLoops:
         run_script: RunScript = no_scripts,
         follow: Follow = NO_FOLLOW,
         mirrors: Mirrors | None = None,
+        read_mirror: ReadMirror | None = None,
     ) -> None:
         self.state = state
         self._read_resource = read_resource
@@ -65,7 +67,7 @@ class AgentLoops:
         self._status = StatusLoop(state, lambda: self.runners, self.fences, version)
         self._standby = StandbyLoop(state, run_script)
         self._followers = FollowLoop(state, follow)
-        self._mirror_care = MirrorCare(state, mirrors, self._status.soon)
+        self._mirror_care = MirrorCare(state, mirrors, self._status.soon, read_mirror)
         self._mirror_cuts = MirrorCuts(state, mirrors)
         self._monitors = MonitorLoop(
             state, lambda: self.runners, take_sample, self._status.is_stored, run_script

@@ -16,6 +16,7 @@ from reconciler.decide.mirror_wishes import MIRROR_KINDS
 from reconciler.decide.records import Operation, OperationKind, OperationPhase
 from reconciler.decide.snapshot import Snapshot
 from reconciler.loops.act import wait_for
+from reconciler.loops.resting_sides import ReadMirror, RestingSides, Seen
 from reconciler.loops.state import AgentState
 from reconciler.mirror.decide.promotion import order_is_lost
 from reconciler.ports.host import HostError
@@ -31,12 +32,18 @@ KIND = OperationKind
 
 
 class MirrorCare:
-    """`mirrors` are the engines of this server. `publish` makes the status be written soon."""
+    """`mirrors` are the engines of this server, `read` asks a disk without one. `publish` makes the
+    status be written soon."""
 
     def __init__(
-        self, state: AgentState, mirrors: Mirrors | None, publish: Callable[[], None]
+        self,
+        state: AgentState,
+        mirrors: Mirrors | None,
+        publish: Callable[[], None],
+        read: ReadMirror | None = None,
     ) -> None:
         self._state, self._mirrors, self._publish = state, mirrors, publish
+        self._resting = RestingSides(state.clock, read)
         self._wake, self._new_specs = state.new_wake(), state.new_spec_wake()
         self._results: dict[str, dict[str, MirrorResult]] = {}
         self._whole: dict[str, float | None] = {}
@@ -95,7 +102,9 @@ class MirrorCare:
             self._forget_ended(snapshot, name)
             self._looked_wall = self._state.clock.wall()
             try:
-                new = self._status(name, await mirrors.view(name))
+                view = await mirrors.view(name)
+                seen = await self._resting.look(snapshot, name, engine=view is not None)
+                new = self._seen(snapshot, self._status(name, view), seen)
             except HostError as error:
                 new = self._status(name, None).model_copy(update={"problem": str(error)})
             old = sides.get(name)
@@ -154,6 +163,21 @@ class MirrorCare:
         if fields["as_of_wall"] is None:
             fields["as_of_wall"] = self._last_whole(name, view)
         return MirrorStatus(**common, **fields)
+
+    def _seen(self, snapshot: Snapshot, status: MirrorStatus, seen: Seen) -> MirrorStatus:
+        fields: dict[str, Any] = {"roles": seen.roles}
+        if seen.problem:
+            fields["problem"] = seen.problem
+        if seen.mirror is not None:
+            mirror = snapshot.specs.resources[status.resource].spec.mirror()
+            details = {
+                "asynchronous": mirror is not None and mirror.asynchronous,
+                "bytes_to_copy": seen.mirror.to_copy,
+            }
+            header, boot = seen.mirror.header, self._state.boot_id
+            fields |= side(EngineView(False, 0, "", False, "", header, boot, details))
+            fields["at_rest"] = True
+        return status.model_copy(update=fields)
 
     def _last_whole(self, name: str, view: EngineView) -> float | None:
         """When a side that is not connected any more was seen with everything, if it was."""

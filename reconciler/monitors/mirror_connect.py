@@ -17,7 +17,8 @@ class MirrorConnect(MirrorMonitor):
     Also to those that are not in use: else a lost second way is found when the first one is lost.
 
     A warning as long as one way is left; when none is, `broken` says what it is. The other side of
-    a hybrid disk has the addresses of all servers of the other server group.
+    a hybrid disk has the addresses of all servers of the other server group; with `timing: always`
+    servers that are not the current ones are healthy, and say so.
 
     ```yaml
     apiVersion: clusterctl/v1
@@ -46,6 +47,8 @@ class MirrorConnect(MirrorMonitor):
 
     async def sample(self, site: Site) -> Sample:
         view = await self.engine(site)
+        if view is None and self.timing == "always" and self._is_shared(site):
+            return Sample(True, "this is not the current server of its server group")
         addresses = [str(one) for one in view.details.get("peers", ())] if view else []
         if not addresses:
             raise ProbeUnavailable(f"no engine here tells the ways of {self.resource}")
@@ -59,6 +62,10 @@ class MirrorConnect(MirrorMonitor):
         if len(silent) < len(addresses):
             return Sample(True, text, warning=True)
         return self.bad(text)
+
+    def _is_shared(self, site: Site) -> bool:
+        found = site.resources.get(self.resource)
+        return found is not None and bool(found.spec.mirrored_groups())
 
     async def _echo(self, site: Site, address: str) -> Sample:
         settings = {"addresses": [address], "need": "all"}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.mirror.header import Header
 from reconciler.ports.driver import Permit
 
 
@@ -32,6 +33,15 @@ class DiskView:
     foreign: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RestingMirror:
+    """What a mirror knows of itself on a disk that nobody uses; `to_copy` bytes may be missing on
+    its other side."""
+
+    header: Header
+    to_copy: int = 0
+
+
 class Disks(Protocol):
     """Every call ends in bounded time, also with a dead disk, and raises `HostError`, apart from
     `PermitExpired`."""
@@ -51,6 +61,10 @@ class Disks(Protocol):
     def paths(self, device: str) -> tuple[int, int]:
         """(how many work, how many there are), as it was seen when the disk was last asked
         anything; (0, 0) when it never was."""
+        ...
+
+    async def resting_mirror(self, disk: str) -> RestingMirror:
+        """Of a shared disk, a file or a device, that no server uses now. Changes nothing."""
         ...
 
     async def reserve(self, device: str, resource: str, permit: Permit) -> None:

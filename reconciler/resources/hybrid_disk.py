@@ -157,6 +157,9 @@ class HybridDisk(MirroredDisk):
     def mirrored_groups(self) -> tuple[str, ...]:
         return tuple(side.server_group for side in self.sides)
 
+    def shared_disk(self, side: str) -> str:
+        return next((one.disk for one in self.sides if one.server_group == side), "")
+
     def side_of(self, server: str, server_groups: Sequence[str]) -> str | None:  # noqa: ARG002
         mine = [name for name in self.mirrored_groups() if name in server_groups]
         return next(iter(mine), "") if self.standby_of is None else None

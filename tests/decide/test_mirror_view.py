@@ -116,13 +116,13 @@ def test_what_a_server_said_before_it_was_replaced_does_not_count() -> None:
     assert found.state == MirrorState.ALONE
 
 
-def test_of_a_hybrid_disk_only_the_current_servers_count() -> None:
-    """n2 shares the serving side's disk, n4 that of the other one; neither has an engine."""
-    said: dict[str, dict[str, Any]] = {
+def hybrid(**said: dict[str, Any]) -> MirrorView:
+    """n1 serves; n2 shares its disk, n4 that of the other side; neither has an engine."""
+    said = {
         "n1": SERVES | {"connected": False, "stage": "alone"},
         "n2": {"engine": False},
-        "n3": {"isolated": True},
         "n4": {"engine": False},
+        **said,
     }
     statuses = {
         (name, "data"): MirrorStatus(resource="data", server=name, boot_id=name, **fields)
@@ -132,9 +132,26 @@ def test_of_a_hybrid_disk_only_the_current_servers_count() -> None:
     record = MirrorRecord(resource="data", servers=("left",), generation="g", epoch=4)
     records = StoredRecords(sessions=sessions, mirror_status=statuses, mirrors={"data": record})
     sides = {"n1": "left", "n2": "left", "n4": "right", "n3": "right"}
-    found = mirror_view("data", "db", sides, records)
+    return mirror_view("data", "db", sides, records)
+
+
+def test_of_a_hybrid_disk_only_the_current_servers_count() -> None:
+    found = hybrid(n3={"isolated": True})
     assert found.state is MirrorState.ALONE
     assert "n3: it stands still as a snapshot" in found.reasons
     assert found.next_command.endswith("--server n3")
     assert found.other is not None
     assert found.other.server == "n3"
+
+
+def test_what_shares_a_disk_has_the_data_of_the_server_that_uses_it() -> None:
+    sides = {s.server: s for s in hybrid(n3={"isolated": True, "as_of_wall": 7.0}).sides}
+    assert (sides["n2"].word, sides["n2"].reason) == ("idle", "n1 has the disk")
+    assert sides["n2"].has_all
+    assert (sides["n4"].reason, sides["n4"].as_of_wall) == ("n3 has the disk", 7.0)
+
+
+def test_a_side_that_nobody_has_is_the_derived_groups_business() -> None:
+    found = hybrid(n3={"engine": False})
+    assert any("nobody has the disk of right now" in reason for reason in found.reasons)
+    assert found.next_command == "clusterctl why group/db-standby"

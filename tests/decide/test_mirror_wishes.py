@@ -156,3 +156,28 @@ def test_a_wish_that_has_begun_is_not_taken_back() -> None:
     told = result(made.decide(), "02")
     assert told is not None
     assert "under way already" in told[1]
+
+
+def test_what_follows_with_all_data_has_nothing_to_give_up() -> None:
+    made = scene("n1", "n2").side("n2", connected=True)
+    assert "n2 follows" in refusal(asked(made, KIND.MIRROR_DISCARD, "n2"))
+    split = scene("n1").side("n2", connected=True)
+    assert begun_on(asked(split, KIND.MIRROR_DISCARD, "n2")) == "n2"
+
+
+def hybrid() -> Scene:
+    made = Scene(servers=("n1", "n2", "n3", "n4")).server_group("a", "n1", "n2")
+    made.server_group("b", "n3", "n4").group("web", serverGroups=["a", "b"])
+    made.mirrored(between="server-groups", hybrid=True).copies("a", "b")
+    return made.own("n1", epoch=2).own("n3", "web-standby", 3)
+
+
+@pytest.mark.parametrize("kind", [KIND.MIRROR_ISOLATE, KIND.MIRROR_REJOIN, KIND.MIRROR_DISCARD])
+def test_of_a_hybrid_disk_only_the_current_server_is_asked(kind: OperationKind) -> None:
+    assert begun_on(asked(hybrid(), kind, "n3", for_s=60)) == "n3"
+    told = refusal(asked(hybrid(), kind, "n4", for_s=60))
+    assert told == "n3 has the disk that n4 shares: name that server"
+    nobody = hybrid().own(None, "web-standby", 3)
+    told = refusal(asked(nobody, kind, "n4", for_s=60))
+    assert told.startswith("nobody has the disk of n4 now")
+    assert "clusterctl move group/web-standby --to n4" in told

@@ -36,6 +36,7 @@ NEWER = {"generation": "g2", "ancestors": ("g1",)}
         ({}, {"unfit": "its disk failed"}, ()),
         ({"served": True, "asynchronous": True}, {"asynchronous": True}, ("n1",)),
         ({"served": True}, {}, ("n1", "n2")),
+        ({"to_copy": 1, "asynchronous": True}, {"asynchronous": True}, ("n1",)),
     ],
 )
 def test_what_both_sides_have_says_it(

@@ -153,6 +153,15 @@ async def test_what_cannot_be_asked_is_not_known() -> None:
         await monitor.sample(site(None))
 
 
+async def test_who_has_no_side_of_a_hybrid_disk_now_has_no_ways() -> None:
+    always = MirrorConnect.model_validate({**COMMON, "timing": "always"})
+    sample = await always.sample(site(None, HYBRID))
+    assert sample.healthy
+    assert "not the current server" in sample.reason
+    with pytest.raises(ProbeUnavailable, match="no engine here tells"):
+        await always.sample(site(None))
+
+
 def test_apply_refuses_a_resource_of_another_type() -> None:
     text = """
 apiVersion: clusterctl/v1

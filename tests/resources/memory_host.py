@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.mirror.decide.promotion import Change, Current
 from reconciler.mirror.header import Header
-from reconciler.ports.disks import Claim, DiskView
+from reconciler.ports.disks import Claim, DiskView, RestingMirror
 from reconciler.ports.driver import Permit, PermitExpired
 from reconciler.ports.host import (
     HeldAddress,
@@ -361,6 +361,7 @@ class MemoryDisks:
         self.hangs = False
         self.problem = ""
         self.seen_paths = (0, 0)
+        self.mirrors: dict[str, RestingMirror] = {}
 
     async def _answer(self) -> None:
         await asyncio.sleep(3600 if self.hangs else 0)
@@ -382,6 +383,12 @@ class MemoryDisks:
 
     def paths(self, device: str) -> tuple[int, int]:
         return self.seen_paths
+
+    async def resting_mirror(self, disk: str) -> RestingMirror:
+        await self._answer()
+        if disk not in self.mirrors:
+            raise HostError(f"{disk}: there is no mirror on it")
+        return self.mirrors[disk]
 
     async def reserve(self, device: str, resource: str, permit: Permit) -> None:
         await self._answer()

@@ -3,8 +3,10 @@
 One that waits for a dead disk is killed and left behind, and the agent goes on.
 """
 
+import hashlib
 import json
 import os
+import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 
 from reconciler.adapters.linux.atomic_file import read_json, write_json
 from reconciler.adapters.linux.command import run
-from reconciler.ports.disks import Claim, DiskView
+from reconciler.mirror.header import Header
+from reconciler.ports.disks import Claim, DiskView, RestingMirror
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import HostError
 
@@ -21,10 +24,12 @@ _CODE = Path(__file__).resolve().parents[3]
 
 
 class LinuxDisks:
-    """Claims are files below `<run directory>/disks`: they end with the boot, as mounts do."""
+    """Claims are files below `<run directory>/disks`: they end with the boot, as mounts do. `ca`,
+    the certificate of the cluster's authority, tells its keys from those of another cluster that
+    sees the same disk by mistake, and has a resource of the same name."""
 
-    def __init__(self, run_directory: Path) -> None:
-        self._directory = run_directory / "disks"
+    def __init__(self, run_directory: Path, ca: Path | None = None) -> None:
+        self._directory, self._ca = run_directory / "disks", ca
         self._paths: dict[str, tuple[int, int]] = {}
 
     def claims(self) -> Mapping[str, Claim]:
@@ -60,22 +65,40 @@ class LinuxDisks:
             tuple(said["foreign"]),
         )
 
+    async def resting_mirror(self, disk: str) -> RestingMirror:
+        said = await _ask("mirror", disk)
+        try:
+            return RestingMirror(Header.from_json(said["header"]), int(said["to_copy"]))
+        except (TypeError, ValueError) as error:
+            raise HostError(f"{disk}: {error}") from error
+
     async def reserve(self, device: str, resource: str, permit: Permit) -> None:
         permit.check()
-        await self._ask("take", device, resource, str(permit.epoch))
+        await self._ask("take", device, self._named(resource), str(permit.epoch))
         if not permit.is_valid():
             await self.release(device, resource, permit.epoch)
             permit.check()
 
     async def reserved(self, device: str, resource: str, epoch: int) -> str:
-        return str((await self._ask("check", device, resource, str(epoch)))["reason"])
+        return str((await self._ask("check", device, self._named(resource), str(epoch)))["reason"])
 
     async def hold(self, device: str, resource: str, permit: Permit) -> str:
         permit.check()
-        return str((await self._ask("hold", device, resource, str(permit.epoch)))["reason"])
+        said = await self._ask("hold", device, self._named(resource), str(permit.epoch))
+        return str(said["reason"])
 
     async def release(self, device: str, resource: str, epoch: int) -> None:
-        await self._ask("drop", device, resource, str(epoch))
+        await self._ask("drop", device, self._named(resource), str(epoch))
+
+    def _named(self, resource: str) -> str:
+        """The resource as no other cluster names it. Raises `HostError`."""
+        if self._ca is None:
+            return resource
+        try:
+            certificate = ssl.PEM_cert_to_DER_cert(self._ca.read_text().strip())
+        except (OSError, ValueError) as error:
+            raise HostError(f"{self._ca} cannot be read: {error}") from None
+        return f"{hashlib.sha256(certificate).hexdigest()}/{resource}"
 
     def paths(self, device: str) -> tuple[int, int]:
         return self._paths.get(device, (0, 0))
