@@ -86,7 +86,7 @@ def checked(view: MirrorView) -> str:
         return f"not to the end: {clean(found.ended)}"
     if found.different == 0:
         return "both sides are equal"
-    return f"{found.different} parts of 1 MiB differ"
+    return f"{found.different} parts of {amount(found.part).replace('.0 ', ' ')} differ"
 
 
 def _sides(view: MirrorView, now_wall: float) -> list[tuple[str, ...]]:

@@ -8,11 +8,12 @@ from reconciler.decide.records import Record
 
 
 class MirrorCheck(Record):
-    """A comparison of both sides: how far it is, and how many parts differ. `ended` is why it
-    ended, "done" when it looked at everything."""
+    """A comparison of both sides: how far it is, and how many parts of `part` bytes differ. `ended`
+    is why it ended, "done" when it looked at everything."""
 
     done: int = 0
     different: int = 0
+    part: int = 1 << 20
     ended: str = ""
     operation: str = ""
 

@@ -160,7 +160,8 @@ class MirrorView:
         if last is None:
             return None
         running = self.check.to_json() if self.check else {}
-        return {**running, "differentParts": last.different, "ended": last.ended}
+        found = {"differentParts": last.different, "partBytes": last.part, "ended": last.ended}
+        return {**running, **found}
 
 
 def mirror_view(

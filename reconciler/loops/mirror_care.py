@@ -232,13 +232,20 @@ def side(view: EngineView) -> dict[str, Any]:
         if details.get(name) is not None:
             fields[name] = details[name]
     if (check := details.get("verify")) is not None:
-        fields["check"] = MirrorCheck(
-            done=check["done"],
-            different=len(check["different"]),
-            ended=check["ended"],
-            operation=check.get("id", ""),
-        )
+        fields["check"] = _check(check)
     return fields
+
+
+def _check(said: Mapping[str, Any]) -> MirrorCheck:
+    """Our own engine says which parts differ, DRBD how many, and how large one is."""
+    different = said["different"]
+    found = MirrorCheck(
+        done=said["done"],
+        different=different if isinstance(different, int) else len(different),
+        ended=said["ended"],
+        operation=said.get("id", ""),
+    )
+    return found.model_copy(update={"part": said["part"]}) if "part" in said else found
 
 
 def unfit(view: EngineView) -> str:
