@@ -62,6 +62,23 @@ class Bitmap:
         self.bytes.extend(bytes((length + 7) // 8 - len(self.bytes)))
         self.length = length
 
+    def add_run(self, first: int, end: int) -> None:
+        """The same as `add(range(first, end))`, also where that would take long."""
+        self.add(range(first, min(end, -(-first // 8) * 8)))
+        self.add(range(max(first, end // 8 * 8), end))
+        whole = slice(-(-first // 8), max(-(-first // 8), end // 8))
+        data = self.bytes[whole]
+        self.count += 8 * len(data) - int.from_bytes(data, "little").bit_count()
+        self.bytes[whole] = b"\xff" * len(data)
+
+    def clear_below(self, end: int) -> None:
+        """Unset all bits before `end`."""
+        whole = slice(0, min(end, self.length) // 8)
+        data = self.bytes[whole]
+        self.count -= int.from_bytes(data, "little").bit_count()
+        self.bytes[whole] = bytes(len(data))
+        self.remove(range(len(data) * 8, min(end, self.length)))
+
     def next_run(self, start: int, limit: int) -> tuple[int, int] | None:
         """(first, end) of the next run of set bits at or after `start`, at most `limit` long."""
         first = self._next(start)

@@ -25,6 +25,7 @@ from typing import Any
 from reconciler.mirror.checking import Checking
 from reconciler.mirror.control import Answer
 from reconciler.mirror.engine import STOP_LIMIT_S, Engine, EngineError
+from reconciler.mirror.opening import room
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def serve(engine: Engine) -> None:
 def full_status(engine: Engine) -> dict[str, Any]:
     """For people and for the driver. Sizes in bytes, rates in bytes a second; `data_as_of` is a
     wall-clock second: what this side surely has. None means now, or unknown on a side that
-    follows nobody."""
+    follows nobody. `room` is the device's size (0: a file), `peer_size` that of the other side
+    while it is connected."""
     header, primary = engine.disk.metadata.header, engine.primary
     block = 1 << engine.disk.metadata.geometry.block_shift
     status: dict[str, Any] = {
@@ -70,6 +72,7 @@ def full_status(engine: Engine) -> dict[str, Any]:
         "header": header.to_json(),
         "boot": engine.disk.boot,
         "size": header.size,
+        "room": room(engine.settings),
         "asynchronous": engine.settings.asynchronous,
         "bytes_to_copy": engine.disk.metadata.dirty.count * block,
         "limit": engine.limit,
@@ -97,6 +100,7 @@ def _serving(engine: Engine) -> dict[str, Any]:
     status: dict[str, Any] = {"connected": primary.link is not None}
     if dialing is not None:
         status |= {"address": dialing.address, "problem": dialing.problem}
+        status["peer_size"] = dialing.peer_size if primary.link is not None else 0
         status["backlog"] = dialing.channel.backlog if dialing.channel is not None else 0
     if primary.verdict is not None:
         status["verdict"] = primary.verdict.meeting.value

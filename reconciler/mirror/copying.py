@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from reconciler.mirror.decide.lineage import Meeting, Verdict
 from reconciler.mirror.header import KEPT, Header
-from reconciler.mirror.side import Disk
+from reconciler.mirror.side import Disk, used_runs
 from reconciler.mirror.wire import Link
 
 CHUNK_BLOCKS = 8
@@ -48,7 +48,9 @@ class Copying:
         metadata, header = self._disk.metadata, self._disk.metadata.header
         if verdict.meeting is Meeting.FULL:
             if blank and target.fresh:
-                metadata.dirty.add(self._used_blocks())
+                end, shift = header.size, metadata.geometry.block_shift
+                for run in used_runs(self._disk.data, 0, end, shift):
+                    metadata.dirty.add_run(*run)
             else:
                 metadata.dirty.fill()
         elif not target.fresh:
@@ -60,15 +62,6 @@ class Copying:
     def end(self) -> None:
         self._flying.clear()
         self._flying_bytes = 0
-
-    def _used_blocks(self) -> Iterator[int]:
-        """Blocks that may hold something else than zeros."""
-        size, shift = self._disk.metadata.header.size, self._disk.metadata.geometry.block_shift
-        found = self._disk.data.used(0)
-        while found is not None and found[0] < size:
-            begin, end = found
-            yield from range(begin >> shift, ((min(end, size) - 1) >> shift) + 1)
-            found = self._disk.data.used(end)
 
     def sent(self, seq: int, length: int) -> None:
         self._flying.append((seq, length))

@@ -38,6 +38,7 @@ class Dialing:
         self._primary, self._differs = primary, differs
         self.channel: Channel | None = None
         self.address = self.problem = ""
+        self.peer_size = 0
         self._connecting: socket.socket | None = None
         self._deadline = self._next_at = 0.0
         self._pause = PAUSE_S
@@ -108,6 +109,7 @@ class Dialing:
             "server": self.settings.server,
             "epoch": self._primary.epoch,
             "nonce": self._nonce,
+            "size": self._primary.disk.metadata.header.size,
         }
         self.channel.send(Op.HELLO, to_json(hello))
         self.channel.push()
@@ -144,6 +146,8 @@ class Dialing:
             primary.refused(str(found["reason"]), int(found["floor"]))
         elif op is Op.STATE:
             self._state(message)
+        elif op is Op.PING and message.payload:
+            self.peer_size = int(message.json()["size"])
 
     def _state(self, message: Message) -> None:
         length = int.from_bytes(message.payload[:4], "little")
@@ -157,6 +161,7 @@ class Dialing:
             self._drop("this side serves no more")
             return
         header = Header.from_json(found["header"])
+        self.peer_size = header.size
         if self.settings.compress and "zlib" in found.get("unpacks", ()):
             ordered = {Op.WRITE} if self.settings.asynchronous else set()
             channel.packs = frozenset({Op.COPY} | ordered)

@@ -24,7 +24,7 @@ from reconciler.mirror.polling import READ, Poll
 from reconciler.mirror.primary import Primary
 from reconciler.mirror.secondary import Refused
 from reconciler.mirror.settings import Settings
-from reconciler.mirror.side import prepare
+from reconciler.mirror.side import grow, prepare
 
 TICK_S = 0.1
 SHORT_TICK_S = 0.02
@@ -322,15 +322,21 @@ class Engine:
             self.tell("mirror_rejoined")
 
     def grow(self, size: int) -> None:
-        """Make this side larger. On the serving side the connection begins anew: sizes are compared
-        there. Raises `OSError`, `EngineError`."""
-        header = self.disk.metadata.header
-        if size < header.size:
-            raise EngineError(f"the mirror has {header.size} bytes and cannot shrink")
-        if size == header.size:
+        """Make this side larger; the other one first, if it is connected. On the serving side the
+        connection begins anew: both tell there what differs. Raises `OSError`, `EngineError`."""
+        old, primary = self.disk.metadata.header.size, self.primary
+        if size < old:
+            raise EngineError(f"the mirror has {old} bytes and cannot shrink")
+        if primary is not None and size > old:
+            # Whoever is current, and may be promoted, has room for all that was ever served.
+            if primary.over or primary.suspended:
+                raise EngineError(primary.over or "this side waits for the store")
+            theirs = self.dialing.peer_size if self.dialing is not None else 0
+            if primary.link is not None and theirs < size:
+                raise EngineError(f"the other side has {theirs} bytes, it must grow first")
+        if not grow(self.disk, size):
             return
-        self.disk.data.resize(size)
-        self.disk.metadata.grow(size)
+        self.tell("mirror_grown", size=size, before=old)
         if self.front is not None:
             self.front.resize(size)
         if self.dialing is not None:

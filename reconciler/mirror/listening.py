@@ -14,7 +14,7 @@ from reconciler.mirror.channel import Channel, Pacemaker, at_once, widen
 from reconciler.mirror.polling import Poll
 from reconciler.mirror.secondary import Refused, Secondary
 from reconciler.mirror.settings import Settings, proof, proves
-from reconciler.mirror.side import Disk
+from reconciler.mirror.side import Disk, grow
 from reconciler.mirror.streams import stream_of
 from reconciler.mirror.wire import VERSION, Message, Op, ProtocolError, to_json
 
@@ -43,11 +43,12 @@ class Visitor:
             timeout_s=timeout,
             ping_s=owner.settings.ping_s,
         )
-        self.channel.ping = bytes
+        # It must not serve more than this side has.
+        self.channel.ping = lambda: to_json({"size": owner.disk.metadata.header.size})
         self.session: Secondary | None = None
         self.data_as_of = 0.0
         self._nonce = secrets.token_hex(16)
-        self._their_nonce, self._server, self._epoch = "", "", 0
+        self._their_nonce, self._server, self._epoch, self._size = "", "", 0, 0
 
     def _message(self, message: Message) -> None:
         session = self.session
@@ -70,7 +71,7 @@ class Visitor:
         if found.get("resource") != self._owner.settings.resource:
             raise ProtocolError(f"it mirrors {found.get('resource')}")
         self._server, self._epoch = str(found["server"]), int(found["epoch"])
-        self._their_nonce = str(found["nonce"])
+        self._their_nonce, self._size = str(found["nonce"]), int(found.get("size", 0))
         self.channel.send(Op.CHALLENGE, to_json({"nonce": self._nonce}))
 
     def _prove(self, message: Message) -> None:
@@ -79,7 +80,7 @@ class Visitor:
         bound = (settings.resource, self._epoch, self._nonce, self._their_nonce)
         if not self._their_nonce or not proves(keys, found, "source", *bound):
             raise ProtocolError("it does not know the mirror's key")
-        session = self._owner.admit(self, self._epoch, self._server)
+        session = self._owner.admit(self, self._epoch, self._server, self._size)
         if isinstance(session, Refused):
             refusal = {"reason": str(session), "floor": session.floor}
             self.channel.send(Op.REFUSED, to_json(refusal))
@@ -195,15 +196,21 @@ class Listening:
 
         return accept
 
-    def admit(self, visitor: Visitor, epoch: int, server: str) -> Secondary | Refused:
-        """It has proven itself: from now on it is the one, or it is told why not."""
+    def admit(self, visitor: Visitor, epoch: int, server: str, size: int) -> Secondary | Refused:
+        """It has proven itself: from now on it is the one, or it is told why not. If it is larger,
+        so becomes this side."""
         refusal = self._why_not()
         if refusal is not None:
             return refusal
         try:
-            session = Secondary(self.disk, epoch, server)
+            session = Secondary(self.disk, epoch, server, size)
+            if grow(self.disk, size):
+                self._tell("mirror_grown", size=size)
         except Refused as error:
             return error
+        except OSError as error:
+            reason = f"this side cannot have {size} bytes as the serving one has: {error}"
+            return Refused(reason, self.disk.metadata.header.floor)
         if self.current is not None:
             if self.current.session is not None and epoch < self.current.session.epoch:
                 return Refused("a younger epoch is connected", self.current.session.epoch)

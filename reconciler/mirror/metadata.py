@@ -210,17 +210,33 @@ class Metadata:
 
     # -- size ----------------------------------------------------------------------------------
 
-    def grow(self, size: int) -> None:
-        """More data at the end, not dirty; the header with the new size is written last."""
-        old = self.geometry.bitmap_pages(self.header.size)
-        new = self.geometry.bitmap_pages(size)
-        if self._file.size < self.geometry.file_size(size):
-            self._file.resize(self.geometry.file_size(size))
+    def grow(self, size: int, dirty: Iterable[tuple[int, int]] = ()) -> None:
+        """More data at the end; `dirty` are runs of blocks (first, end) there, or next to it. The
+        header with the new size is written last, and nothing has changed if any of it fails."""
+        geometry = self.geometry
+        if geometry.extents(size) > geometry.log_pages * BITS:
+            raise OSError(f"a mirror cannot have {size} bytes")
+        if self._file.size < geometry.file_size(size):
+            self._file.resize(geometry.file_size(size))
         self.save_bitmap()
-        self.dirty.grow(self.geometry.blocks(size))
-        self._on_disk.extend(bytes(len(self.dirty.bytes) - len(self._on_disk)))
-        self._extent_bits.grow(self.geometry.extents(size))
-        if new > old:
-            self._pages.write({self._first_bitmap + n: b"" for n in range(old, new)})
-            self._pages.flush()
+        grown, on_disk = Bitmap(geometry.blocks(size)), Bitmap(geometry.blocks(size))
+        for bitmap, old in ((grown, self.dirty.bytes), (on_disk, self._on_disk)):
+            bitmap.load(bytes(old))
+            for run in dirty:
+                bitmap.add_run(*run)
+        old_pages = geometry.bitmap_pages(self.header.size)
+        pages = range(old_pages - 1, geometry.bitmap_pages(size))
+        for number in pages[1:]:
+            self._pages.read(self._first_bitmap + number)  # an attempt that failed may have left it
+        self._pages.write(
+            {
+                self._first_bitmap + n: bytes(on_disk.bytes[n * PAYLOAD : (n + 1) * PAYLOAD])
+                for n in pages
+            }
+        )
+        self._pages.flush()
         self.save(size=size)
+        self.dirty.grow(grown.length)
+        self.dirty.load(bytes(grown.bytes))
+        self._on_disk[:] = on_disk.bytes
+        self._extent_bits.grow(geometry.extents(size))

@@ -8,6 +8,7 @@ the data, so that nobody takes the disk for a plain file system.
 import os
 import secrets
 import stat
+from pathlib import Path
 
 from reconciler.mirror.blockfile import OsBlockFile
 from reconciler.mirror.header import Header
@@ -49,6 +50,19 @@ def open_disk(settings: Settings) -> Disk:
             f"{settings.data} has {data.size} bytes, its mirror {metadata.header.size}"
         )
     return Disk(data, metadata, settings.boot, file)
+
+
+def room(settings: Settings) -> int:
+    """Bytes that the device has for data now; 0 for a file, or when that cannot be told."""
+    try:
+        found = os.stat(settings.data)
+        if not stat.S_ISBLK(found.st_mode):
+            return 0
+        number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+        sectors = int(Path(f"/sys/dev/block/{number}/size").read_text())
+    except (OSError, ValueError):
+        return 0
+    return max(0, sectors * 512 - (SHARED_METADATA if settings.shared else 0))
 
 
 def is_made(path: str) -> bool:

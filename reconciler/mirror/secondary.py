@@ -21,15 +21,17 @@ class Refused(Exception):
 
 
 class Secondary:
-    """One session of a serving side at `epoch`."""
+    """One session of a serving side at `epoch`. `size` is that side's, as far as it told: this one
+    may be larger already."""
 
-    def __init__(self, disk: Disk, epoch: int, server: str) -> None:
+    def __init__(self, disk: Disk, epoch: int, server: str, size: int = 0) -> None:
         header = disk.metadata.header
         if epoch < header.floor:
             raise Refused(f"epoch {epoch} is over", header.floor)
         if header.isolated:
             raise Refused("this side is isolated", header.floor)
         self.disk, self.epoch, self.server = disk, epoch, server
+        self._size = size
         self.generation = ""
         self.begun = False
         self.to_copy = 0
@@ -116,7 +118,10 @@ class Secondary:
         )
         # Our own old differences are gone with the copy; if this is interrupted they are only
         # copied once more.
-        metadata.dirty.clear()
+        if 0 < self._size < header.size:
+            metadata.dirty.clear_below(self._size >> metadata.geometry.block_shift)
+        else:
+            metadata.dirty.clear()
         metadata.settle()
 
 

@@ -1,5 +1,6 @@
 """What both roles of one side share: its two files, and the ports that the engine implements."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -56,6 +57,28 @@ class World(Protocol):
     def tell(self, name: str, **fields: object) -> None:
         """Something that people want to know happened."""
         ...
+
+
+def used_runs(data: BlockFile, begin: int, end: int, shift: int) -> Iterator[tuple[int, int]]:
+    """Runs of blocks (first, end) that may hold something else than zeros between two bytes."""
+    found = data.used(begin)
+    while found is not None and found[0] < end:
+        yield max(found[0], begin) >> shift, ((min(found[1], end) - 1) >> shift) + 1
+        found = data.used(found[1])
+
+
+def grow(disk: Disk, size: int) -> bool:
+    """Make this side that large, durably; False when it is already. What is not surely zero in the
+    new part counts as different. Nothing has changed when it raises `OSError`."""
+    old = disk.metadata.header.size
+    if size <= old:
+        return False
+    disk.data.resize(old)  # what a file had behind its end was never mirrored: zeros take its place
+    disk.data.resize(size)
+    disk.data.flush()
+    runs = used_runs(disk.data, old, size, disk.metadata.geometry.block_shift)
+    disk.metadata.grow(size, list(runs))
+    return True
 
 
 def prepare(disk: Disk, named: str, generation: str) -> None:

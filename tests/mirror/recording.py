@@ -42,6 +42,7 @@ class _Base:
         return None
 
     def resize(self, size: int) -> None:
+        del self.content[size:]
         self.content.extend(bytes(size - len(self.content)))
 
 
@@ -137,6 +138,7 @@ class ForgetfulFile(_Base):
 
     def resize(self, size: int) -> None:
         super().resize(size)
+        del self.durable[size:]
         self.durable.extend(bytes(size - len(self.durable)))
 
     def lose_power(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mirror.pair import DEADLINE_S, Side, pair, run, usable
+from tests.mirror.pair import DEADLINE_S, Side, pair, usable
 
 pytestmark = [
     pytest.mark.integration,
@@ -291,24 +291,3 @@ def test_a_short_timeout_separates_no_idle_sides(tmp_path: Path) -> None:
         told = Path(a.settings.directory) / "engine.log"
         time.sleep(4.0)  # nothing happens, for several times the timeout
         assert "silent" not in told.read_text()
-
-
-@pytest.mark.long
-def test_it_grows_while_it_is_used(sides: tuple[Side, Side]) -> None:
-    a, b = sides
-    a.promote()
-    a.wait(stage="both")
-    a.attach(make=True)
-    _fsynced(a, "file", b"kept")
-    for side in (b, a):
-        assert side.call(do="grow", size=96 << 20)["size"] == 96 << 20
-    loop = a.loop
-    run("umount", str(a.mount))  # growing a mounted ext4 is a right of its own
-    Path(a.settings.served).stat()
-    for command in (["losetup", "-c", loop], ["e2fsck", "-fp", loop], ["resize2fs", loop]):
-        run(*command)
-    run("mount", loop, str(a.mount))
-    _fsynced(a, "more", os.urandom(70 << 20))
-    a.wait(stage="both")
-    os.sync()
-    assert a.content() == b.content()

@@ -27,6 +27,7 @@ OTHER = replace(BUILT, current="x9", history=("x8",))
         (SERVING.with_generation("g3"), Meeting.STALE),
         (replace(BUILT, floor=8), Meeting.STALE),
         (replace(BUILT, size=1), Meeting.REFUSED),
+        (replace(BUILT, size=2 << 20), Meeting.DIFFERENCE),
         (replace(BUILT, resource="other"), Meeting.REFUSED),
         (replace(BUILT, isolated=True), Meeting.REFUSED),
     ],

@@ -94,15 +94,40 @@ def test_a_clean_stop_leaves_exactly_what_is_dirty() -> None:
 def test_growing_is_done_or_not_done_at_every_crash_point() -> None:
     def action(metadata: Metadata, file: Recording) -> None:
         metadata.dirty.add([1, 63])
-        metadata.grow(4 * SIZE)
+        metadata.grow(4 * SIZE, [(64, 66), (200, 256)])
 
     start, file = _play(action)
-    for _, content in crash_states(start, file.log):
+    new = {1, 63, 64, 65, *range(200, 256)}
+    for done, content in crash_states(start, file.log):
         found = _open(content)
-        assert found.header.size in (SIZE, 4 * SIZE)
+        assert found.header.size in ((SIZE, 4 * SIZE) if done < len(file.log) else (4 * SIZE,))
         assert found.dirty.length == GEOMETRY.blocks(found.header.size)
         if found.header.size == 4 * SIZE:
-            assert set(found.dirty) == {1, 63}
+            assert set(found.dirty) == new
+        else:
+            assert set(found.dirty) in (set(), {1, 63})
+            found.grow(4 * SIZE, [(70, 71)])  # once more, by the next process
+            assert set(_open(bytes(found._file.content)).dirty) == {70, *found.dirty}  # type: ignore[attr-defined]
+            assert set(found.dirty) <= {1, 63, 70}
+
+
+def test_a_growth_that_fails_changes_nothing() -> None:
+    def action(metadata: Metadata, file: Recording) -> None:
+        metadata.dirty.add([1, 63])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Recording, "write", _full)
+            with pytest.raises(OSError, match="full"):
+                metadata.grow(4 * SIZE, [(64, 66)])
+        assert (metadata.header.size, set(metadata.dirty)) == (SIZE, {1, 63})
+        assert metadata.dirty.length == GEOMETRY.blocks(SIZE)
+        metadata.grow(4 * SIZE)
+        assert set(_open(bytes(file.content)).dirty) == {1, 63}
+
+    _play(action)
+
+
+def _full(*_: object) -> None:
+    raise OSError("the disk is full")
 
 
 def test_an_interrupted_format_is_no_metadata() -> None:

@@ -295,6 +295,8 @@ def test_growing_and_copying_again_are_durable_when_they_are_answered() -> None:
     box = Box()
     _ask(_stand_in(None, box), do="grow", size=2 * SIZE)
     assert Metadata.open(box.disk.metadata_file, GEOMETRY).header.size == 2 * SIZE
+    for done, _, found in box.crashes():
+        assert found.header.size in ((SIZE, 2 * SIZE) if done < box.at else (2 * SIZE,))
     for how in ("full", "checksum"):
         side = Serving()
         side.join()

@@ -61,7 +61,7 @@ def _misfit(source: Header, target: Header, epoch: int) -> Verdict | None:
         return Verdict(Meeting.STALE, f"it follows epoch {target.floor} already")
     if target.isolated:
         return Verdict(Meeting.REFUSED, "it is isolated")
-    if target.size != source.size:
+    if target.size < source.size:
         return Verdict(
             Meeting.REFUSED, f"its data has {target.size} bytes, this side has {source.size}"
         )
