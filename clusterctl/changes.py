@@ -18,6 +18,7 @@ from specs.diff import ObjectChange, diff
 from specs.errors import Severity, SpecErrors, SpecProblem
 from specs.spec_set import ObjectRef, SpecSet
 from specs.timing_rules import timing_sums
+from specs.volume_rules import check_moves
 
 if TYPE_CHECKING:
     from specs.load import TypeCatalogue
@@ -143,7 +144,7 @@ def _checked(
     removed: frozenset[ObjectRef],
     types: "TypeCatalogue",
 ) -> Proposal:
-    problems = check(new, types) if new.objects else []
+    problems = [*check(new, types), *check_moves(old, new)] if new.objects else []
     errors = errors_of(problems)
     if errors:
         raise SpecErrors(*errors)

@@ -5,7 +5,7 @@ What no server says is a warning: facts are up to five minutes old, and a server
 """
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from clusterctl.changes import Proposal
 from reconciler.decide.records import ServerFacts
@@ -42,7 +42,7 @@ def _on(
     server: str, item: LoadedObject, resource: Resource, facts: StorageFacts | None
 ) -> Iterator[SpecProblem]:
     devices = [use for use in resource.spec.uses() if use.name.startswith("/dev/")]
-    point = next((u.name for u in resource.spec.uses() if u.field == "mountPoint"), "")
+    points = [use for use in resource.spec.uses() if use.is_mount_point]
     if facts is None:
         if devices:
             path, text = ("spec", devices[0].field), f"{server} has not said which devices it has"
@@ -50,10 +50,12 @@ def _on(
         return
     for use in devices:
         size = (resource.spec.mirror() or Mirror(0)).size
-        yield from _device(server, item, use.field, use.name, size, point, facts)
-    if point and posixpath.normpath(point) in facts.fstab:
-        text = f"{server} mounts {point} by itself at its start (/etc/fstab): two would mount it"
-        yield item.problem(("spec", "mountPoint"), text, "E0312")
+        mounted = [f"mounted on {point.name}" for point in points]
+        yield from _device(server, item, use.field, use.name, size, mounted, facts)
+    for point in points:
+        if posixpath.normpath(point.name) in facts.fstab:
+            text = f"{server} mounts {point.name} by itself at its start (/etc/fstab): two would"
+            yield item.problem(point.path, f"{text} mount it", "E0312")
 
 
 def _device(
@@ -62,7 +64,7 @@ def _device(
     field: str,
     name: str,
     size: int,
-    point: str,
+    own: Sequence[str],
     facts: StorageFacts,
 ) -> Iterator[SpecProblem]:
     device = facts.device(name)
@@ -70,7 +72,7 @@ def _device(
         text = f"{server} knows no device {name}; it needs the same name on each server"
         yield item.problem(("spec", field), text, "W0611")
         return
-    if device.use and device.use != f"mounted on {point}":
+    if device.use and device.use not in own:
         text = f"{name} is {device.use} on {server}"
         yield item.problem(("spec", field), text, "E0312")
     if device.size < size:

@@ -17,6 +17,7 @@ from specs.proof_rules import check_proofs
 from specs.reference_rules import check_cycles, check_eligible, check_references
 from specs.spec_set import ObjectRef, SpecSet
 from specs.timing_rules import check_timing, check_watchdog
+from specs.volume_rules import check_volumes
 
 MOST_VOTERS = 5
 
@@ -36,6 +37,7 @@ def check(specs: SpecSet, types: TypeCatalogue) -> list[SpecProblem]:
         *check_addresses(specs),
         *check_disks(specs),
         *check_mirrors(specs),
+        *check_volumes(specs),
         *check_hybrid_disks(specs),
         *check_monitors(specs),
     ]

@@ -110,6 +110,8 @@ CODES: dict[str, str] = {
     "E0311": "a mirror's own file lies on the disk that it is",
     "E0312": "a device or directory that is used by something else on a server",
     "E0313": "a device that is too small",
+    "E0314": "volumes that do not fit their disk",
+    "E0315": "a change that would move or shrink a volume with data",
     "E0401": "timings that contradict each other",
     "E0402": "no network carries heartbeats",
     "E0403": "a heartbeat path that cannot work",

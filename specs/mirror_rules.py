@@ -4,10 +4,10 @@ What only the servers know of their devices is judged by `clusterctl.device_rule
 """
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from specs.errors import SpecProblem, nearest
-from specs.resource import Mirror
+from specs.resource import Mirror, Use
 from specs.spec_set import LoadedObject, ObjectRef, SpecSet
 
 
@@ -24,7 +24,7 @@ def check_mirrors(specs: SpecSet) -> Iterator[SpecProblem]:
         if mirror.two_servers and len(servers) != 2:
             yield _two(item, resource.spec.group, servers)
         yield from _networks(specs, item, mirror, servers)
-        yield from _own_files(item, mirror)
+        yield from _own_files(item, mirror, resource.spec.uses())
         if mirror.asynchronous and 0 < mirror.size < mirror.queue_limit:
             text = "the queue may hold more than the whole disk: a copy of it would be shorter"
             yield item.problem(("spec", "queueLimit"), text, "W0610", at="key")
@@ -56,13 +56,15 @@ def _networks(
         yield item.problem(("spec", field), text, "E0310")
 
 
-def _own_files(item: LoadedObject, mirror: Mirror) -> Iterator[SpecProblem]:
+def _own_files(item: LoadedObject, mirror: Mirror, uses: Iterable[Use]) -> Iterator[SpecProblem]:
     """A file on the disk that it is for, or two things in one file."""
     spec = item.model.to_json()["spec"]
-    point = posixpath.normpath(str(spec.get("mountPoint", "/")))
+    points = [posixpath.normpath(use.name) for use in uses if use.is_mount_point]
     given = {"file": mirror.file, "metadataFile": mirror.metadata}
     for field, path in given.items():
-        if path and field in spec and posixpath.normpath(path).startswith(point + "/"):
+        inside = [p for p in points if path and posixpath.normpath(path).startswith(p + "/")]
+        if inside and field in spec:
+            point = inside[-1]
             text = f"{path} would lie on the disk itself, which is mounted on {point}"
             yield item.problem(("spec", field), text, "E0311")
     data = mirror.device or mirror.file
@@ -103,8 +105,8 @@ def _moments(specs: SpecSet, mirrors: dict[str, Mirror]) -> Iterator[SpecProblem
             item = specs.objects[ObjectRef("Resource", name)]
             text = (
                 f"group {group!r} has the asynchronous mirror {first[group]!r} too: after a "
-                "failover each of them is as of another moment. Put what belongs together on one "
-                "disk, or use mode: sync"
+                "failover each of them is as of another moment. What belongs together goes on "
+                "one mirror-disk with `volumes`, or use mode: sync"
             )
             yield item.problem(("spec", "mode"), text, "W0609")
         first.setdefault(group, name)

@@ -11,23 +11,37 @@ from pydantic import Field, SerializeAsAny
 from specs.document import Document, Model
 from specs.scalars import Duration, Name, impact
 from specs.server_group import NameList
+from specs.volume_layout import Extent
+from specs.yaml_text import Path
 
 STANDBY_SUFFIX = "-standby"
 """Behind a name: that of what is derived for the side of a hybrid disk that follows."""
 
 
 class Use(NamedTuple):
-    """A disk or directory that one resource has for itself. `field` is where the spec names it;
-    `shared`: it is the same thing on every server."""
+    """A disk or directory that one resource has for itself. `field` is where the spec names it, or
+    has it further `below`; `shared`: it is the same thing on every server."""
 
     field: str
     name: str
     shared: bool = False
+    below: Path = ()
+
+    @property
+    def path(self) -> Path:
+        """Where in the object it stands."""
+        return ("spec", self.field, *self.below)
+
+    @property
+    def is_mount_point(self) -> bool:
+        """Whether it is a directory that the resource mounts something on."""
+        return self.path[-1] == "mountPoint"
 
 
 class Mirror(NamedTuple):
     """What the checks must know of a mirrored disk. Sizes in bytes. `two_servers`: each side is one
-    server, with `device` or `file` ("": the other one) and `metadata`, the same on both."""
+    server, with `device` or `file` ("": the other one) and `metadata`, the same on both. A disk
+    that is not divided is one of the `volumes`, without a name."""
 
     port: int
     networks: tuple[str, ...] = ()
@@ -38,6 +52,7 @@ class Mirror(NamedTuple):
     device: str = ""
     file: str = ""
     metadata: str = ""
+    volumes: tuple[Extent, ...] = ()
 
 
 class ResourceSpec(Model):

@@ -56,10 +56,11 @@ def move(old: Sequence[Extent], new: Sequence[Extent]) -> Move | None:
         if was.name and now.name and was.name != now.name:
             return Move(number, f"volume {was.name!r} has data here: it cannot be moved or renamed")
         name = now.name or was.name
+        label = f"volume {name!r}" if name else "the disk"
         if now.size < was.size:
-            text = f"volume {name!r} has {was.size} bytes and cannot shrink to {now.size}"
+            text = f"{label} has {was.size} bytes and cannot shrink to {now.size}"
             return Move(number, text)
         if now.size > was.size and number + 1 < len(old):
-            text = f"volume {name!r} cannot grow: {old[number + 1].name!r} follows it on the disk"
+            text = f"{label} cannot grow: {old[number + 1].name!r} follows it on the disk"
             return Move(number, text)
     return None

@@ -26,8 +26,8 @@ from reconciler.ports.mirrors import (
     RecordLost,
     RecordUnavailable,
 )
-from reconciler.ports.volumes import FileSystem
 from reconciler.resources._disk_fields import MirroredDisk
+from reconciler.resources._file_systems import FileSystems
 
 RETRY_S = 0.05
 RECORD_TRIES = 20
@@ -82,41 +82,36 @@ def plan_of(
 
 
 def serving_side(spec: MirroredDisk, plan: Callable[[Place], MirrorPlan]) -> "ServingSide":
-    return ServingSide(
-        plan,
-        spec.mount_point,
-        FileSystem(spec.file_system, spec.mount_options, spec.check),
-        spec.format_consent is not None,
-        spec.unmount_grace,
-        spec.stop_timeout,
-    )
+    systems = FileSystems(spec.disk_volumes(), spec.format_consent)
+    return ServingSide(plan, systems, spec.unmount_grace, spec.stop_timeout)
 
 
 @dataclass(frozen=True, slots=True)
 class ServingSide:
-    """One mirror with a file system, as its spec wants it. `plan` raises `ResourceError`. Times in
-    seconds; `grace_s` is what users of the disk have to end."""
+    """One mirror with its file systems, as its spec wants it. `plan` raises `ResourceError`. Times
+    in seconds; `grace_s` is what users of the disk have to end."""
 
     plan: Callable[[Place], MirrorPlan]
-    mount_point: str
-    file_system: FileSystem
-    may_format: bool
+    systems: FileSystems
     grace_s: float
     stop_timeout_s: float
 
     async def observe(self, place: Place) -> Observation:
         view = await place.host.mirrors.view(place.name)
-        device = await place.host.volumes.mounted(self.mount_point)
+        mounted = await self.systems.mounted(place)
         if view is None or not view.serves:
-            if device is None:
+            if not mounted:
                 return Observation(ResourceState.INACTIVE)
             return Observation(ResourceState.FAILED, "its engine died under the file system")
         if view.over:
             return Observation(ResourceState.FAILED, view.over, view.epoch)
-        if device is None:
-            return Observation(ResourceState.PARTIAL, "it is not mounted", view.epoch)
+        if missing := self.systems.missing(mounted):
+            return Observation(ResourceState.PARTIAL, missing, view.epoch)
         reason = "writes wait until the store answers" if view.suspended else ""
-        details = {"device": device, "stage": str(view.details.get("stage", ""))}
+        details = {
+            "device": ", ".join(mounted.values()),
+            "stage": str(view.details.get("stage", "")),
+        }
         return Observation(ResourceState.ACTIVE, reason, view.epoch, details)
 
     async def activate(
@@ -124,15 +119,14 @@ class ServingSide:
     ) -> None:
         """`make_ready` returns once the engine runs; it is called only when it does not serve at
         this epoch yet."""
-        mirrors, volumes = place.host.mirrors, place.host.volumes
-        view = await mirrors.view(place.name)
+        view = await place.host.mirrors.view(place.name)
         if view is not None and view.serves and view.epoch > permit.epoch:
             raise ResourceError(f"it serves at the newer epoch {view.epoch} already", retry=False)
         if view is None or not view.serves or view.over or view.epoch != permit.epoch:
             await self.deactivate(place, permit.epoch)
             await make_ready()
             first = await self._promote(place, permit)
-        elif await volumes.mounted(self.mount_point) is not None:
+        elif not self.systems.missing(await self.systems.mounted(place)):
             return
         else:
             first = False
@@ -193,19 +187,10 @@ class ServingSide:
         raise HostError(f"the store does not take who is current: {reason}")
 
     async def _mount(self, place: Place, permit: Permit, first: bool) -> None:
-        volumes, system = place.host.volumes, self.file_system
         view = await place.host.mirrors.view(place.name)
         if view is None:
             raise HostError("its engine ended")
-        permit.check()
-        device = await volumes.attach(view.path)
-        try:
-            if first and self.may_format and await volumes.is_blank(device):
-                await volumes.make_file_system(device, system.kind, permit)
-                place.events.emit("mirror_formatted", resource=place.name, kind=system.kind)
-            await volumes.mount(device, self.mount_point, system, permit)
-        finally:
-            await volumes.detach(view.path)
+        await self.systems.mount(place, permit, view.path, view.header.size, first=first)
 
     async def deactivate(self, place: Place, epoch: int) -> None:
         """End the service of an epoch up to this one; the engine goes on, to follow."""
@@ -215,23 +200,23 @@ class ServingSide:
         await self.end(place)
 
     async def end(self, place: Place) -> None:
-        mirrors, volumes = place.host.mirrors, place.host.volumes
+        mirrors, systems = place.host.mirrors, self.systems
         view = await mirrors.view(place.name)
         if view is None or not view.serves:
-            await volumes.tear_off(self.mount_point)
+            await systems.tear_off(place)
             return
         deadline = place.clock.now() + self.stop_timeout_s * 0.8 - HAND_OVER_S
         async with self._attending(place):
             try:
                 async with asyncio.timeout(self.stop_timeout_s * 0.6):
-                    await volumes.unmount(self.mount_point, self.grace_s)
+                    await systems.unmount(place, self.grace_s)
             except (HostError, TimeoutError):
                 if not await self._is_stuck(place):
-                    await volumes.unmount(self.mount_point, 0.0)
+                    await systems.unmount(place, 0.0)
                 else:
                     # What waits in it was never acknowledged.
                     await mirrors.abort(place.name, "it is stopped")
-                    await volumes.tear_off(self.mount_point)
+                    await systems.tear_off(place)
         await self._stop(place, view.epoch, deadline - place.clock.now())
 
     async def _stop(self, place: Place, epoch: int, left_s: float) -> None:

@@ -18,7 +18,7 @@ from reconciler.ports.driver import (
 )
 from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import MirrorPlan
-from reconciler.resources._disk_fields import AbsolutePath, DiskSize, MirroredDisk, is_stable
+from reconciler.resources._disk_fields import AbsolutePath, MirroredDisk, is_stable
 from reconciler.resources._mirrored import ServingSide, Side, plan_of, serving_side
 from reconciler.resources._shared_access import SharedAccess
 from specs.document import Model
@@ -113,10 +113,6 @@ class HybridDisk(MirroredDisk):
         description="The two server groups, those of the group, and the disk of each.",
         json_schema_extra=impact("resource"),
     )
-    size: DiskSize = Field(
-        description="Bytes of the mirrored disk, equal on both sides.",
-        json_schema_extra=impact("resource", example="1GiB"),
-    )
     reservation: Literal["scsi", "nvme", "none"] = Field(
         default="scsi",
         description="What keeps a second server of a server group from writing, besides fencing: a "
@@ -152,7 +148,7 @@ class HybridDisk(MirroredDisk):
         if self.standby_of is not None:
             return ()
         disks = [Use("sides", side.disk, shared=True) for side in self.sides]
-        return (*disks, Use("mountPoint", self.mount_point))
+        return (*disks, *self.mount_uses())
 
     def mirrored_groups(self) -> tuple[str, ...]:
         return tuple(side.server_group for side in self.sides)
@@ -196,7 +192,7 @@ class HybridDisk(MirroredDisk):
         side = Side(
             mine.server_group, other.server_group, mine.disk, mine.disk, tuple(others), shared=True
         )
-        return plan_of(self, place, self._mirror(place), self.size, side)
+        return plan_of(self, place, self._mirror(place), self.disk_size, side)
 
     def _access(self, place: Place) -> SharedAccess:
         mine, _ = self._sides(place)
@@ -271,7 +267,7 @@ class HybridDisk(MirroredDisk):
         access, name = self._access(place), self._mirror(place)
         ours = await place.host.mirrors.view(name) is not None
         permit.check()
-        directory = self.mount_point if self.standby_of is None else ""
+        directory = self.disk_volumes()[0].directory if self.standby_of is None else ""
         claim = access.claim(place, permit.epoch, directory)
         try:
             await access.take(place, permit, ours=ours)

@@ -12,7 +12,7 @@ from reconciler.plugin import Place, StartLevel
 from reconciler.ports.driver import Observation, Permit, ResourceError
 from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import MirrorPlan
-from reconciler.resources._disk_fields import AbsolutePath, DiskSize, MirroredDisk
+from reconciler.resources._disk_fields import AbsolutePath, MirroredDisk
 from reconciler.resources._mirrored import Side, plan_of, serving_side
 from specs.resource import Mirror, Use
 from specs.scalars import impact
@@ -101,10 +101,6 @@ class MirrorDisk(MirroredDisk):
         "9), whose kernel module and programs must be on both servers.",
         json_schema_extra=impact("resource", example="own"),
     )
-    size: DiskSize = Field(
-        description="Bytes of the disk, equal on both servers.",
-        json_schema_extra=impact("resource", example="256MiB"),
-    )
 
     @model_validator(mode="after")
     def _one_place(self) -> "MirrorDisk":
@@ -112,11 +108,13 @@ class MirrorDisk(MirroredDisk):
             raise ValueError("give either file or device")
         if self.engine == "drbd" and (self.encryption, self.compression) != ("none", "none"):
             raise ValueError("engine drbd neither encrypts nor compresses: leave both at none")
+        if self.engine == "drbd" and self.volumes:
+            raise ValueError("engine drbd has no volumes: give mountPoint, or use engine: own")
         return self
 
     def uses(self) -> tuple[Use, ...]:
         data = Use("device" if self.device else "file", self.device or self.file or "")
-        return (data, Use("mountPoint", self.mount_point))
+        return (data, *self.mount_uses())
 
     def mirror(self) -> Mirror:
         base = self.metadata_file or f"{STATE_DIRECTORY}/resource.mirror"
@@ -125,7 +123,6 @@ class MirrorDisk(MirroredDisk):
             .mirror()
             ._replace(
                 two_servers=True,
-                size=self.size,
                 device=self.device or "",
                 file=self.file or "",
                 metadata=base,
@@ -163,7 +160,7 @@ class MirrorDisk(MirroredDisk):
         base = self.metadata_file or f"{STATE_DIRECTORY}/{place.name}.mirror"
         side = Side(place.server, others[0], self.file or self.device or "", base, tuple(others))
         history = f"{base}.history" if self.mode == "async" else ""
-        plan = plan_of(self, place, place.name, self.size, side, history=history)
+        plan = plan_of(self, place, place.name, self.disk_size, side, history=history)
         return replace(plan, engine=self.engine)
 
     # -- on the owner ----------------------------------------------------------------------------

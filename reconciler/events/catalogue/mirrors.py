@@ -28,7 +28,11 @@ EVENTS: tuple[EventType, ...] = (
         "record could not be told: a server that takes over now does so without them.",
         "Let the group start on this server again, before another one takes it.",
     ),
-    info("mirror_formatted", "resource kind", "A file system was made, as consented to, once."),
+    info(
+        "mirror_formatted",
+        "resource kind volume",
+        "A file system was made, as consented to, once; `volume` names one of several.",
+    ),
     warning(
         "mirror_not_following",
         "resource reason",
