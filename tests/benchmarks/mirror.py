@@ -1,7 +1,8 @@
 """Mirrored disks beside their base line, an ext4 on a loop device with direct I/O on a local file.
 
 Two real engines on this machine (`tests.mirror.pair`), so both copies share its processors and its
-disk. fio measures base line and mirror by turns. Needs root, /dev/fuse and fio.
+disk; large writes are measured once more with a disk for each (`own_disks`). fio measures base line
+and mirror by turns. Needs root, /dev/fuse and fio.
 """
 
 import json
@@ -18,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import machine
+from tests.benchmarks import machine, own_disks
 from tests.mirror.pair import Side, pair, reaped, run, usable
 
 SIZE = 1 << 30
@@ -56,6 +57,9 @@ def measure(runs: int) -> Iterator[Run]:
                 yield {"run": number, "load": machine.load(), **found}
         most = max(_peak_mib(side) for side in (*sync, *far))
         yield {"benchmark": "mirror-memory", "value": most}
+    if own_disks.possible():
+        for mode in ("sync", "async"):
+            yield from _on_own_disks(mode, runs)
 
 
 # -- places --------------------------------------------------------------------------------------
@@ -72,21 +76,31 @@ def _directory() -> Iterator[Path]:
 
 
 @contextmanager
-def _base_line() -> Iterator[Path]:
+def _base_line(below: str | None = None) -> Iterator[Path]:
+    """`below`: the device to use, instead of a file."""
     with _directory() as directory:
         image, mount = directory / "image", directory / "mnt"
-        image.touch()
-        os.truncate(image, SIZE)
         mount.mkdir()
-        loop = run("losetup", "-f", "--show", "--direct-io=on", str(image)).strip()
+        if below is None:
+            image.touch()
+            os.truncate(image, SIZE)
+        source = below or str(image)
+        loop = run("losetup", "-f", "--show", "--direct-io=on", source).strip()
         run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", loop)
         run("mount", loop, str(mount))
-        yield mount
+        try:
+            yield mount
+        finally:
+            run("umount", str(mount))
+            run("losetup", "-d", loop)
 
 
 @contextmanager
-def _mirror(*, asynchronous: bool) -> Iterator[tuple[Side, Side]]:
-    with _directory() as directory, pair(directory, size=SIZE, asynchronous=asynchronous) as sides:
+def _mirror(
+    *, asynchronous: bool, devices: tuple[str, str] | None = None
+) -> Iterator[tuple[Side, Side]]:
+    options: dict[str, Any] = {"size": SIZE, "asynchronous": asynchronous, "devices": devices}
+    with _directory() as directory, pair(directory, **options) as sides:
         serving = sides[0]
         serving.promote()
         serving.wait(stage="both")
@@ -120,6 +134,31 @@ def _throughput(base: Path, sync: Side, far: Side) -> Iterator[Run]:
                 "base": round(plain),
                 "mirror": round(mirrored),
                 "stage": far.status()["stage"],
+            }
+
+
+def _on_own_disks(mode: str, runs: int) -> Iterator[Run]:
+    """Large writes; base line and both sides have a disk each."""
+    with ExitStack() as stack:
+        directory = stack.enter_context(_directory())
+        one, two, three = (
+            stack.enter_context(own_disks.disk(directory / name, SIZE)) for name in "abc"
+        )
+        base = stack.enter_context(_base_line(one))
+        far = mode == "async"
+        a, _ = stack.enter_context(_mirror(asynchronous=far, devices=(two, three)))
+        for number in range(runs):
+            plain = _fio(base, "seq")
+            a.wait(stage="both")
+            mirrored = _fio(a.mount, "seq")
+            yield {
+                "benchmark": f"mirror-{mode}-seq-own-disks",
+                "run": number,
+                "load": machine.load(),
+                "value": round(mirrored / plain, 2),
+                "base": round(plain),
+                "mirror": round(mirrored),
+                "stage": a.status()["stage"],
             }
 
 
