@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reconciler.adapters.linux import loop_device
 from reconciler.mirror.decide import promotion
 from reconciler.mirror.header import Header
 from reconciler.mirror.settings import Settings
@@ -203,6 +204,7 @@ class Side:
     def attach(self, *, make: bool = False) -> None:
         """Loop device, file system, mount."""
         self.loop = run("losetup", "-f", "--show", "--direct-io=on", self.settings.served).strip()
+        loop_device.bound_requests(self.loop)  # as the agent's are
         if make:
             run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.loop)
         else:
