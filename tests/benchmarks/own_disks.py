@@ -1,7 +1,7 @@
 """Disks of their own for the servers of a benchmark, although this machine has one for all.
 
-Each is a loop device that writes at most `RATE`, so little that the real disk carries three at once:
-what a mirror costs shows then, and not that one disk has to take everything twice.
+Each is a loop device that writes at most `RATE`, so little that the real disk carries two
+at once: what a mirror costs shows then, not that one disk has to take everything twice.
 """
 
 import os
