@@ -76,6 +76,9 @@ class Keys:
     def consent(self, resource: str) -> str:
         return f"{self.root}run/consents/{resource}"
 
+    def unlock(self, resource: str) -> str:
+        return f"{self.root}run/unlocks/{resource}"
+
     def verdict(self, group: str) -> str:
         return f"{self.root}run/verdicts/{group}"
 

@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.disks.reservation import Refused, is_newer, newer_epochs, refuse_others
+from reconciler.disks.reservation import Refused, is_newer, newer_epochs, older, refuse_others
 
 # _IO('N', 0x40), and _IOWR('N', 0x43, struct nvme_passthru_cmd) of <linux/nvme_ioctl.h>
 IOCTL_ID, IOCTL_IO_CMD = 0x4E40, 0xC0484E43
@@ -174,7 +174,7 @@ def hold(unit: Namespace, key: int) -> str:
     """As `reservation.hold`: shuts old keys out once more, never registers."""
     reason = why_not_held(unit, key)
     if not reason:
-        for other in sorted(set(report(unit).keys) - {key}):
+        for other in older(report(unit).keys, key):
             _acquire(unit, PREEMPT_AND_ABORT, key, other, "an old key does not go")
     return reason
 

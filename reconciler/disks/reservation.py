@@ -5,11 +5,11 @@ registered. A key is
 
     tag (16 bits) | generation (12) | counter (36)
 
-`tag` names the resource, so that keys of others are seen as such; the rest is the group's epoch, so
-that keys of one resource have an order, and an old owner knows that it is old. Taking over is
-preempt and abort: the old key goes, and with it what its server still had under way. All writes to
-the unit are guarded by the key that was read before, except for the registration; that is why
-nothing is written before the keys were read again.
+`tag` names the cluster's resource, so that keys of others are seen as such; the rest is the group's
+epoch, so that keys of one resource have an order, and an old owner knows that it is old. Taking
+over is preempt and abort: the old key goes, and with it what its server still had under way. All
+writes to the unit are guarded by the key that was read before, except for the registration; that is
+why nothing is written before the keys were read again.
 
 Pure of the operating system: it talks to `scsi.Path`s. Used by `__main__` and tests; `nvme` uses
 its keys.
@@ -30,7 +30,8 @@ class Refused(Exception):
 
 
 def key_of(resource: str, epoch: int) -> int:
-    """The 64-bit key of a resource at an epoch. Raises `Refused` when the epoch does not fit."""
+    """The 64-bit key of a resource, as one cluster names it, at an epoch. Raises `Refused` when the
+    epoch does not fit."""
     generation, counter = epoch >> _EPOCH_COUNTER_BITS, epoch & ((1 << _EPOCH_COUNTER_BITS) - 1)
     if generation >> _GENERATION_BITS or counter >> _COUNTER_BITS or epoch <= 0:
         raise Refused(f"epoch {epoch} does not fit into a reservation key")
@@ -91,7 +92,7 @@ def hold(paths: Sequence[Path], key: int) -> str:
     in again."""
     reason = why_not_held(paths, key)
     if not reason:
-        for other in sorted(set(scsi.read_keys(paths[0])) - {key}):
+        for other in older(scsi.read_keys(paths[0]), key):
             _out(paths[0], scsi.PREEMPT_AND_ABORT, key, other, "an old key does not go")
     return reason
 
@@ -99,6 +100,11 @@ def hold(paths: Sequence[Path], key: int) -> str:
 def is_newer(other: int, key: int) -> bool | None:
     """None for the key of somebody else."""
     return _order(other) > _order(key) if other >> _EPOCH_BITS == key >> _EPOCH_BITS else None
+
+
+def older(keys: Sequence[int], key: int) -> list[int]:
+    """Keys of this resource from before `key`: those that may be shut out."""
+    return sorted(other for other in set(keys) - {key} if is_newer(other, key) is False)
 
 
 def newer_epochs(keys: Sequence[int], key: int) -> list[int]:

@@ -7,9 +7,10 @@ import pytest
 
 import clusterctl.volume_unlock as unlocking
 from clusterctl.volume_gate import BEGIN, END, LVM_CONFIG, UDEV_RULES, NotGated, lvm_config
-from reconciler.decide.records import EventRecord, Ownership
+from reconciler.decide.records import EventRecord, Ownership, Wanted
+from reconciler.decide.unlocks import VolumeUnlock
 from reconciler.plugin import Registry
-from reconciler.ports.disks import DiskView
+from reconciler.ports.disks import Claim, DiskView
 from tests.clusterctl.conftest import KEYS, SPECS, FakeCluster, TestPdu
 from tests.resources.memory_host import MemoryDisks, MemoryVolumes
 
@@ -101,7 +102,7 @@ def disks(gated: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> MemoryDisks:
     """Those of a server on which `volume unlock` runs."""
     disks, volumes = MemoryDisks(), MemoryVolumes()
     monkeypatch.setattr(volumes, "close", lambda: None, raising=False)
-    monkeypatch.setattr(unlocking, "LinuxDisks", lambda _: disks)
+    monkeypatch.setattr(unlocking, "LinuxDisks", lambda *_: disks)
     monkeypatch.setattr(unlocking, "LinuxVolumes", lambda: volumes)
     disks.volumes = volumes  # type: ignore[attr-defined]
     assert gated.run("apply", "-f", gated.file("specs.yaml", SPECS + DISK)).code == 0
@@ -128,7 +129,10 @@ def test_a_disk_is_opened_for_a_while_and_locked_again(
     disks.reserve = reserve  # type: ignore[method-assign]
     result = gated.run("volume", "unlock", "resource/data", "--ttl", "1s", "--why", "repair")
     assert (result.code, "the time is over" in result.out) == (0, True), result.err
-    assert seen == [(DEVICE, "data", 7)], "the group's last epoch: the next owner has a newer one"
+    assert seen == [(DEVICE, "data", 8)], "shuts out whoever had it before"
+    record = Ownership.from_bytes(gated.records(KEYS.group("web"))[KEYS.group("web")])
+    assert (record.epoch, record.owner) == (8, None), "the next owner has a newer one"
+    assert gated.records(KEYS.unlock("data")) == {}
     assert (disks.holders, disks.volumes.mounts) == ({}, {})  # type: ignore[attr-defined]
     told = dict(_events(gated))
     assert sorted(told) == ["volume_locked", "volume_unlocked"]
@@ -168,6 +172,86 @@ def test_a_disk_that_is_in_use_here_is_not_opened(gated: FakeCluster, disks: Mem
     disks.view = DiskView("", taken=True)
     result = gated.run("volume", "unlock", "data", "--ttl", "60s")
     assert (result.code, disks.holders, _events(gated)) == (5, {}, [])
+
+
+def test_two_persons_never_have_it_at_once(gated: FakeCluster, disks: MemoryDisks) -> None:
+    """On two servers with one key the disk would let both of them write."""
+    found = []
+
+    def again() -> None:
+        (value,) = gated.records(KEYS.unlock("data")).values()
+        found.append(VolumeUnlock.from_bytes(value))
+
+    gated.interrupt_when = lambda: bool(found)
+    first = gated.run_until_interrupted("volume", "unlock", "data", "--ttl", "60s", then=again)
+    assert first.code == 0, first.err
+    other = found[0].model_copy(update={"server": "n2"})
+    gated.put(KEYS.unlock("data"), other)
+    result = gated.run("volume", "unlock", "data", "--ttl", "60s")
+    assert (result.code, disks.holders) == (5, {})
+    assert "has data unlocked on n2" in result.err
+
+
+def test_each_time_has_an_epoch_of_its_own(gated: FakeCluster, disks: MemoryDisks) -> None:
+    """One that was killed leaves its key, and its mounts, where it was."""
+    seen = []
+    plain = disks.reserve
+
+    async def reserve(device: str, resource: str, permit: Any) -> None:
+        seen.append(permit.epoch)
+        await plain(device, resource, permit)
+
+    disks.reserve = reserve  # type: ignore[method-assign]
+    for _ in range(2):
+        assert gated.run("volume", "unlock", "data", "--ttl", "1s").code == 0
+    assert seen == [1, 2]
+
+
+def test_without_a_reservation_only_a_stopped_group_is_opened(
+    gated: FakeCluster, disks: MemoryDisks
+) -> None:
+    text = SPECS + DISK.replace("mountPoint", "reservation: none, mountPoint")
+    assert gated.run("apply", "-f", gated.file("specs.yaml", text)).code == 0
+    result = gated.run("volume", "unlock", "data", "--ttl", "1s")
+    assert (result.code, "may be started by itself" in result.err) == (5, True)
+    stopped = Ownership(group="web", epoch=7, owner=None, wanted=Wanted.OFFLINE, nonce="x")
+    gated.put(KEYS.group("web"), stopped)
+    assert gated.run("volume", "unlock", "data", "--ttl", "1s").code == 0
+
+
+def test_without_a_reservation_it_is_locked_when_the_store_is_silent(
+    gated: FakeCluster, disks: MemoryDisks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group may be started meanwhile by those that reach the store."""
+    text = SPECS + DISK.replace("mountPoint", "reservation: none, mountPoint")
+    assert gated.run("apply", "-f", gated.file("specs.yaml", text)).code == 0
+    stopped = Ownership(group="web", epoch=7, owner=None, wanted=Wanted.OFFLINE, nonce="x")
+    gated.put(KEYS.group("web"), stopped)
+    monkeypatch.setattr(unlocking, "SILENCE_S", 0.0)
+
+    async def silent(self: object, guard: object) -> None:
+        return None
+
+    monkeypatch.setattr(unlocking._Opened, "_has_changed", silent)
+    result = gated.run("volume", "unlock", "data", "--ttl", "60s")
+    assert (result.code, "the store does not answer" in result.out) == (0, True)
+
+
+def test_what_the_new_owner_mounted_here_is_left_to_it(
+    gated: FakeCluster, disks: MemoryDisks
+) -> None:
+    volumes = disks.volumes  # type: ignore[attr-defined]
+
+    def start() -> None:
+        record = Ownership(group="web", epoch=9, owner="n1", boot_id="boot-n1", nonce="y")
+        disks.noted["data"] = Claim(9, DEVICE, "/srv/data", True)
+        volumes.mounts |= {"/srv/data": DEVICE, "/mnt": DEVICE}
+        gated.put(KEYS.group("web"), record)
+
+    gated.interrupt_when = lambda: False
+    result = gated.run_until_interrupted("volume", "unlock", "data", "--ttl", "60s", then=start)
+    assert result.code == 0, result.err
+    assert volumes.mounts == {"/srv/data": DEVICE}
 
 
 @pytest.mark.parametrize("words", [("web-ip", "--ttl", "60s"), ("data", "--ttl", "48h"), ("data",)])

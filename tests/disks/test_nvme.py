@@ -54,6 +54,21 @@ def test_a_later_start_of_the_same_server_replaces_its_key(unit: Namespace) -> N
     assert why_not_held(one, NEW) == ""
 
 
+@pytest.mark.parametrize("late", [key_of("data", 7), 0xABC])
+def test_who_came_after_the_look_is_not_shut_out(unit: Namespace, late: int) -> None:
+    one, reports = Host(unit, "one"), []
+    take(one, OLD)
+
+    def before(opcode: int, _: int) -> None:
+        reports.append(opcode == nvme.REPORT)
+        if reports.count(True) == (2 if unit.long_ids else 3):
+            unit.keys["late"] = late
+
+    one.before = before
+    hold(one, OLD)
+    assert unit.keys == {"one": OLD, "late": late}
+
+
 def test_the_new_owner_may_come_between_any_two_commands(unit: Namespace) -> None:
     """Whatever the old one had done by then, it does not end with both."""
     for at in range(1, 9):

@@ -168,6 +168,24 @@ def test_a_lost_reservation_is_seen_and_not_taken_again_by_looking() -> None:
     assert unit.keys == {}
 
 
+@pytest.mark.parametrize("late", [THREE, 0xABC])
+def test_who_came_after_the_look_is_not_shut_out(late: int) -> None:
+    """A newer owner, or somebody else, registers between the two looks at the keys."""
+    unit, first, _ = two()
+    take([first], ONE)
+    looks = []
+
+    def before(command: bytes) -> None:
+        looks.append(command[:2] == bytes([0x5E, scsi.READ_KEYS]))
+        if looks.count(True) == 2:
+            unit.keys["late"] = late
+
+    first.before = before
+    hold([first], ONE)
+    assert unit.keys == {"n1": ONE, "late": late}
+    assert unit.aborted == []
+
+
 def test_whatever_the_order_only_the_newest_owner_writes() -> None:
     random_ = random.Random(7)
     for _ in range(300):

@@ -13,8 +13,8 @@ from reconciler.adapters.linux.volumes import LinuxVolumes
 
 class LinuxHost:
     """`async with LinuxHost(run_directory) as host:`; on leaving, what runs goes on running.
-    Without a `state_directory` everything is below the run directory. `cluster_key`, `boot`
-    and `pki` are for mirrors only."""
+    Without a `state_directory` everything is below the run directory. `cluster_key` and
+    `boot` are for mirrors only, `pki` for them and for the keys of reservations."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class LinuxHost:
     ) -> None:
         self.mirrors = LinuxMirrorEngines(run_directory, cluster_key, boot, pki)
         self.volumes = LinuxVolumes()
-        self.disks = LinuxDisks(run_directory)
+        self.disks = LinuxDisks(run_directory, pki / "ca.crt" if pki is not None else None)
         self.scripts = LinuxScripts(state_directory or run_directory)
         self.network = LinuxNetwork(run_directory)
         self.runners = LinuxRunners(run_directory)
