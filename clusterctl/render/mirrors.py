@@ -3,7 +3,7 @@
 from clusterctl.render.progress import amount, line
 from clusterctl.render.style import Style
 from clusterctl.render.table import age, clean, table
-from reconciler.decide.mirror_view import MirrorState, MirrorView, SideView
+from reconciler.decide.mirror_view import IDLE, MirrorState, MirrorView, SideView
 
 _TONE = {
     MirrorState.IN_SYNC: "ok",
@@ -94,7 +94,8 @@ def _sides(view: MirrorView, now_wall: float) -> list[tuple[str, ...]]:
     for side in view.sides:
         status = side.status
         connection = "-"
-        if status is not None and (status.connected or status.problem):
+        told = status is not None and (status.connected or status.problem)
+        if status is not None and told and side.word != IDLE:
             connection = "connected" if status.connected else clean(status.problem)
             connection += f" to {status.address}" if status.connected and status.address else ""
         word = f"{side.word}: {clean(side.reason)}" if side.reason else side.word
