@@ -40,6 +40,7 @@ class MirrorStatus(Record):
     `generation` is that of the data here, `ancestors` are older ones that it came from.
     `served`: this side served last, and its stop in order is not known. `store_generation` is that
     of the store when this was written.
+    `size` is that of the mirror on this side, `room` that of the device there (0: a file).
     `roles` is told of a hybrid disk whose record is of before a restore: the epochs of both its
     groups under which this was seen. With `at_rest` nobody has the disk of this server's server
     group, and what is said of the data was read from it, without an engine.
@@ -62,6 +63,7 @@ class MirrorStatus(Record):
     verdict_reason: str = ""
     asynchronous: bool = False
     size: int = 0
+    room: int = 0
     generation: str = ""
     ancestors: tuple[str, ...] = ()
     served: bool = False

@@ -108,6 +108,9 @@ class MirrorCare:
             except HostError as error:
                 new = self._status(name, None).model_copy(update={"problem": str(error)})
             old = sides.get(name)
+            if old is not None and 0 < old.size < new.size:
+                grown = {"size": new.size, "before": old.size}
+                self._state.events.emit("mirror_grown", resource=name, **grown)
             if old is None or _differs(old, new):
                 sides[name] = new
                 self._publish()
@@ -211,6 +214,7 @@ def side(view: EngineView) -> dict[str, Any]:
         "suspended": view.suspended,
         "over": view.over,
         "size": header.size,
+        "room": int(details.get("room", 0)),
         "generation": header.current,
         "ancestors": tuple(dict.fromkeys((*header.bases, *header.history)))[:16],
         "served": header.primary and not header.clean,

@@ -82,7 +82,7 @@ class Mirrors(Protocol):
 
     async def ensure(self, plan: MirrorPlan) -> None:
         """Returns once an engine of this mirror answers. One that runs with another plan is started
-        anew, unless it serves."""
+        anew, unless it serves, or only the size differs: then it is asked to grow."""
         ...
 
     async def view(self, name: str) -> EngineView | None:

@@ -1,7 +1,7 @@
 """Block devices and file systems of this server. `adapters.linux.volumes` implements it."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from reconciler.ports.driver import Permit
 
@@ -26,6 +26,13 @@ class Mounted:
     directory: str
     source: str
     read_only: bool = False
+
+
+class Growth(NamedTuple):
+    """Which of both became larger."""
+
+    device: bool
+    file_system: bool
 
 
 class Volumes(Protocol):
@@ -79,6 +86,15 @@ class Volumes(Protocol):
 
     async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
         """The same in the mount namespace of another process, as far as it goes: look again."""
+        ...
+
+    async def grow(
+        self, device: str, file: str, directory: str, kind: str, size: int, permit: Permit
+    ) -> Growth:
+        """What is mounted on the directory takes up that `file` below its loop device is larger:
+        the device, which has at least `size` bytes then, and the file system on it. Programs go on
+        using it. The permit is checked right before each. Fine when there is nothing to do; an
+        unknown kind stays as it is."""
         ...
 
     async def tear_off(self, directory: str) -> None:

@@ -101,10 +101,9 @@ class MirroredDisk(MountedDisk):
 
     size: DiskSize | None = Field(
         default=None,
-        description="Bytes of the disk, equal on both sides.",
-        json_schema_extra=impact(
-            "resource", example="256MiB", default_text="what the volumes need"
-        ),
+        description="Bytes of the disk, equal on both sides. A larger one is grown to while it is "
+        "used, with its file system; it never shrinks.",
+        json_schema_extra=impact("none", example="256MiB", default_text="what the volumes need"),
     )
     mount_point: AbsolutePath | None = Field(
         default=None,

@@ -28,6 +28,7 @@ from reconciler.ports.mirrors import (
 )
 from reconciler.resources._disk_fields import MirroredDisk
 from reconciler.resources._file_systems import FileSystems
+from reconciler.resources._growing import Growing
 
 RETRY_S = 0.05
 RECORD_TRIES = 20
@@ -252,9 +253,14 @@ class ServingSide:
 
     # -- the engine's questions --------------------------------------------------------------------
 
-    async def keep(self, place: Place) -> None:
-        """For ever. The ownership is compared with each answer, in the transaction; a permit adds
-        nothing."""
+    async def keep(self, place: Place, permit: Permit) -> None:
+        """For ever: answer its questions, and let it grow."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._answer(place))
+            tasks.create_task(Growing(place, permit, self.plan, self.systems).keep())
+
+    async def _answer(self, place: Place) -> None:
+        """The ownership is compared with each answer, in the transaction; a permit adds nothing."""
         while True:
             await self._attend(place)
             await place.clock.sleep(RETRY_S)

@@ -19,6 +19,7 @@ from reconciler.ports.driver import (
 from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import MirrorPlan
 from reconciler.resources._disk_fields import AbsolutePath, MirroredDisk, is_stable
+from reconciler.resources._growing import keep_following
 from reconciler.resources._mirrored import ServingSide, Side, plan_of, serving_side
 from reconciler.resources._shared_access import SharedAccess
 from specs.document import Model
@@ -322,4 +323,6 @@ class HybridDisk(MirroredDisk):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._access(place).keep(place, permit))
             if self.standby_of is None:
-                tasks.create_task(self._serving().keep(place))
+                tasks.create_task(self._serving().keep(place, permit))
+            else:
+                tasks.create_task(keep_following(place, self._plan))

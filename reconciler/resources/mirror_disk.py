@@ -13,6 +13,7 @@ from reconciler.ports.driver import Observation, Permit, ResourceError
 from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import MirrorPlan
 from reconciler.resources._disk_fields import AbsolutePath, MirroredDisk
+from reconciler.resources._growing import grow_following
 from reconciler.resources._mirrored import Side, plan_of, serving_side
 from specs.resource import Mirror, Use
 from specs.scalars import impact
@@ -138,7 +139,10 @@ class MirrorDisk(MirroredDisk):
         told = ""
         while True:
             try:
-                await place.host.mirrors.ensure(self._plan(place))
+                plan = self._plan(place)
+                await place.host.mirrors.ensure(plan)
+                if plan.engine == "own":
+                    await grow_following(place, plan.name, plan.size)
                 told = ""
             except (HostError, ResourceError) as error:
                 if str(error) != told:
@@ -183,5 +187,5 @@ class MirrorDisk(MirroredDisk):
     async def changed(self, place: Place) -> None:
         await place.host.mirrors.changed(place.name)
 
-    async def keep(self, place: Place, permit: Permit) -> None:  # noqa: ARG002 - the record decides
-        await serving_side(self, self._plan).keep(place)
+    async def keep(self, place: Place, permit: Permit) -> None:
+        await serving_side(self, self._plan).keep(place, permit)

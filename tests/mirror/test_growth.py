@@ -54,7 +54,7 @@ def grow_both(owner: Side, standby: Side) -> None:
 
 def write_at_the_end(side: Side, text: bytes) -> None:
     """Through the loop device that is mounted, behind its file system."""
-    assert loop_device.grow(side.loop, side.settings.served, NEW) == NEW
+    assert loop_device.grow(side.loop, side.settings.served) == NEW
     fd = os.open(side.loop, os.O_RDWR)
     try:
         os.pwrite(fd, text.ljust(BLOCK, b"."), NEW - BLOCK)

@@ -30,7 +30,7 @@ from reconciler.ports.mirrors import (
     RecordUnavailable,
     Stopped,
 )
-from reconciler.ports.volumes import FileSystem, Mounted
+from reconciler.ports.volumes import FileSystem, Growth, Mounted
 
 
 @dataclass
@@ -227,6 +227,7 @@ class MemoryMirrors:
         self.serving: dict[str, int] = {}
         self.hangs = False
         self.hands_over = True
+        self.details: dict[str, Any] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.ids = 0
         self.changes = _Changes()
@@ -244,7 +245,8 @@ class MemoryMirrors:
         if name not in self.running:
             return None
         epoch, header = self.serving.get(name, 0), self.headers[name]
-        return EngineView(bool(epoch), epoch, "", False, f"/run/{name}", header, "boot")
+        path, details = f"/run/{name}", self.details
+        return EngineView(bool(epoch), epoch, "", False, path, header, "boot", details)
 
     async def prepare(self, name: str, named: str) -> str:
         await self._answer()
@@ -269,6 +271,8 @@ class MemoryMirrors:
         self.asked.append((name, dict(request)))
         if name not in self.headers:
             raise HostError("its engine does not run")
+        if request["do"] == "grow":
+            self.headers[name] = replace(self.headers[name], size=request["size"])
         return {"generation": self.headers[name].current}
 
     async def quit(self, name: str) -> None:
@@ -286,9 +290,12 @@ class MemoryMirrors:
 
 
 class MemoryVolumes:
-    """What is mounted where; `made` are the devices that got a file system."""
+    """What is mounted where; `made` are the devices that got a file system, `grown` the directories
+    whose file system was made larger, with its size."""
 
     def __init__(self) -> None:
+        self.grown: list[tuple[str, int]] = []
+        self.growth_fails = ""
         self.mounts: dict[str, str] = {}
         self.made: list[str] = []
         self.systems: list[FileSystem] = []
@@ -345,6 +352,18 @@ class MemoryVolumes:
 
     async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
         await self._answer()
+
+    async def grow(
+        self, device: str, file: str, directory: str, kind: str, size: int, permit: Permit
+    ) -> Growth:
+        await self._answer()
+        if self.growth_fails:
+            raise HostError(self.growth_fails)
+        permit.check()
+        fresh = (directory, size) not in self.grown
+        if fresh:
+            self.grown.append((directory, size))
+        return Growth(fresh, fresh)
 
     async def tear_off(self, directory: str) -> None:
         await self._answer()

@@ -10,11 +10,7 @@ _CTL_GET_FREE, _CONFIGURE = 0x4C82, 0x4C0A
 _AUTOCLEAR, _DIRECT_IO = 4, 16
 # struct loop_config: fd, block size, then struct loop_info64 (flags, file name), then reserved
 _CONFIG = struct.Struct("<IIQQQQQIIII64s64s32sQQ64x")
-_SET_STATUS, _GET_STATUS, _SET_CAPACITY, _BLKGETSIZE64 = 0x4C04, 0x4C05, 0x4C07, 0x80081272
-_STATUS = struct.Struct("<QQQQQIIII64s64s32sQQ")
-_LIMIT = 4
-"""The place of the size in it; 0 is all of the file."""
-
+_SET_CAPACITY, _BLKGETSIZE64 = 0x4C07, 0x80081272
 _MAJOR = 7
 _TRIES = 20
 _LARGEST_KIB = 1024
@@ -64,21 +60,23 @@ def bound_requests(device: str) -> None:
         Path(f"/sys/block/{Path(device).name}/queue/max_sectors_kb").write_text(str(_LARGEST_KIB))
 
 
-def grow(device: str, file: str, size: int) -> int:
-    """Bytes of the device, after it took up that its file has grown: all of it, or the `size` bytes
-    that are its part of it. What uses it goes on. Raises `OSError`."""
+def grow(device: str, file: str) -> int:
+    """Bytes of the device, after it took up that its file has grown. What uses it goes on. Raises
+    `OSError`."""
     Path(file).stat()  # the kernel asks who serves the file how large it is
     opened = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if os.major(os.fstat(opened).st_rdev) == _MAJOR:
-            status = bytearray(_STATUS.size)
-            fcntl.ioctl(opened, _GET_STATUS, status)
-            fields = list(_STATUS.unpack(status))
-            if 0 < fields[_LIMIT] < size:
-                fields[_LIMIT] = size
-                fcntl.ioctl(opened, _SET_STATUS, _STATUS.pack(*fields))
             fcntl.ioctl(opened, _SET_CAPACITY)
-        found = fcntl.ioctl(opened, _BLKGETSIZE64, bytes(8))
-        return int.from_bytes(found, "little")
+    finally:
+        os.close(opened)
+    return size_of(device)
+
+
+def size_of(device: str) -> int:
+    """Bytes of a block device. Raises `OSError`."""
+    opened = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int.from_bytes(fcntl.ioctl(opened, _BLKGETSIZE64, bytes(8)), "little")
     finally:
         os.close(opened)

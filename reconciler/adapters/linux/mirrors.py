@@ -56,17 +56,19 @@ class LinuxMirrors:
         self._write_keys(plan.name)
         file = directory / "settings.json"
         wanted = settings.to_json()
-        running = await self.view(plan.name)
-        if running is not None:
-            if (_read(file) == wanted) or running.serves:
-                return
-            await self._call(plan.name, {"do": "quit"})
-            await self._until(plan.name, None)
-        temporary = file.with_suffix(".new")
-        temporary.write_text(wanted)
-        temporary.replace(file)
-        child = self._spawn(directory, file)
-        await self._until(plan.name, child)
+        running, old = await self.view(plan.name), _read(file)
+        if running is not None and running.serves:
+            return
+        if old != wanted:
+            if running is not None and not _differ_in_size_only(old, wanted):
+                await self._call(plan.name, {"do": "quit"})
+                await self._until(plan.name, None)
+                running = None
+            temporary = file.with_suffix(".new")
+            temporary.write_text(wanted)
+            temporary.replace(file)
+        if running is None:
+            await self._until(plan.name, self._spawn(directory, file))
 
     def settings(self, plan: MirrorPlan) -> Settings:
         """What its engine is told; raises `HostError`."""
@@ -296,6 +298,15 @@ async def _answer(line: _Line, found: dict[str, Any], decide: Decide) -> None:
     refusal = await decide(question)
     with suppress(_Gone):
         await line.send({"do": "answer", "number": found["number"], "refusal": refusal})
+
+
+def _differ_in_size_only(old: str | None, new: str) -> bool:
+    """Of two settings: an engine grows when it is asked to, while it runs."""
+    try:
+        before = json.loads(old or "{}")
+    except ValueError:
+        return False
+    return bool({**before, "size": 0} == {**json.loads(new), "size": 0})
 
 
 def _is_locked(path: str) -> bool:

@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from reconciler.adapters.linux import file_system_check, loop_device, mount_table
+from reconciler.adapters.linux import file_system_check, growth, loop_device, mount_table
 from reconciler.adapters.linux.command import run
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import HostError
-from reconciler.ports.volumes import FileSystem, Mounted
+from reconciler.ports.volumes import FileSystem, Growth, Mounted
 
 _T = TypeVar("_T")
 COMMAND_TIMEOUT_S = 60.0
@@ -158,6 +158,11 @@ class LinuxVolumes:
                 return True
             users = await _users(directory)
         return False
+
+    async def grow(
+        self, device: str, file: str, directory: str, kind: str, size: int, permit: Permit
+    ) -> Growth:
+        return await growth.grow(device, file, directory, kind, size, permit)
 
     async def tear_off(self, directory: str) -> None:
         while await self.mounted(directory) is not None:

@@ -33,6 +33,23 @@ EVENTS: tuple[EventType, ...] = (
         "resource kind volume",
         "A file system was made, as consented to, once; `volume` names one of several.",
     ),
+    info("mirror_grown", "resource size before", "This server's side became larger; bytes."),
+    info(
+        "mirror_device_grown",
+        "resource device size",
+        "The device that is mounted became larger; bytes.",
+    ),
+    info(
+        "mirror_file_system_grown",
+        "resource directory kind size",
+        "The file system grew up to the end of its device, in use; bytes of that.",
+    ),
+    warning(
+        "mirror_growth_waits",
+        "resource reason",
+        "The disk is not as large as its spec says yet. It is tried again, as long as it takes.",
+        "Read the reason: it names the side, the device or the file system that does not grow.",
+    ),
     warning(
         "mirror_not_following",
         "resource reason",

@@ -1,0 +1,132 @@
+"""The driver of a mirrored disk lets it grow: in which order, and what it waits for."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.linux.growth import file_system_size
+from reconciler.adapters.linux.mirrors import _differ_in_size_only
+from reconciler.binding import BoundDriver
+from reconciler.resources import _growing
+from reconciler.resources._file_systems import FileSystems
+from reconciler.resources.mirror_disk import MirrorDisk
+from tests.mirror.test_mirror_disk import TEXT
+from tests.resources.memory_host import MemoryHost
+from tests.resources.places import driver_of, expired, permit, resource_from
+
+OLD, NEW = 256 << 20, 512 << 20
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> MemoryHost:
+    monkeypatch.setattr(_growing, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(_growing, "AGAIN_S", 0.01)
+    return MemoryHost()
+
+
+async def running(host: MemoryHost, **details: object) -> BoundDriver:
+    """Active with the old size, then adopted by a driver of the new one."""
+    old = driver_of(resource_from(TEXT), host)
+    await old.activate(permit(5))
+    await old.close()
+    host.volumes.grown.clear()
+    host.mirrors.details = dict(details)
+    new = driver_of(resource_from(TEXT.replace("256MiB", "512MiB")), host)
+    await new.activate(permit(5))
+    return new
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - what the driver changes tells nobody
+            await asyncio.sleep(0.01)
+
+
+def told(driver: BoundDriver) -> list[str]:
+    return [name for name, _ in driver.place.events.events]  # type: ignore[attr-defined]
+
+
+def reasons(driver: BoundDriver) -> list[str]:
+    events = driver.place.events.events  # type: ignore[attr-defined]
+    return [fields["reason"] for name, fields in events if name == "mirror_growth_waits"]
+
+
+async def test_it_grows_while_it_is_used_once_the_other_side_has(host: MemoryHost) -> None:
+    driver = await running(host, connected=True, peer_size=OLD)
+    await until(lambda: bool(reasons(driver)))
+    assert reasons(driver) == ["n2 has 256MiB yet, not 512MiB"]
+    assert host.mirrors.headers["data"].size == OLD
+    host.mirrors.details["peer_size"] = NEW
+    await until(lambda: ("/srv/data", NEW) in host.volumes.grown)
+    assert host.mirrors.headers["data"].size == NEW
+    assert told(driver)[-2:] == ["mirror_device_grown", "mirror_file_system_grown"]
+    assert list(host.volumes.mounts) == ["/srv/data"]
+    await driver.close()
+
+
+async def test_it_grows_while_the_other_side_is_away(host: MemoryHost) -> None:
+    driver = await running(host, connected=False, peer_size=0)
+    await until(lambda: ("/srv/data", NEW) in host.volumes.grown)
+    await driver.close()
+
+
+async def test_what_another_owner_began_is_finished_after_a_failover(host: MemoryHost) -> None:
+    driver = await running(host, connected=True, peer_size=NEW)
+    host.volumes.growth_fails = "resize2fs: no"
+    await until(lambda: bool(reasons(driver)))
+    await driver.close()
+    host.volumes.growth_fails = ""
+    await driver.activate(permit(5))
+    await until(lambda: ("/srv/data", NEW) in host.volumes.grown)
+    await driver.close()
+
+
+async def test_a_step_that_fails_is_told_once_and_tried_again(host: MemoryHost) -> None:
+    driver = await running(host, connected=True, peer_size=NEW)
+    host.volumes.growth_fails = "resize2fs: no"
+    await until(lambda: reasons(driver) == ["resize2fs: no"])
+    host.volumes.growth_fails = ""
+    await until(lambda: ("/srv/data", NEW) in host.volumes.grown)
+    await driver.close()
+
+
+async def test_an_epoch_that_is_over_grows_nothing(host: MemoryHost) -> None:
+    driver = await running(host, connected=True, peer_size=OLD)
+    await driver.close()
+    host.mirrors.details["peer_size"] = NEW
+    spec = driver.spec
+    assert isinstance(spec, MirrorDisk)
+    systems = FileSystems(spec.disk_volumes())
+    growing = _growing.Growing(driver.place, expired(5), spec._plan, systems)
+    await growing.look()
+    assert host.mirrors.headers["data"].size == OLD
+    assert not host.volumes.grown
+    growing.permit = permit(5)
+    await growing.look()
+    assert host.mirrors.headers["data"].size == NEW
+
+
+async def test_the_side_that_follows_grows_by_itself(host: MemoryHost) -> None:
+    old = driver_of(resource_from(TEXT), host)
+    await old.prepare()
+    new = driver_of(resource_from(TEXT.replace("256MiB", "512MiB")), host)
+    task = asyncio.create_task(new.spec.follow(new.place))
+    await until(lambda: host.mirrors.headers["data"].size == NEW)
+    task.cancel()
+
+
+def test_another_size_is_no_reason_to_start_an_engine_anew() -> None:
+    assert _differ_in_size_only('{"size": 1, "port": 2}', '{"size": 2, "port": 2}')
+    assert not _differ_in_size_only('{"size": 1, "port": 3}', '{"size": 2, "port": 2}')
+    assert not _differ_in_size_only(None, '{"size": 2, "port": 2}')
+
+
+def test_a_file_system_that_is_none_has_no_size(tmp_path: Path) -> None:
+    blank = tmp_path / "blank"
+    blank.write_bytes(bytes(1 << 17))
+    for kind in ("ext4", "xfs", "btrfs", "raw"):
+        assert file_system_size(blank, kind) == 0
+    blank.write_bytes(b"XFSB")
+    assert file_system_size(blank, "xfs") == 0
