@@ -58,6 +58,10 @@ class FileSystems:
     ) -> None:
         """What is not mounted yet. `disk` is the served file of `size` bytes; `first`: the mirror
         was never served before. Raises `HostError`, `ResourceError`, `PermitExpired`."""
+        last = self.volumes[-1]
+        if last.extent.name and last.extent.end > size:
+            text = f"{last.label} ends at byte {last.extent.end}, the mirror has {size}"
+            raise ResourceError(text, retry=False)
         making = _Making(place, permit, self.consent, first=first)
         fresh: list[PurePosixPath] = []
         await making.begin(self.volumes)
@@ -68,7 +72,7 @@ class FileSystems:
                     continue
                 # What was just mounted above it hides it.
                 await place.host.volumes.unmount(volume.directory, 0.0)
-            await self._mount(place, permit, disk, size, volume, making)
+            await self._mount(place, permit, disk, volume, making)
             fresh.append(path)
 
     async def _mount(
@@ -76,14 +80,10 @@ class FileSystems:
         place: Place,
         permit: Permit,
         disk: str,
-        size: int,
         volume: DiskVolume,
         making: "_Making",
     ) -> None:
         named, (_, offset, length) = bool(volume.extent.name), volume.extent
-        if named and volume.extent.end > size:
-            text = f"{volume.label} ends at byte {volume.extent.end}, the mirror has {size}"
-            raise ResourceError(text, retry=False)
         volumes = place.host.volumes
         permit.check()
         device = await volumes.attach(disk, offset=offset, size=length if named else 0)
