@@ -16,8 +16,9 @@ from tests.simulation import specs as spec_texts
 from tests.simulation.care import SimCare
 from tests.simulation.devices import SimPower, SimProber
 from tests.simulation.ears import NETWORKS, path_of_heartbeats
-from tests.simulation.facts import Disk, End, Frozen, Powered, Pulse, Tick, Told, Unkillable
+from tests.simulation.facts import Disk, End, Frozen, Powered, Pulse, Tick, Unkillable
 from tests.simulation.invariants.convergence import Convergence
+from tests.simulation.machine import SimEvents, SimMachine
 from tests.simulation.ports import SimDriver, SimLocalState, SimProbes
 from tests.simulation.pulse import SimPeers, run_pulse
 from tests.simulation.specs import RESOURCES_PER_GROUP, SimSpecs, make_specs, read_resource
@@ -30,35 +31,6 @@ BIOS_S = 2.0
 SUPERVISOR_S = 0.5
 SWITCH_ON_S = 3.0
 CLOCK_RATES = (0.9, 1.1)
-
-
-class SimEvents:
-    def __init__(self, world: World, server: str) -> None:
-        self._world, self._server = world, server
-
-    def emit(self, name: str, /, **fields: Any) -> None:
-        self._world.note(f"{self._server} {name}", **fields)
-        self._world.emit(Told(self._world.loop.now, self._server, name, tuple(fields.items())))
-
-
-class SimMachine:
-    def __init__(self, cluster: "SimCluster", server: str) -> None:
-        self._cluster, self._server = cluster, server
-
-    def boot_id(self) -> str:
-        return self._cluster.world.hosts[self._server].boot_id
-
-    async def reset(self, reason: str) -> None:
-        self._cluster.world.note("reset", server=self._server, reason=reason)
-        self._cluster.set_power(self._server, False, "itself")
-        self._cluster.set_power(self._server, True, "itself")
-
-    async def power_off(self, reason: str) -> None:
-        self._cluster.world.note("power_off", server=self._server, reason=reason)
-        self._cluster.set_power(self._server, False, "itself")
-
-    async def crash(self, reason: str) -> None:
-        await self.power_off(reason)
 
 
 class SimCluster:
