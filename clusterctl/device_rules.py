@@ -8,16 +8,19 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 
 from clusterctl.changes import Proposal
+from clusterctl.growth_rules import Sides, check_growth, largest, room_of
 from reconciler.decide.records import ServerFacts
 from reconciler.decide.storage_facts import StorageFacts
 from reconciler.mirror.metadata import Geometry
 from specs.check import errors_of
 from specs.errors import SpecErrors, SpecProblem
 from specs.resource import Mirror, Resource
-from specs.spec_set import LoadedObject, ObjectRef
+from specs.spec_set import LoadedObject, ObjectRef, SpecSet
 
 
-def check_devices(proposal: Proposal, facts: Mapping[str, ServerFacts]) -> tuple[SpecProblem, ...]:
+def check_devices(
+    proposal: Proposal, facts: Mapping[str, ServerFacts], sides: Sides
+) -> tuple[SpecProblem, ...]:
     """Warnings of what an apply would change, in order of file and line. Raises `SpecErrors` with
     all errors, if there are any."""
     specs, found = proposal.new, list[SpecProblem]()
@@ -29,9 +32,12 @@ def check_devices(proposal: Proposal, facts: Mapping[str, ServerFacts]) -> tuple
             said = facts.get(server)
             storage = said.storage if said is not None else None
             found += _on(server, specs.objects[ref], resource, storage)
+            found += _too_small(server, specs, resource, facts, sides)
             mirror = resource.spec.mirror()
             if storage is not None and mirror is not None and ref not in proposal.old.objects:
                 found += _room(server, specs.objects[ref], mirror, storage)
+        if (before := proposal.old.resources.get(name)) is not None:
+            found += check_growth(specs, specs.objects[ref], before, resource, facts, sides)
     found.sort(key=lambda p: (p.file, p.line, p.column, p.path, p.code, p.message))
     if errors := errors_of(found):
         raise SpecErrors(*errors)
@@ -49,9 +55,8 @@ def _on(
             yield item.problem(path, f"{text}: nothing was checked there", "W0611")
         return
     for use in devices:
-        size = (resource.spec.mirror() or Mirror(0)).size
         mounted = [f"mounted on {point.name}" for point in points]
-        yield from _device(server, item, use.field, use.name, size, mounted, facts)
+        yield from _device(server, item, use.field, use.name, mounted, facts)
     for point in points:
         if posixpath.normpath(point.name) in facts.fstab:
             text = f"{server} mounts {point.name} by itself at its start (/etc/fstab): two would"
@@ -63,7 +68,6 @@ def _device(
     item: LoadedObject,
     field: str,
     name: str,
-    size: int,
     own: Sequence[str],
     facts: StorageFacts,
 ) -> Iterator[SpecProblem]:
@@ -75,9 +79,27 @@ def _device(
     if device.use and device.use not in own:
         text = f"{name} is {device.use} on {server}"
         yield item.problem(("spec", field), text, "E0312")
-    if device.size < size:
-        text = f"{name} has {device.size} bytes on {server}, size says {size}"
-        yield item.problem(("spec", "size"), text, "E0313")
+
+
+def _too_small(
+    server: str, specs: SpecSet, resource: Resource, facts: Mapping[str, ServerFacts], sides: Sides
+) -> Iterator[SpecProblem]:
+    """A device of a mirror, with what would fit on both servers."""
+    mirror, name = resource.spec.mirror(), resource.metadata.name
+    if mirror is None:
+        return
+    servers = specs.eligible_servers(resource.spec.group)
+    for use in resource.spec.uses():
+        if not use.name.startswith("/dev/"):
+            continue
+        known = sides if mirror.two_servers else {}
+        rooms = {s: room_of(s, name, use.name, facts, known) for s in servers}
+        room = rooms[server]
+        if room is not None and room < mirror.size:
+            text = f"{use.name} has {room} bytes on {server}, size says {mirror.size}"
+            text += largest(rooms) if mirror.two_servers else ""
+            item = specs.objects[ObjectRef("Resource", name)]
+            yield item.problem(("spec", "size"), text, "E0313")
 
 
 def _room(

@@ -112,6 +112,7 @@ CODES: dict[str, str] = {
     "E0313": "a device that is too small",
     "E0314": "volumes that do not fit their disk",
     "E0315": "a change that would move or shrink a volume with data",
+    "E0316": "a mirror that cannot grow now",
     "E0401": "timings that contradict each other",
     "E0402": "no network carries heartbeats",
     "E0403": "a heartbeat path that cannot work",

@@ -63,7 +63,7 @@ def command(
             records = await read_run(connection)
             if proposal.leaving:
                 guard_removals(proposal, records, at_most_half=not yes)
-            doubts = check_devices(proposal, records.server_facts)
+            doubts = check_devices(proposal, records.server_facts, records.mirror_status)
             revision = stored.revision
             if not dry_run and not proposal.nothing:
                 revision = await connection.repository.apply(

@@ -49,7 +49,7 @@ def command(
             )
         # Whose objects they are is apply's question; a difference is one all the same.
         proposal = propose(given, stored, types, source=source, prune=prune, force=True)
-        for doubt in check_devices(proposal, records.server_facts):
+        for doubt in check_devices(proposal, records.server_facts, records.mirror_status):
             click.echo(str(doubt), err=True)
         if output == "json":
             click.echo(json.dumps(changes_json(proposal.changes), indent=2))

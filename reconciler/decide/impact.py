@@ -4,7 +4,7 @@ on the records of now with the new specs, until nothing changes any more.
 Called by `clusterctl diff`. Who is heard is taken from the sessions: a forecast, never a proof.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from reconciler.decide.snapshot import OwnSession, Snapshot, Specs, Stored
 from reconciler.decide.stored import StoredRecords
 from specs.diff import disturbs
 from specs.resource import Resource
+from specs.scalars import format_size
 
 R = TypeVar("R", bound=Record)
 
@@ -80,9 +81,21 @@ def _restarted(
     if again:
         away = _away_ms(records, group, now, again)
         found.append(Impact(group, f"{', '.join(again)} restarts on {now.owner}", away))
+    found += [Impact(group, text) for text in _grown(before, after, again)]
     if fresh := sorted(set(after) - set(before)):
         found.append(Impact(group, f"{', '.join(fresh)} starts on {now.owner}"))
     return found
+
+
+def _grown(
+    before: Mapping[str, Resource], after: Mapping[str, Resource], again: list[str]
+) -> Iterator[str]:
+    """Mirrored disks that become larger; those that restart do it then."""
+    for name in sorted(set(before) & set(after)):
+        was, now = before[name].spec.mirror(), after[name].spec.mirror()
+        if was is not None and now is not None and was.size < now.size:
+            how = "with its restart" if name in again else "while it is used"
+            yield f"{name} grows from {format_size(was.size)} to {format_size(now.size)}, {how}"
 
 
 def _with_dependents(names: set[str], resources: Mapping[str, Resource]) -> list[str]:
