@@ -14,7 +14,8 @@ from typing import Any
 
 from reconciler.adapters.linux.atomic_file import read_json, write_json
 from reconciler.adapters.linux.command import run
-from reconciler.ports.disks import Claim, DiskView
+from reconciler.mirror.header import Header
+from reconciler.ports.disks import Claim, DiskView, RestingMirror
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import HostError
 
@@ -63,6 +64,13 @@ class LinuxDisks:
             said["mounts"],
             tuple(said["foreign"]),
         )
+
+    async def resting_mirror(self, disk: str) -> RestingMirror:
+        said = await _ask("mirror", disk)
+        try:
+            return RestingMirror(Header.from_json(said["header"]), int(said["to_copy"]))
+        except (TypeError, ValueError) as error:
+            raise HostError(f"{disk}: {error}") from error
 
     async def reserve(self, device: str, resource: str, permit: Permit) -> None:
         permit.check()
