@@ -65,7 +65,7 @@ def details(view: MirrorView, now_wall: float, style: Style) -> list[str]:
         lines.append(f"  compared: {checked(view)}")
     lines += [
         "",
-        *table(("SERVER", "STATE", "RECORD", "DATA", "CONNECTION"), _sides(view, now_wall)),
+        *table(("SERVER", "STATE", "RECORD", "DATA", "SIZE", "CONNECTION"), _sides(view, now_wall)),
     ]
     record = view.record
     if record is not None:
@@ -100,8 +100,18 @@ def _sides(view: MirrorView, now_wall: float) -> list[tuple[str, ...]]:
             connection += f" to {status.address}" if status.connected and status.address else ""
         word = f"{side.word}: {clean(side.reason)}" if side.reason else side.word
         record = "has all" if side.current else "-"
-        found.append((side.server, word, record, _data(side, now_wall), connection))
+        data = _data(side, now_wall)
+        found.append((side.server, word, record, data, _size(side), connection))
     return found
+
+
+def _size(side: SideView) -> str:
+    """Of the mirror there, and of the device if that is larger."""
+    status = side.status
+    if status is None or not status.size:
+        return "-"
+    room = f" of {amount(status.room)}" if status.room > status.size else ""
+    return amount(status.size) + room
 
 
 def _data(side: SideView, now_wall: float) -> str:

@@ -88,6 +88,8 @@ class SideView:
             found |= {
                 "connected": status.connected,
                 "address": status.address,
+                "sizeBytes": status.size or None,
+                "roomBytes": status.room or None,
                 "generation": status.generation,
                 "consistent": status.consistent,
                 "isolatedUntil": iso(status.isolated_until_wall),
