@@ -12,7 +12,7 @@ from reconciler.decide.unlocks import VolumeUnlock
 from reconciler.plugin import Registry
 from reconciler.ports.disks import Claim, DiskView
 from tests.clusterctl.conftest import KEYS, SPECS, FakeCluster, TestPdu
-from tests.resources.memory_host import MemoryDisks, MemoryVolumes
+from tests.resources.memory_disks import MemoryDisks, MemoryVolumes
 
 DEVICE = "/dev/disk/by-id/wwn-0x6001405a3f1e22bd"
 DISK = f"""

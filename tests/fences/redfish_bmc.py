@@ -22,6 +22,10 @@ UUID = "a1234567-89ab-cdef-a123-456789abcde1"
 SYSTEM = "/redfish/v1/Systems/1"
 
 
+class _Server(ThreadingHTTPServer):
+    bmc: "Bmc"
+
+
 class Bmc:
     """`mode`: ok, hangs (answers nothing), ignores (obeys nothing), deaf (obeys and does not
     answer), redirects, nonsense."""
@@ -34,7 +38,8 @@ class Bmc:
         self.sessions: set[str] = set()
         self.certificate = directory / "bmc.pem"
         self.fingerprint = _certificate(self.certificate)
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.server = _Server(("127.0.0.1", 0), _Handler)
+        self.server.bmc = self
         self.server.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate)
@@ -76,100 +81,106 @@ def running(directory: Path) -> Iterator[Bmc]:
         thread.join()
 
 
-def _handler(bmc: Bmc) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 30
+class _Handler(BaseHTTPRequestHandler):
+    """Speaks Redfish for the BMC that the server belongs to."""
 
-        def log_message(self, *_: object) -> None:
-            pass
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    server: "_Server"
 
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except OSError:
-                self.close_connection = True  # a client that does not trust us
+    @property
+    def bmc(self) -> Bmc:
+        return self.server.bmc
 
-        def answer(self, status: int, body: object = None, **headers: str) -> None:
-            data = b"" if body is None else json.dumps(body).encode()
-            if bmc.mode == "nonsense":
-                data = b"<html>"
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def log_message(self, *_: object) -> None:
+        pass
 
-        def begin(self) -> dict[str, Any] | None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body: dict[str, Any] = json.loads(self.rfile.read(length)) if length else {}
-            if bmc.mode == "hangs":
-                bmc.released.wait()
-                self.close_connection = True
-                return None
-            if bmc.mode == "redirects":
-                self.answer(307, None, Location="https://192.0.2.1/redfish/v1/")
-                return None
-            login = self.path.endswith("/Sessions") and self.command == "POST"
-            if not login and self.headers.get("X-Auth-Token") not in bmc.sessions:
-                self.answer(401, {})
-                return None
-            return body
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:
+            self.close_connection = True  # a client that does not trust us
 
-        def do_GET(self) -> None:
-            if self.begin() is None:
-                return
-            if self.path == "/redfish/v1/Systems":
-                self.answer(200, {"Members": [{"@odata.id": SYSTEM}]})
-            elif self.path == SYSTEM:
-                action = {"target": f"{SYSTEM}/Actions/ComputerSystem.Reset"}
-                actions = {"#ComputerSystem.Reset": action}
-                self.answer(200, {"PowerState": bmc.power, "UUID": bmc.uuid, "Actions": actions})
-            else:
-                self.answer(404, {})
+    def answer(self, status: int, body: object = None, **headers: str) -> None:
+        data = b"" if body is None else json.dumps(body).encode()
+        if self.bmc.mode == "nonsense":
+            data = b"<html>"
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
-        def do_POST(self) -> None:
-            body = self.begin()
-            if body is None:
-                return
-            if self.path.endswith("/Sessions"):
-                self.login(body)
-            else:
-                self.reset(body)
+    def begin(self) -> dict[str, Any] | None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body: dict[str, Any] = json.loads(self.rfile.read(length)) if length else {}
+        if self.bmc.mode == "hangs":
+            self.bmc.released.wait()
+            self.close_connection = True
+            return None
+        if self.bmc.mode == "redirects":
+            self.answer(307, None, Location="https://192.0.2.1/redfish/v1/")
+            return None
+        login = self.path.endswith("/Sessions") and self.command == "POST"
+        if not login and self.headers.get("X-Auth-Token") not in self.bmc.sessions:
+            self.answer(401, {})
+            return None
+        return body
 
-        def login(self, body: dict[str, Any]) -> None:
-            bmc.passwords_seen.append(body.get("Password", ""))
-            if (body.get("UserName"), body.get("Password")) != (USER, PASSWORD):
-                self.answer(401, {"error": f"no {body}"})
-                return
-            bmc.logins += 1
-            token = f"token-{bmc.logins}-{time.monotonic_ns()}"
-            bmc.sessions.add(token)
-            location = f"/redfish/v1/SessionService/Sessions/{bmc.logins}"
-            self.answer(201, {}, X_Auth_Token=token, Location=location)
+    def do_GET(self) -> None:
+        if self.begin() is None:
+            return
+        if self.path == "/redfish/v1/Systems":
+            self.answer(200, {"Members": [{"@odata.id": SYSTEM}]})
+        elif self.path == SYSTEM:
+            action = {"target": f"{SYSTEM}/Actions/ComputerSystem.Reset"}
+            actions = {"#ComputerSystem.Reset": action}
+            self.answer(
+                200, {"PowerState": self.bmc.power, "UUID": self.bmc.uuid, "Actions": actions}
+            )
+        else:
+            self.answer(404, {})
 
-        def reset(self, body: dict[str, Any]) -> None:
-            kind = str(body.get("ResetType"))
-            bmc.commands.append(kind)
-            if bmc.mode != "ignores":
-                bmc.power = {"ForceOff": "Off", "On": "On"}[kind]
-            if bmc.mode == "deaf":
-                self.close_connection = True
-                return
+    def do_POST(self) -> None:
+        body = self.begin()
+        if body is None:
+            return
+        if self.path.endswith("/Sessions"):
+            self.login(body)
+        else:
+            self.reset(body)
+
+    def login(self, body: dict[str, Any]) -> None:
+        self.bmc.passwords_seen.append(body.get("Password", ""))
+        if (body.get("UserName"), body.get("Password")) != (USER, PASSWORD):
+            self.answer(401, {"error": f"no {body}"})
+            return
+        self.bmc.logins += 1
+        token = f"token-{self.bmc.logins}-{time.monotonic_ns()}"
+        self.bmc.sessions.add(token)
+        location = f"/redfish/v1/SessionService/Sessions/{self.bmc.logins}"
+        self.answer(201, {}, X_Auth_Token=token, Location=location)
+
+    def reset(self, body: dict[str, Any]) -> None:
+        kind = str(body.get("ResetType"))
+        self.bmc.commands.append(kind)
+        if self.bmc.mode != "ignores":
+            self.bmc.power = {"ForceOff": "Off", "On": "On"}[kind]
+        if self.bmc.mode == "deaf":
+            self.close_connection = True
+            return
+        self.answer(204)
+
+    def do_PATCH(self) -> None:
+        if (body := self.begin()) is not None:
+            self.bmc.commands.append(f"identify {body}")
             self.answer(204)
 
-        def do_PATCH(self) -> None:
-            if (body := self.begin()) is not None:
-                bmc.commands.append(f"identify {body}")
-                self.answer(204)
-
-        def do_DELETE(self) -> None:
-            if self.begin() is not None:
-                bmc.sessions.discard(str(self.headers.get("X-Auth-Token")))
-                self.answer(204)
-
-    return Handler
+    def do_DELETE(self) -> None:
+        if self.begin() is not None:
+            self.bmc.sessions.discard(str(self.headers.get("X-Auth-Token")))
+            self.answer(204)
 
 
 def _certificate(path: Path) -> str:

@@ -14,7 +14,7 @@ from reconciler.mirror.header import Header
 from reconciler.ports.mirrors import EngineView
 from tests.decide.build import Scene
 from tests.loops.test_act import World
-from tests.resources.memory_host import MemoryMirrors
+from tests.resources.memory_disks import MemoryMirrors
 
 HEADER = Header("data", 16 << 20, "g2", bases=("g1",), fresh=False)
 KIND = OperationKind

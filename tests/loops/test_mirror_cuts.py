@@ -9,7 +9,7 @@ import pytest
 from reconciler.loops.mirror_cuts import MirrorCuts, mirrors_without
 from tests.decide.build import Scene
 from tests.loops.test_act import World
-from tests.resources.memory_host import MemoryMirrors
+from tests.resources.memory_disks import MemoryMirrors
 
 
 def mirrored() -> Scene:

@@ -15,7 +15,7 @@ from reconciler.ports.host import HostError
 from tests.decide.build import Scene
 from tests.loops.test_act import World
 from tests.monitors.test_mirrors import HYBRID
-from tests.resources.memory_host import MemoryMirrors
+from tests.resources.memory_disks import MemoryMirrors
 
 FLOOR = 1 << 48
 MIRROR = RestingMirror(Header("data", 16 << 20, "g2", history=("g1",), fresh=False), 65536)
