@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from clusterctl.changes import Proposal
 from clusterctl.growth_rules import Sides, check_growth, largest, room_of
+from clusterctl.mirrors import sides_of
 from reconciler.decide.records import ServerFacts
 from reconciler.decide.storage_facts import StorageFacts
 from reconciler.mirror.metadata import Geometry
+from reconciler.mirror.settings import SHARED_METADATA
 from specs.check import errors_of
 from specs.errors import SpecErrors, SpecProblem
-from specs.resource import Mirror, Resource
+from specs.resource import Mirror, Resource, Use
 from specs.spec_set import LoadedObject, ObjectRef, SpecSet
 
 
@@ -31,7 +33,7 @@ def check_devices(
         for server in specs.eligible_servers(group):
             said = facts.get(server)
             storage = said.storage if said is not None else None
-            found += _on(server, specs.objects[ref], resource, storage)
+            found += _on(server, specs, specs.objects[ref], resource, storage)
             found += _too_small(server, specs, resource, facts, sides)
             mirror = resource.spec.mirror()
             if storage is not None and mirror is not None and ref not in proposal.old.objects:
@@ -44,10 +46,21 @@ def check_devices(
     return tuple(found)
 
 
-def _on(
-    server: str, item: LoadedObject, resource: Resource, facts: StorageFacts | None
-) -> Iterator[SpecProblem]:
+def _devices(server: str, specs: SpecSet, resource: Resource) -> list[Use]:
+    """Of a hybrid disk only the disk of the server's own server group."""
+    shared = resource.spec.shared_disk(sides_of(specs, resource.metadata.name).get(server, ""))
     devices = [use for use in resource.spec.uses() if use.name.startswith("/dev/")]
+    return [use for use in devices if shared in ("", use.name)]
+
+
+def _on(
+    server: str,
+    specs: SpecSet,
+    item: LoadedObject,
+    resource: Resource,
+    facts: StorageFacts | None,
+) -> Iterator[SpecProblem]:
+    devices = _devices(server, specs, resource)
     points = [use for use in resource.spec.uses() if use.is_mount_point]
     if facts is None:
         if devices:
@@ -89,14 +102,15 @@ def _too_small(
     if mirror is None:
         return
     servers = specs.eligible_servers(resource.spec.group)
-    for use in resource.spec.uses():
-        if not use.name.startswith("/dev/"):
-            continue
+    needed = mirror.size + (SHARED_METADATA if resource.spec.mirrored_groups() else 0)
+    for use in _devices(server, specs, resource):
         known = sides if mirror.two_servers else {}
         rooms = {s: room_of(s, name, use.name, facts, known) for s in servers}
         room = rooms[server]
-        if room is not None and room < mirror.size:
+        if room is not None and room < needed:
             text = f"{use.name} has {room} bytes on {server}, size says {mirror.size}"
+            if needed > mirror.size:
+                text += f" and the mirror itself takes {SHARED_METADATA}"
             text += largest(rooms) if mirror.two_servers else ""
             item = specs.objects[ObjectRef("Resource", name)]
             yield item.problem(("spec", "size"), text, "E0313")

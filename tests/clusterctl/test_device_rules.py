@@ -103,3 +103,51 @@ def test_an_apply_that_does_not_change_the_disk_looks_at_nothing(told: FakeClust
     told.file("data.yaml", DATA.replace("/srv/data", "/srv/other"))
     result = told.run("diff", "-f", str(told.directory / "data.yaml"))
     assert "is swap space on n2" in result.err
+
+
+HYBRID = """\
+apiVersion: clusterctl/v1
+kind: ServerGroup
+metadata: {name: left}
+spec: {servers: [n1]}
+---
+apiVersion: clusterctl/v1
+kind: ServerGroup
+metadata: {name: right}
+spec: {servers: [n2]}
+---
+apiVersion: clusterctl/v1
+kind: Group
+metadata: {name: db}
+spec: {serverGroups: [left, right]}
+---
+apiVersion: clusterctl/v1
+kind: Resource
+metadata: {name: both}
+spec:
+  group: db
+  type: hybrid-disk
+  sides:
+    - {serverGroup: left, device: /dev/vg0/left}
+    - {serverGroup: right, device: /dev/vg0/right}
+  reservation: none
+  size: 64MiB
+  mountPoint: /srv/both
+"""
+
+
+def test_of_a_hybrid_disk_each_server_needs_only_that_of_its_server_group(
+    told: FakeCluster,
+) -> None:
+    left = Device(names=("/dev/vg0/left",), size=128 << 20)
+    tell(told, "n1", left)
+    tell(told, "n2", left.model_copy(update={"names": ("/dev/vg0/right",)}))
+    status, errors = applied(told, HYBRID)
+    assert (status, "W0611" in errors, "E03" in errors) == (0, False, False), errors
+    tell(told, "n1", left.model_copy(update={"size": 100 << 20}))
+    status, errors = applied(told, HYBRID)
+    assert status == 2
+    assert "/dev/vg0/left has 104857600 bytes on n1" in errors
+    assert "the mirror itself takes 67108864" in errors
+    tell(told, "n1", GOOD)
+    assert "n1 knows no device /dev/vg0/left" in applied(told, HYBRID)[1]
