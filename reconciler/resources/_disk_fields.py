@@ -17,12 +17,25 @@ from specs.volume_layout import Extent, layout, needed
 _STABLE = re.compile(r"^/dev/(disk/by-[a-z]+/.|mapper/.|[^/]+/.)")
 _CHANGING = re.compile(r"^/dev/(mapper/mpath[a-z]+$|(disk/by-(path|diskseq)|block|char|shm|pts)/)")
 _OPTIONS = re.compile(r"^[^\s\0]*$")
+_NO_FILES = {"dev", "proc", "sys"}
+_SYSTEM_FOLDERS = {"bin", "boot", "etc", "lib", "lib64", "root", "run", "sbin", "usr", "var"}
+_SYSTEM = {"/etc/clusterctl", "/run/clusterctl", "/var/lib/clusterctl"}
+"""What a mount would hide from all programs, the agent's own files among it."""
+
 SECTOR = 4096
 
 
 def _path(text: str) -> str:
     if not PurePosixPath(text).is_absolute() or "\0" in text or ".." in PurePosixPath(text).parts:
         raise ValueError(f"{text!r} is not an absolute path")
+    return "/" + str(PurePosixPath(text)).lstrip("/")
+
+
+def _mount_point(text: str) -> str:
+    parts = PurePosixPath(text).parts[1:]
+    whole = text in _SYSTEM or (len(parts) == 1 and parts[0] in _SYSTEM_FOLDERS)
+    if not parts or whole or parts[0] in _NO_FILES:
+        raise ValueError(f"{text} is the system's own: choose another directory")
     return text
 
 
@@ -39,6 +52,7 @@ def _whole_sectors(size: int) -> int:
 
 
 AbsolutePath = Annotated[str, AfterValidator(_path)]
+MountPoint = Annotated[AbsolutePath, AfterValidator(_mount_point)]
 DiskSize = Annotated[ByteSize, Field(ge=16 << 20), AfterValidator(_whole_sectors)]
 MountOptions = Annotated[str, AfterValidator(_options)]
 FileSystemKind = Literal["ext4", "xfs", "btrfs"]
@@ -75,7 +89,7 @@ class Volume(Model):
         description="Bytes of the volume. Only the last one can grow, and none can shrink.",
         json_schema_extra=impact("resource", example="2GiB"),
     )
-    mount_point: AbsolutePath = Field(
+    mount_point: MountPoint = Field(
         description="Directory that the volume is mounted on; it may lie on another volume.",
         json_schema_extra=impact("resource", example="/srv/db/wal"),
     )
@@ -105,7 +119,7 @@ class MirroredDisk(MountedDisk):
         "used, with its file system; it never shrinks.",
         json_schema_extra=impact("none", example="256MiB", default_text="what the volumes need"),
     )
-    mount_point: AbsolutePath | None = Field(
+    mount_point: MountPoint | None = Field(
         default=None,
         description="Directory that the file system is mounted on.",
         json_schema_extra=impact(

@@ -14,6 +14,9 @@ from reconciler.ports.host import HostError
 from reconciler.ports.volumes import FileSystem
 from specs.volume_layout import Extent
 
+SERVED = ("/dev/loop", "/dev/drbd")
+"""What an engine serves is mounted from these; anything else on a mount point is not ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class DiskVolume:
@@ -41,9 +44,19 @@ class FileSystems:
         return sorted(self.volumes, key=lambda one: len(PurePosixPath(one.directory).parts))
 
     async def mounted(self, place: Place) -> dict[str, str]:
-        """Devices by directory, of those that are mounted."""
+        """Devices by directory, of those that are mounted and not covered by somebody else."""
+        found = await self._found(place)
+        return {directory: device for directory, device in found.items() if _is_ours(device)}
+
+    async def _found(self, place: Place) -> dict[str, str]:
         found = {v.directory: await place.host.volumes.mounted(v.directory) for v in self.volumes}
         return {directory: device for directory, device in found.items() if device is not None}
+
+    async def refuse_strangers(self, place: Place) -> None:
+        """Raises `ResourceError` when something that is not ours is on a mount point."""
+        for directory, device in (await self._found(place)).items():
+            if not _is_ours(device):
+                raise ResourceError(f"{device} is mounted on {directory}", retry=False)
 
     def missing(self, mounted: dict[str, str]) -> str:
         """Which of them are not mounted; "" when all are."""
@@ -62,6 +75,7 @@ class FileSystems:
         if last.extent.name and last.extent.end > size:
             text = f"{last.label} ends at byte {last.extent.end}, the mirror has {size}"
             raise ResourceError(text, retry=False)
+        await self.refuse_strangers(place)
         making = _Making(place, permit, self.consent, first=first)
         fresh: list[PurePosixPath] = []
         await making.begin(self.volumes)
@@ -95,15 +109,26 @@ class FileSystems:
         finally:
             await volumes.detach(disk)
 
-    async def unmount(self, place: Place, grace_s: float) -> None:
-        """All, with their users ended. Raises `HostError`."""
+    async def unmount(self, place: Place, disk: str, grace_s: float) -> None:
+        """All, with their users ended, wherever the served file is mounted. Raises `HostError`."""
+        volumes = place.host.volumes
+        for mount in await volumes.mounts_of(disk):
+            await volumes.unmount(mount.directory, grace_s)
+        ours = await self.mounted(place)
         for volume in reversed(self._parents_first()):
-            await place.host.volumes.unmount(volume.directory, grace_s)
+            if volume.directory in ours:
+                await volumes.unmount(volume.directory, grace_s)
 
     async def tear_off(self, place: Place) -> None:
         """All, although they are in use. Raises `HostError`."""
+        ours = await self.mounted(place)
         for volume in reversed(self._parents_first()):
-            await place.host.volumes.tear_off(volume.directory)
+            if volume.directory in ours:
+                await place.host.volumes.tear_off(volume.directory)
+
+
+def _is_ours(device: str) -> bool:
+    return device.startswith(SERVED)
 
 
 class _Making:

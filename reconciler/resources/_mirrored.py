@@ -125,6 +125,7 @@ class ServingSide:
             raise ResourceError(f"it serves at the newer epoch {view.epoch} already", retry=False)
         if view is None or not view.serves or view.over or view.epoch != permit.epoch:
             await self.deactivate(place, permit.epoch)
+            await self.systems.refuse_strangers(place)
             await make_ready()
             first = await self._promote(place, permit)
         elif not self.systems.missing(await self.systems.mounted(place)):
@@ -210,10 +211,10 @@ class ServingSide:
         async with self._attending(place):
             try:
                 async with asyncio.timeout(self.stop_timeout_s * 0.6):
-                    await systems.unmount(place, self.grace_s)
+                    await systems.unmount(place, view.path, self.grace_s)
             except (HostError, TimeoutError):
                 if not await self._is_stuck(place):
-                    await systems.unmount(place, 0.0)
+                    await systems.unmount(place, view.path, 0.0)
                 else:
                     # What waits in it was never acknowledged.
                     await mirrors.abort(place.name, "it is stopped")

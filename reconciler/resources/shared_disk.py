@@ -16,7 +16,7 @@ from reconciler.ports.driver import (
     ResourceState,
 )
 from reconciler.ports.volumes import FileSystem, Mounted
-from reconciler.resources._disk_fields import AbsolutePath, MountedDisk, is_stable
+from reconciler.resources._disk_fields import AbsolutePath, MountedDisk, MountPoint, is_stable
 from reconciler.resources._shared_access import SharedAccess
 from specs.resource import Use
 from specs.scalars import Duration, impact
@@ -97,7 +97,7 @@ class SharedDisk(MountedDisk):
         description="Kind of the file system; none: the device is used as it is.",
         json_schema_extra=impact("resource", example="ext4"),
     )
-    mount_point: AbsolutePath | None = Field(
+    mount_point: MountPoint | None = Field(
         default=None,
         description="Directory that the file system is mounted on; made when it is missing.",
         json_schema_extra=impact(
