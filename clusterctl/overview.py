@@ -191,7 +191,8 @@ def _of_mirror(picture: Picture, name: str) -> list[Attention]:
     servers = {ref.name for ref in picture.refs("Server")} & set(records.mirrors[name].servers)
     sides = {server: server for server in sorted({*said, *servers})}
     view = mirror_view(name, "", sides, records)
-    severity = _OF_MIRRORS.get(view.state)
+    severity = Severity.WARNING if view.differs else None
+    severity = _OF_MIRRORS.get(view.state, severity)
     if severity is None or not any(ref.name == name for ref in picture.refs("Resource")):
         return []
     text = "; ".join((view.state.value.replace("-", " "), *view.reasons))

@@ -51,28 +51,37 @@ def status(cli: CliContext, name: str | None, watch: bool, output: str) -> ExitC
             if not watch:
                 _show(cli, await read_picture(connection, KINDS, cli.types()), name, output)
                 return
+            shown = ""
             async for picture in follow(connection, KINDS, cli.types()):
-                _show(cli, picture, name, output, again=True)
+                shown = _show(cli, picture, name, output, shown)
 
     asyncio.run(work())
     return ExitCode.DONE
 
 
 def _show(
-    cli: CliContext, picture: Picture, name: str | None, output: str, *, again: bool = False
-) -> None:
+    cli: CliContext, picture: Picture, name: str | None, output: str, before: str | None = None
+) -> str:
+    """The text, which is shown unless it is the one of before."""
     views = [view_of(picture, _name(name))] if name else mirrors_of(picture)
     if output == "json":
         found: Any = views[0].to_json() if name else [view.to_json() for view in views]
-        click.echo(json.dumps(found, indent=None if again else 2))
-        return
-    if name:
-        lines = details(views[0], picture.wall, cli.style)
+        text = json.dumps(found, indent=2 if before is None else None)
+    elif name:
+        text = _plain(cli, details(views[0], picture.wall, cli.style))
     else:
         lines = rows(views, picture.wall, cli.style) if views else ["no resource is a mirror"]
-    clear = again and sys.stdout.isatty()
-    text = "\n".join(cli.style.plain(line) for line in lines)
-    click.echo(("\x1b[H\x1b[J" if clear else "") + text + ("\n" if again and not clear else ""))
+        text = _plain(cli, lines)
+    if text == before:
+        return text
+    clear = before is not None and output == "text" and sys.stdout.isatty()
+    apart = "\n" if before and output == "text" and not clear else ""
+    click.echo(("\x1b[H\x1b[J" if clear else apart) + text)
+    return text
+
+
+def _plain(cli: CliContext, lines: list[str]) -> str:
+    return "\n".join(cli.style.plain(line) for line in lines)
 
 
 # -- copying and comparing -------------------------------------------------------------------------
@@ -80,14 +89,15 @@ def _show(
 
 @command.command(cls=ClusterCommand)
 @click.argument("name")
-@click.option("--full", "how", flag_value="full", help="Copy everything, whatever is known.")
-@click.option("--checksum", "how", flag_value="checksum", help="Compare, and copy what differs.")
+@click.option("--full", is_flag=True, help="Copy everything, whatever is known.")
+@click.option("--checksum", is_flag=True, help="Compare, and copy what differs.")
 @wish_options
 @click.pass_obj
 def resync(
     cli: CliContext,
     name: str,
-    how: str | None,
+    full: bool,
+    checksum: bool,
     wait: bool,
     timeout_s: float,
     why: str,
@@ -110,7 +120,11 @@ def resync(
     def told(view: MirrorView) -> str:
         return f"{' and '.join(view.holders)} have all data of {view.name}"
 
-    kind, fields = OperationKind.MIRROR_RESYNC, {"how": how or "difference", "why": why}
+    if full and checksum:
+        text = "--full copies everything: --checksum has nothing to compare then; give one of them"
+        raise Failure(text, ExitCode.USAGE, "clusterctl mirror resync --help")
+    how = "full" if full else "checksum" if checksum else "difference"
+    kind, fields = OperationKind.MIRROR_RESYNC, {"how": how, "why": why}
     return _wished(cli, kind, name, fields, wait, timeout_s, output, done, told)
 
 
@@ -341,6 +355,8 @@ def _wished(
                 result = code(view) if code else ExitCode.DONE
                 word = "done" if result is ExitCode.DONE else "warning"
                 click.echo(cli.style.plain(cli.style.mark(word, told(view))))
+                if result is not ExitCode.DONE and view.next_command:
+                    click.echo(f"next: {view.next_command}", err=True)
             return code(view) if code else ExitCode.DONE
 
     return asyncio.run(work())

@@ -79,14 +79,7 @@ def details(view: MirrorView, now_wall: float, style: Style) -> list[str]:
 
 
 def checked(view: MirrorView) -> str:
-    found = view.last_check
-    if found is None:
-        return "never"
-    if found.ended != "done":
-        return f"not to the end: {clean(found.ended)}"
-    if found.different == 0:
-        return "both sides are equal"
-    return f"{found.different} parts of {amount(found.part).replace('.0 ', ' ')} differ"
+    return clean(str(view.last_check)) if view.last_check is not None else "never"
 
 
 def _sides(view: MirrorView, now_wall: float) -> list[tuple[str, ...]]:

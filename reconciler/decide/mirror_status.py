@@ -5,17 +5,39 @@ bytes, rates bytes a second, `*_wall` wall-clock seconds.
 """
 
 from reconciler.decide.records import Record
+from specs.scalars import format_size
 
 
 class MirrorCheck(Record):
     """A comparison of both sides: how far it is, and how many parts of `part` bytes differ. `ended`
-    is why it ended, "done" when it looked at everything."""
+    is why it ended, "done" when it looked at everything. `repair`: what differs is copied then.
+    `rate` and `seconds_left` are known while it goes on."""
 
     done: int = 0
     different: int = 0
     part: int = 1 << 20
     ended: str = ""
     operation: str = ""
+    repair: bool = False
+    rate: int | None = None
+    seconds_left: float | None = None
+
+    @property
+    def differs(self) -> bool:
+        """It found differences, and nothing was done about them."""
+        return self.ended == "done" and self.different > 0 and not self.repair
+
+    def __str__(self) -> str:
+        """What it found."""
+        if self.ended != "done":
+            return f"not to the end: {self.ended}" if self.ended else "under way"
+        if self.different == 0:
+            return "both sides are equal"
+        size = format_size(self.part)
+        number = size.rstrip("BKMGTi")
+        parts, differ = ("part", "differs") if self.different == 1 else ("parts", "differ")
+        found = f"{self.different} {parts} of {number} {size[len(number) :]} {differ}"
+        return f"{found}; copied again" if self.repair else found
 
 
 class MirrorResult(Record):

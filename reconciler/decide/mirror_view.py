@@ -93,7 +93,7 @@ class SideView:
                 "generation": status.generation,
                 "consistent": status.consistent,
                 "isolatedUntil": iso(status.isolated_until_wall),
-                "behindBytes": status.to_copy,
+                "behindBytes": 0 if self.has_all else status.to_copy,
                 "queuedBytes": status.backlog,
                 "limitBytesPerSecond": status.limit,
                 "at": iso(status.at_wall),
@@ -130,6 +130,11 @@ class MirrorView:
         running = [side for side in idle if side.word not in NO_ENGINE]
         found = running if len(idle) > 1 else idle
         return found[0] if len(found) == 1 and len(self.sides) > 1 else None
+
+    @property
+    def differs(self) -> bool:
+        """The last comparison found differences, and they are there still."""
+        return self.last_check is not None and self.last_check.differs
 
     @property
     def size(self) -> int:
@@ -301,6 +306,9 @@ def _state(
         text = f"writes wait until the store says that {serving.server} may go on alone"
         return MirrorState.WAITING, (text,), "clusterctl status"
     if serving.stage == "both" and len(record.servers) > 1:
+        if serving.check is not None and serving.check.differs:
+            again = f"clusterctl mirror resync {name} --checksum"
+            return MirrorState.IN_SYNC, (f"at the last comparison {serving.check}",), again
         return MirrorState.IN_SYNC, (), ""
     if serving.connected:
         return MirrorState.COPYING, (), f"clusterctl mirror status {name} --follow"
@@ -339,4 +347,5 @@ def _copy(serving: MirrorStatus | None) -> Progress | None:
 def _check(serving: MirrorStatus | None) -> Progress | None:
     if serving is None or serving.check is None or serving.check.ended:
         return None
-    return Progress(serving.check.done, serving.size)
+    check = serving.check
+    return Progress(check.done, serving.size, check.rate, check.seconds_left)

@@ -109,10 +109,23 @@ def _why_not(snapshot: Snapshot, operation: Operation, resource: Resource, to: s
         if not 0 < (operation.for_s or 0.0) <= LONGEST_ISOLATION_S:
             return f"an isolation lasts at most {LONGEST_ISOLATION_S / 86400:.0f} days"
         return f"{to} serves {name}; isolate the other side" if serves else None
+    if operation.kind in (OperationKind.MIRROR_RESYNC, OperationKind.MIRROR_VERIFY):
+        return _isolated(snapshot, resource)
     if operation.kind is OperationKind.MIRROR_DISCARD:
         return _why_not_discard(snapshot, resource, to, serves)
     if operation.kind is OperationKind.MIRROR_PROMOTE:
         return _why_not_promote(snapshot, resource, to)
+    return None
+
+
+def _isolated(snapshot: Snapshot, resource: Resource) -> str | None:
+    """A snapshot is neither copied to nor compared."""
+    name = resource.metadata.name
+    for server in _sides(snapshot, resource):
+        status = mirror_status(snapshot, server, name)
+        if status is not None and status.engine and status.isolated:
+            rejoin = f"clusterctl mirror rejoin {name} --server {server}"
+            return f"{server} stands still as a snapshot: {rejoin}"
     return None
 
 

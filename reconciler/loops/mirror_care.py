@@ -248,6 +248,9 @@ def _check(said: Mapping[str, Any]) -> MirrorCheck:
         different=different if isinstance(different, int) else len(different),
         ended=said["ended"],
         operation=said.get("id", ""),
+        repair=bool(said.get("repair", False)),
+        rate=said.get("rate"),
+        seconds_left=said.get("seconds_left"),
     )
     return found.model_copy(update={"part": said["part"]}) if "part" in said else found
 

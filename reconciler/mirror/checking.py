@@ -15,11 +15,12 @@ WINDOW = 4
 @dataclass
 class Checking:
     """One run over the whole disk. `different` are offsets of chunks that differ; with `repair`
-    they are copied to the other side at the end. `id` is whose run it is."""
+    they are copied to the other side at the end. `id` is whose run it is, `began` when it began."""
 
     primary: Primary
     id: str = ""
     repair: bool = False
+    began: float = 0.0
     done: int = 0
     different: list[int] = field(default_factory=list)
     ended: str = ""

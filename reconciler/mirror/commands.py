@@ -113,14 +113,24 @@ def _serving(engine: Engine) -> dict[str, Any]:
         status |= {"copied": copying.copied, "rate": round(rate)}
         status["seconds_left"] = round(left / rate, 1) if rate else None
     if engine.checking is not None:
-        checking = engine.checking
-        status["verify"] = {
-            "id": checking.id,
-            "done": checking.done,
-            "different": checking.different[:1000],
-            "ended": checking.ended,
-        }
+        status["verify"] = _compared(engine, engine.checking)
     return status
+
+
+def _compared(engine: Engine, checking: Checking) -> dict[str, Any]:
+    size = engine.disk.metadata.header.size
+    rate = checking.done / max(0.001, engine.now() - checking.began)
+    found: dict[str, Any] = {
+        "id": checking.id,
+        "done": checking.done,
+        "different": checking.different[:1000],
+        "ended": checking.ended,
+        "repair": checking.repair,
+    }
+    if not checking.ended and checking.done:
+        left = (size - checking.done) / rate
+        found |= {"rate": round(rate), "seconds_left": round(left, 1)}
+    return found
 
 
 def _status(asked: Asked) -> dict[str, Any]:
@@ -183,6 +193,7 @@ def _resync(asked: Asked) -> dict[str, Any]:
         engine.primary.cut("a copy of everything was asked for")
         engine.disk.metadata.dirty.fill()
         engine.disk.metadata.save_bitmap()
+        engine.checking = None  # what it found is copied over
     if engine.dialing is not None:
         engine.dialing.hurry()
     return {}
@@ -193,7 +204,8 @@ def _verify(asked: Asked) -> dict[str, Any]:
     if engine.primary is None or engine.primary.over:
         raise EngineError("this side does not serve: ask the other one")
     repair = asked.request.get("do") == "resync"
-    engine.checking = Checking(engine.primary, str(asked.request.get("id", "")), repair)
+    number = str(asked.request.get("id", ""))
+    engine.checking = Checking(engine.primary, number, repair, engine.now())
     engine.checking.pump(engine.primary.acked_seq)
     return {}
 

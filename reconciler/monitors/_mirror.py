@@ -1,7 +1,7 @@
 """What the monitors of mirrored disks have in common: the engine of this server, and what it says.
 
-They read the engine's status, and change nothing: the engine itself dials, and copies what differs,
-for as long as it runs.
+They read the engine's status. The engine itself dials, and copies what it knows to differ, for as
+long as it runs; what only a comparison found is copied when the spec says so.
 """
 
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from reconciler.plugin import MonitorType, Site
+from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import EngineView
 from reconciler.ports.probes import ProbeUnavailable, Sample
 from specs.scalars import Name, impact
@@ -43,6 +44,43 @@ class MirrorMonitor(MonitorType):
         if self.broken == "fault":
             return Sample(False, reason)
         return Sample(True, reason, warning=True)
+
+
+class PairMonitor(MirrorMonitor):
+    """A monitor of the state of both sides."""
+
+    repair: Literal["none", "checksum"] = Field(
+        default="none",
+        description="What is done when `clusterctl mirror verify` found differences: nothing but "
+        "saying so, or what `mirror resync --checksum` does, once for each such comparison. The "
+        "side that serves counts; the other one gets its data.",
+        json_schema_extra=impact("monitor", example="none"),
+    )
+
+    async def pair(self, site: Site, view: EngineView) -> Sample:
+        found = state_of(self, view)
+        parts = different_parts(view)
+        if not parts or not found.healthy or found.warning:
+            return found
+        text = f"the last comparison found {parts} different part{'s' if parts > 1 else ''}"
+        command = f"clusterctl mirror resync {self.resource} --checksum"
+        if self.repair == "none":
+            return self.bad(f"{text}: {command}")
+        try:
+            # From then on the engine's last comparison is this one: it is asked once.
+            await site.host.mirrors.ask(self.resource, {"do": "resync", "how": "checksum"})
+        except HostError as error:
+            return self.bad(f"{text}, and they cannot be copied: {error}")
+        return Sample(True, f"{text}: what differs is copied again", warning=True)
+
+
+def different_parts(view: EngineView) -> int:
+    """Parts that the last whole comparison found different, and that nobody copied since."""
+    said = view.details.get("verify") or {}
+    if not view.serves or said.get("ended") != "done" or said.get("repair"):
+        return 0
+    found = said.get("different", ())
+    return found if isinstance(found, int) else len(found)
 
 
 def state_of(monitor: MirrorMonitor, view: EngineView) -> Sample:

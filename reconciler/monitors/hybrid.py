@@ -4,13 +4,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from reconciler.monitors._mirror import MirrorMonitor, state_of
+from reconciler.monitors._mirror import PairMonitor
 from reconciler.plugin import Site
 from reconciler.ports.probes import Sample
 from specs.scalars import impact
 
 
-class Hybrid(MirrorMonitor):
+class Hybrid(PairMonitor):
     """The state of a `hybrid-disk`, as `mirror` tells that of a `mirror-disk`.
 
     Only the current server of each server group has an engine. With `timing: always` every other
@@ -43,7 +43,7 @@ class Hybrid(MirrorMonitor):
     async def sample(self, site: Site) -> Sample:
         view = await self.engine(site)
         if view is not None:
-            return state_of(self, view)
+            return await self.pair(site, view)
         if self.timing == "always":
             return Sample(True, "this is not the current server of its server group")
         return Sample(False, "its engine does not run here")

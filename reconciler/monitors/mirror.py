@@ -4,20 +4,20 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from reconciler.monitors._mirror import MirrorMonitor, state_of
+from reconciler.monitors._mirror import PairMonitor
 from reconciler.plugin import Site
 from reconciler.ports.probes import Sample
 from specs.scalars import impact
 
 
-class Mirror(MirrorMonitor):
+class Mirror(PairMonitor):
     """The state of a `mirror-disk`, as the engine on this server knows it.
 
     Healthy: both sides have everything. A warning: the other side is being copied to, or is away
     (with `broken: fault` that is a fault). A fault in any case: this side failed, or writes wait
     for the store. The mirror recovers by itself: it dials the other side for ever and copies what
-    differs. After a split brain it does not; `clusterctl mirror` tells what can be done. A recovery
-    script can ask for more, such as `clusterctl mirror resync data`.
+    differs. After a split brain it does not; `clusterctl mirror` tells what can be done. What only
+    a comparison found is copied with `repair: checksum`. A recovery script can do more.
 
     With `timing: always` the following side is looked at, too.
 
@@ -49,4 +49,4 @@ class Mirror(MirrorMonitor):
         view = await self.engine(site)
         if view is None:
             return Sample(False, "its engine does not run here")
-        return state_of(self, view)
+        return await self.pair(site, view)

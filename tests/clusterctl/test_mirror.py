@@ -202,6 +202,28 @@ def test_status_tells_of_a_mirror_that_is_not_in_sync(mirror: FakeCluster) -> No
     assert "clusterctl mirror resync data" in out
 
 
+def test_differences_that_a_comparison_found_are_told_until_they_are_copied(
+    mirror: FakeCluster,
+) -> None:
+    def compared(**fields: object) -> str:
+        check = MirrorCheck(different=1, ended="done", **fields)  # type: ignore[arg-type]
+        tell(mirror, "n1", serving=True, stage="both", connected=True, check=check)
+        return mirror.run("status").out + mirror.run("mirror", "status", "data").out
+
+    found = compared()
+    assert "resource/data: in sync; at the last comparison 1 part of 1 MiB differs" in found
+    assert found.count("next: clusterctl mirror resync data --checksum") == 2
+    repaired = compared(repair=True)
+    assert "next:" not in repaired
+    assert "compared: 1 part of 1 MiB differs; copied again" in repaired
+
+
+def test_everything_and_what_differs_are_two_wishes(mirror: FakeCluster) -> None:
+    result = mirror.run("mirror", "resync", "data", "--full", "--checksum")
+    assert result.code == 2
+    assert "give one of them" in result.err
+
+
 @pytest.mark.parametrize(
     ("n1", "holders", "result"),
     [

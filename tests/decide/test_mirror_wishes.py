@@ -165,6 +165,12 @@ def test_what_follows_with_all_data_has_nothing_to_give_up() -> None:
     assert begun_on(asked(split, KIND.MIRROR_DISCARD, "n2")) == "n2"
 
 
+@pytest.mark.parametrize("kind", [KIND.MIRROR_RESYNC, KIND.MIRROR_VERIFY])
+def test_a_snapshot_is_neither_copied_to_nor_compared(kind: OperationKind) -> None:
+    made = scene("n1").side("n2", isolated=True)
+    assert refusal(asked(made, kind)).endswith("clusterctl mirror rejoin data --server n2")
+
+
 def hybrid() -> Scene:
     made = Scene(servers=("n1", "n2", "n3", "n4")).server_group("a", "n1", "n2")
     made.server_group("b", "n3", "n4").group("web", serverGroups=["a", "b"])

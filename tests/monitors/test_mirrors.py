@@ -10,6 +10,7 @@ from reconciler.monitors.hybrid import Hybrid
 from reconciler.monitors.mirror import Mirror
 from reconciler.monitors.mirror_connect import MirrorConnect
 from reconciler.plugin import Site
+from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import EngineView
 from reconciler.ports.probes import ProbeUnavailable, Sample
 from specs.check import check
@@ -107,6 +108,49 @@ async def test_what_the_engine_says(
         wanted = found or (FAULT if broken == "fault" else WARNING)
         assert (sample.healthy, sample.warning) == wanted
         assert words in sample.reason
+
+
+FOUND = {"ended": "done", "different": [0, 1 << 20], "repair": False}
+
+
+@pytest.mark.parametrize(
+    ("verify", "repair", "asked", "words"),
+    [
+        (FOUND, "none", 0, "clusterctl mirror resync data --checksum"),
+        (FOUND, "checksum", 1, "2 different parts: what differs is copied again"),
+        (FOUND | {"different": 1}, "checksum", 1, "1 different part:"),
+        (FOUND | {"different": []}, "checksum", 0, "both sides have everything"),
+        (FOUND | {"ended": ""}, "checksum", 0, "both sides have everything"),
+        (FOUND | {"repair": True}, "checksum", 0, "both sides have everything"),
+    ],
+)
+async def test_what_a_comparison_found_is_copied_where_the_spec_says_so(
+    verify: dict[str, Any], repair: str, asked: int, words: str
+) -> None:
+    monitor = Mirror.model_validate({**COMMON, "repair": repair})
+    place, requests = site(serving(verify=verify)), []
+
+    async def ask(name: str, request: Any) -> dict[str, Any]:
+        requests.append((name, request))
+        return {}
+
+    place.host.mirrors.ask = ask  # type: ignore[method-assign]
+    sample = await monitor.sample(place)
+    assert words in sample.reason
+    assert sample.healthy
+    assert requests == [("data", {"do": "resync", "how": "checksum"})] * asked
+
+
+async def test_an_engine_that_refuses_the_repair_leaves_the_warning() -> None:
+    place = site(serving(verify=FOUND))
+
+    async def ask(name: str, request: Any) -> dict[str, Any]:
+        raise HostError("it does not answer")
+
+    place.host.mirrors.ask = ask  # type: ignore[method-assign]
+    sample = await Mirror.model_validate({**COMMON, "repair": "checksum"}).sample(place)
+    assert (sample.healthy, sample.warning) == WARNING
+    assert "cannot be copied: it does not answer" in sample.reason
 
 
 async def test_without_an_engine_it_is_a_fault_where_one_must_be() -> None:
