@@ -318,7 +318,7 @@ class Enrolment:
                 if not learners:
                     self.joining.clear()
             except NotCaughtUp:
-                pass
+                pass  # tried again in a moment
             except StoreError as error:
                 log.warning("members can not be looked after now: %s", error)
             idle_s = PROMOTE_INTERVAL_S if self.joining.is_set() else 10.0

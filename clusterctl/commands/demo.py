@@ -59,7 +59,7 @@ def command(cli: CliContext, data: bool, keep: bool, directory: Path | None) -> 
         else:
             _build(lab)
             asyncio.run(_tell(_shown(cli, lab), lab))
-    except BaseException:
+    except BaseException:  # Ctrl-C as well: no lab may stay
         _take_down(lab)
         raise
     if not keep:

@@ -137,7 +137,7 @@ def lab_up(
         if detach:
             return
         signal.pause()
-    except BaseException:
+    except BaseException:  # Ctrl-C as well, which is how it usually ends
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # a second one must not leave half of it
         # a half-built lab is of no use to anybody; its logs are what says why

@@ -119,7 +119,7 @@ def foreign_mounts(number: str) -> list[int]:
     """Processes of other mount namespaces in which the device is mounted."""
     own, seen, found = os.stat("/proc/self/ns/mnt").st_ino, set(), []
     for name in os.listdir("/proc"):
-        with suppress(OSError):
+        with suppress(OSError):  # it ended meanwhile
             space = os.stat(f"/proc/{name}/ns/mnt").st_ino if name.isdigit() else own
             if space == own:
                 continue

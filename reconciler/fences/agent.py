@@ -264,7 +264,7 @@ def _marked(mark: bytes) -> set[int]:
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it ended meanwhile
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
                     found.add(int(entry.name))
     return found

@@ -101,7 +101,7 @@ def _detach() -> int:
     os.closerange(CONTROL + 1, 1 << 20)
     os.set_inheritable(CONTROL, False)
     os.umask(0o077)
-    with suppress(OSError):
+    with suppress(OSError):  # refused in some containers; it runs all the same
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, 0, 0)
     read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -329,5 +329,5 @@ def _has_children() -> bool:
 
 
 def send(connection: socket.socket, message: dict[str, Any]) -> None:
-    with suppress(OSError):
+    with suppress(OSError):  # who asked has gone
         connection.send(json.dumps(message).encode() + b"\n")

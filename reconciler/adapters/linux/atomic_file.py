@@ -16,7 +16,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         with os.fdopen(handle, "w") as file:
             json.dump(content, file)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # however it ends, no half file may stay
         with contextlib.suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise

@@ -31,7 +31,7 @@ async def run(
     try:
         async with asyncio.timeout(timeout_s):
             output, _ = await process.communicate()
-    except BaseException as error:
+    except BaseException as error:  # cancelled as well: it must not outlive its caller
         await _end(process)
         if isinstance(error, TimeoutError):
             raise HostError(f"{command[0]} takes longer than {timeout_s:g} s") from None

@@ -82,7 +82,7 @@ class Line:
             await self.send({"job": job})
             ready = checked(await self.receive())
             self.holder = Process(int(ready["pid"]), int(ready["start"]))
-        except BaseException:
+        except BaseException:  # cancelled as well: its holder must end
             self.close()
             raise
 
@@ -114,7 +114,7 @@ class Nursery:
         with theirs:
             try:
                 self._ask_for_holder(theirs)
-            except BaseException:
+            except BaseException:  # whoever gave up, nobody else has this end
                 ours.close()
                 raise
         return Line(ours)

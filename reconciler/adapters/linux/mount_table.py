@@ -55,7 +55,7 @@ def under_way(directory: str) -> bool:
     wanted = os.fsencode(os.path.normpath(directory))
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with suppress(OSError):
+            with suppress(OSError):  # it ended meanwhile
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 if words[0].rpartition(b"/")[2] == b"mount" and wanted in words:
                     return True
@@ -135,7 +135,7 @@ def users(directory: str) -> Iterator[int]:
     inside = os.path.normpath(directory) + "/"
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) not in (1, os.getpid()):
-            with suppress(OSError):
+            with suppress(OSError):  # it ended meanwhile
                 links = [entry / "cwd", entry / "root", entry / "exe", *(entry / "fd").iterdir()]
                 if any(f"{_target(link)}/".startswith(inside) for link in links) or (
                     f" {inside}" in (entry / "maps").read_text(errors="replace")

@@ -194,7 +194,7 @@ class LinuxNetwork:
         try:
             permit.check()
             self._kernel().add(held.address, held.prefix, index)
-        except BaseException:
+        except BaseException:  # whatever stopped it, the address is not there
             self._record(held.address, before)
             raise
         if not permit.is_valid():

@@ -53,7 +53,7 @@ class LinuxScripts:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
-        except BaseException:
+        except BaseException:  # however it ends, no half file may stay
             with suppress(OSError):
                 Path(temporary).unlink()
             raise

@@ -119,6 +119,7 @@ def _udev(root: Path, entry: str) -> dict[str, str]:
 
 
 def _size(root: Path, entry: str) -> int:
+    """In bytes; 0 when it cannot be told."""
     with suppress(OSError, ValueError):
         return int((root / "sys/class/block" / entry / "size").read_text()) * SECTOR
     return 0
