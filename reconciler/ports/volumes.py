@@ -1,7 +1,7 @@
 """Block devices and file systems of this server. `adapters.linux.volumes` implements it."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from reconciler.ports.driver import Permit
 
@@ -26,13 +26,6 @@ class Mounted:
     directory: str
     source: str
     read_only: bool = False
-
-
-class Growth(NamedTuple):
-    """Which of both became larger."""
-
-    device: bool
-    file_system: bool
 
 
 class Volumes(Protocol):
@@ -88,13 +81,16 @@ class Volumes(Protocol):
         """The same in the mount namespace of another process, as far as it goes: look again."""
         ...
 
-    async def grow(
-        self, device: str, file: str, directory: str, kind: str, size: int, permit: Permit
-    ) -> Growth:
-        """What is mounted on the directory takes up that `file` below its loop device is larger:
-        the device, which has at least `size` bytes then, and the file system on it. Programs go on
-        using it. The permit is checked right before each. Fine when there is nothing to do; an
-        unknown kind stays as it is."""
+    async def grow_device(self, device: str, file: str, size: int, permit: Permit) -> bool:
+        """A loop device takes up that its file is larger; it has at least `size` bytes then.
+        Programs go on using it. False when it had; the permit is checked right before."""
+        ...
+
+    async def grow_file_system(
+        self, device: str, directory: str, kind: str, permit: Permit
+    ) -> bool:
+        """What is mounted there takes all of its device; programs go on using it. False when it
+        did, and for a kind that cannot. The permit is checked right before."""
         ...
 
     async def tear_off(self, directory: str) -> None:

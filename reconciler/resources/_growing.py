@@ -19,6 +19,9 @@ LOOK_EVERY_S = 2.0
 AGAIN_S = 30.0
 """After a step that failed; what only waits for the other side is looked at every time."""
 
+PATIENCE_S = 10.0
+"""The other side takes up a new size some seconds later: that is told only when it takes longer."""
+
 
 class _Waits(Exception):
     """It cannot go on yet; one sentence."""
@@ -56,16 +59,17 @@ class Growing:
 
     async def keep(self) -> None:
         """For ever."""
-        told = ""
+        told, since = "", self.place.clock.now()
         while True:
-            pause = LOOK_EVERY_S
+            pause, now = LOOK_EVERY_S, self.place.clock.now()
             try:
                 await self.look()
-                told = ""
+                told, since = "", now
             except PermitExpired:
                 pass
             except _Waits as reason:
-                told = _tell(self.place, str(reason), told)
+                if now - since >= PATIENCE_S:
+                    told = _tell(self.place, str(reason), told)
             except Exception as error:  # noqa: BLE001 - beside it the engine's questions are answered
                 told, pause = _tell(self.place, str(error) or repr(error), told), AGAIN_S
             await self.place.clock.sleep(pause)
@@ -103,19 +107,12 @@ class Growing:
             return
         if self._done.get(directory) == seen:
             return
-        grown = await place.host.volumes.grow(
-            device, view.path, directory, volume.system.kind, size, self.permit
-        )
-        if grown.device:
+        volumes, kind = place.host.volumes, volume.system.kind
+        if await volumes.grow_device(device, view.path, size, self.permit):
             place.events.emit("mirror_device_grown", resource=place.name, device=device, size=size)
-        if grown.file_system:
-            place.events.emit(
-                "mirror_file_system_grown",
-                resource=place.name,
-                directory=directory,
-                kind=volume.system.kind,
-                size=size,
-            )
+        if await volumes.grow_file_system(device, directory, kind, self.permit):
+            fields = {"directory": directory, "kind": kind, "size": size}
+            place.events.emit("mirror_file_system_grown", resource=place.name, **fields)
         self._done[directory] = seen
 
 

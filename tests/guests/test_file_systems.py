@@ -1,5 +1,6 @@
 """Shared disks with each kind of file system, on a logical volume, and without any."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -100,3 +101,24 @@ def test_a_disk_as_it_is(driving: Driving) -> None:
     driving.guest.shell("dd if=/dev/zero of=/dev/vda bs=4096 count=1 oflag=direct")
     driving.deactivate("raw", 1)
     assert driving.state("raw") == "inactive"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_that_is_mounted_grows_with_the_file_below_it(driving: Driving, kind: str) -> None:
+    guest, old, new = driving.guest, 320 << 20, 448 << 20
+    mount = f"mkdir -p /srv/g; mount -t {kind} /dev/loop7 /srv/g; echo kept >/srv/g/file"
+    guest.shell(
+        f"modprobe loop; truncate -s {old} /run/g; losetup /dev/loop7 /run/g; "
+        f"mkfs.{kind} -q /dev/loop7; {mount}; truncate -s {new} /run/g"
+    )
+    words = ("/dev/loop7", "/run/g", "/srv/g", kind, str(new))
+    try:
+        said = json.loads(guest.python("tests.guests.growing", *words))
+        assert (said["device"], said["file_system"]) == (True, True)
+        if kind != "xfs":  # its superblock is written when its journal is
+            assert new - (1 << 20) < said["size"] <= new
+        said = json.loads(guest.python("tests.guests.growing", *words))
+        assert (said["device"], said["file_system"]) == (False, False)
+        assert guest.run("cat", "/srv/g/file").strip() == "kept"
+    finally:
+        guest.shell("umount /srv/g; losetup -d /dev/loop7; rm /run/g")

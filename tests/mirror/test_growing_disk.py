@@ -23,6 +23,7 @@ OLD, NEW = 256 << 20, 512 << 20
 def host(monkeypatch: pytest.MonkeyPatch) -> MemoryHost:
     monkeypatch.setattr(_growing, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(_growing, "AGAIN_S", 0.01)
+    monkeypatch.setattr(_growing, "PATIENCE_S", 0.05)
     return MemoryHost()
 
 

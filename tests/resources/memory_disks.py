@@ -20,7 +20,7 @@ from reconciler.ports.mirrors import (
     RecordUnavailable,
     Stopped,
 )
-from reconciler.ports.volumes import FileSystem, Growth, Mounted
+from reconciler.ports.volumes import FileSystem, Mounted
 
 
 class Changes:
@@ -119,6 +119,7 @@ class MemoryVolumes:
     def __init__(self) -> None:
         self.grown: list[tuple[str, int]] = []
         self.growth_fails = ""
+        self.sizes: dict[str, int] = {}
         self.mounts: dict[str, str] = {}
         self.made: list[str] = []
         self.systems: list[FileSystem] = []
@@ -176,17 +177,23 @@ class MemoryVolumes:
     async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
         await self._answer()
 
-    async def grow(
-        self, device: str, file: str, directory: str, kind: str, size: int, permit: Permit
-    ) -> Growth:
+    async def grow_device(self, device: str, file: str, size: int, permit: Permit) -> bool:
+        await self._answer()
+        permit.check()
+        before, self.sizes[device] = self.sizes.get(device, 0), size
+        return before < size
+
+    async def grow_file_system(
+        self, device: str, directory: str, kind: str, permit: Permit
+    ) -> bool:
         await self._answer()
         if self.growth_fails:
             raise HostError(self.growth_fails)
         permit.check()
-        fresh = (directory, size) not in self.grown
+        fresh = (directory, self.sizes[device]) not in self.grown
         if fresh:
-            self.grown.append((directory, size))
-        return Growth(fresh, fresh)
+            self.grown.append((directory, self.sizes[device]))
+        return fresh
 
     async def tear_off(self, directory: str) -> None:
         await self._answer()

@@ -1,4 +1,4 @@
-"""A device and its file system that become larger while they are mounted; used by `volumes`."""
+"""Loop devices and file systems that become larger while they are mounted; used by `volumes`."""
 
 import asyncio
 import os
@@ -10,7 +10,6 @@ from reconciler.adapters.linux import loop_device
 from reconciler.adapters.linux.command import run
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import HostError
-from reconciler.ports.volumes import Growth
 
 DEVICE_TIMEOUT_S = 20.0
 FILE_SYSTEM_TIMEOUT_S = 600.0
@@ -22,35 +21,40 @@ _UNUSED = 64 << 10
 """At the end, which is no whole block of a file system."""
 
 
-async def grow(
-    device: str, file: str, directory: str, kind: str, size: int, permit: Permit
-) -> Growth:
-    """See `ports.volumes.Volumes.grow`."""
+async def grow_device(device: str, file: str, size: int, permit: Permit) -> bool:
+    """See `ports.volumes.Volumes`."""
     before = await _asked(device, lambda: loop_device.size_of(device))
+    if before >= size:
+        return False
     permit.check()
     now = await _asked(device, lambda: loop_device.grow(device, file))
     if now < size:
         raise HostError(f"{device} has {now} bytes, {size} are expected")
-    covered = await _asked(device, lambda: file_system_size(Path(device), kind))
-    if covered + _UNUSED > now:
-        return Growth(now > before, file_system=False)
+    return True
+
+
+async def grow_file_system(device: str, directory: str, kind: str, permit: Permit) -> bool:
+    """See `ports.volumes.Volumes`."""
     command = {
         "ext4": ["resize2fs", device],
         "xfs": ["xfs_growfs", "-d", directory],
         "btrfs": ["btrfs", "filesystem", "resize", "max", directory],
     }.get(kind)
-    if command is None:
-        return Growth(now > before, file_system=False)
-    room = await _asked(device, lambda: _blocks(directory))
+    size = await _asked(device, lambda: loop_device.size_of(device))
+    covered = await _asked(device, lambda: file_system_size(Path(device), kind))
+    if command is None or covered + _UNUSED > size:
+        return False
+    before = await _asked(device, lambda: _blocks(directory))
     permit.check()
     code, output = await run(command, FILE_SYSTEM_TIMEOUT_S)
     if code:
-        raise HostError(f"the file system on {directory} does not grow: {output}")
-    return Growth(now > before, await _asked(device, lambda: _blocks(directory)) > room)
+        said = " ".join(output.split())
+        raise HostError(f"the file system on {directory} does not grow: {said}")
+    return await _asked(device, lambda: _blocks(directory)) > before
 
 
 def file_system_size(device: Path, kind: str) -> int:
-    """Bytes of the device that the file system says it uses; 0 when that cannot be told."""
+    """Bytes that the file system on a device says it has; 0 when that cannot be told."""
     with device.open("rb") as opened:
         head = opened.read(_LOOK)
     try:

@@ -13,7 +13,7 @@ from reconciler.adapters.linux import file_system_check, growth, loop_device, mo
 from reconciler.adapters.linux.command import run
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import HostError
-from reconciler.ports.volumes import FileSystem, Growth, Mounted
+from reconciler.ports.volumes import FileSystem, Mounted
 
 _T = TypeVar("_T")
 COMMAND_TIMEOUT_S = 60.0
@@ -159,10 +159,13 @@ class LinuxVolumes:
             users = await _users(directory)
         return False
 
-    async def grow(
-        self, device: str, file: str, directory: str, kind: str, size: int, permit: Permit
-    ) -> Growth:
-        return await growth.grow(device, file, directory, kind, size, permit)
+    async def grow_device(self, device: str, file: str, size: int, permit: Permit) -> bool:
+        return await growth.grow_device(device, file, size, permit)
+
+    async def grow_file_system(
+        self, device: str, directory: str, kind: str, permit: Permit
+    ) -> bool:
+        return await growth.grow_file_system(device, directory, kind, permit)
 
     async def tear_off(self, directory: str) -> None:
         while await self.mounted(directory) is not None:
