@@ -301,8 +301,10 @@ class Engine:
         clean = primary is not None and primary.over == "stopped"
         if not clean:
             # It ended in disorder: what this side knows is what it wrote down.
-            with suppress(MetadataDamaged, OSError):
+            try:
                 self.disk.metadata = Metadata.open(self.disk.metadata_file)
+            except (MetadataDamaged, OSError) as error:
+                self._disk_failed(f"its metadata cannot be read: {error}")
         handed_over = primary is not None and primary.handed_over
         self.tell("mirror_stopped", clean=clean, handed_over=handed_over)
         answer({"ok": True, "clean": clean, "handed_over": handed_over})
