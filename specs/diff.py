@@ -85,9 +85,21 @@ def _fields(old: Document, new: Document) -> tuple[FieldChange, ...]:
 
 
 def _differences(path: Path, old: Any, new: Any) -> Iterator[tuple[Path, Any, Any]]:
-    """Mappings are compared key by key, lists as a whole: their order matters."""
+    """Mappings are compared key by key, lists as a whole: their order matters. What only changed or
+    was added at the end of a list of named things is compared one by one."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys((*old, *new)):
             yield from _differences((*path, key), old.get(key), new.get(key))
+    elif (names := _names(old)) and names == _names(new)[: len(names)]:
+        for number, item in enumerate(new):
+            was = old[number] if number < len(old) else None
+            yield from _differences((*path, number), was, item)
     elif old != new or type(old) is not type(new):
         yield path, old, new
+
+
+def _names(value: Any) -> list[str]:
+    """Of a list of things that all have a name; else nothing."""
+    if isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value):
+        return [str(one["name"]) for one in value]
+    return []

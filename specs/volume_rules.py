@@ -11,7 +11,8 @@ from specs.volume_layout import move, needed
 
 
 def check_volumes(specs: SpecSet) -> Iterator[SpecProblem]:
-    """Two volumes of one name, and more of them than the disk holds."""
+    """Two volumes of one name, and a disk that is not just as large as they are: its last volume
+    reaches to its end, and would take what may become another one."""
     for name, resource in specs.resources.items():
         mirror = resource.spec.mirror()
         if mirror is None:
@@ -24,10 +25,10 @@ def check_volumes(specs: SpecSet) -> Iterator[SpecProblem]:
                 text = f"volume {first + 1} of this disk has the name {extent.name!r} already"
                 yield item.problem(("spec", "volumes", number, "name"), text, "E0314")
         total = needed(mirror.volumes)
-        if total > mirror.size:
+        if total != mirror.size:
             text = (
-                f"the volumes need {format_size(total)} (each begins at a whole MiB), more than "
-                f"the {format_size(mirror.size)} of the disk"
+                f"the volumes need {format_size(total)} (each begins at a whole MiB), size says "
+                f"{format_size(mirror.size)}: leave it out"
             )
             yield item.problem(("spec", "size"), text, "E0314")
 

@@ -87,7 +87,7 @@ class Volume(Model):
     )
     size: DiskSize = Field(
         description="Bytes of the volume. Only the last one can grow, and none can shrink.",
-        json_schema_extra=impact("resource", example="2GiB"),
+        json_schema_extra=impact("none", example="2GiB"),
     )
     mount_point: MountPoint = Field(
         description="Directory that the volume is mounted on; it may lie on another volume.",

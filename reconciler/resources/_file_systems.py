@@ -39,6 +39,12 @@ class FileSystems:
     volumes: tuple[DiskVolume, ...]
     consent: str | None = None
 
+    @property
+    def needed(self) -> int:
+        """Bytes of the mirror that the volumes need; 0 for a disk that is not divided."""
+        last = self.volumes[-1].extent
+        return last.end if last.name else 0
+
     def _parents_first(self) -> Sequence[DiskVolume]:
         """What is mounted below another one comes after it."""
         return sorted(self.volumes, key=lambda one: len(PurePosixPath(one.directory).parts))
@@ -72,9 +78,9 @@ class FileSystems:
         """What is not mounted yet. `disk` is the served file of `size` bytes; `first`: the mirror
         was never served before. Raises `HostError`, `ResourceError`, `PermitExpired`."""
         last = self.volumes[-1]
-        if last.extent.name and last.extent.end > size:
-            text = f"{last.label} ends at byte {last.extent.end}, the mirror has {size}"
-            raise ResourceError(text, retry=False)
+        if last.extent.name and last.extent.offset >= size:
+            text = f"{last.label} begins at byte {last.extent.offset}, the mirror has {size}"
+            raise ResourceError(text)
         await self.refuse_strangers(place)
         making = _Making(place, permit, self.consent, first=first)
         fresh: list[PurePosixPath] = []
@@ -86,7 +92,7 @@ class FileSystems:
                     continue
                 # What was just mounted above it hides it.
                 await place.host.volumes.unmount(volume.directory, 0.0)
-            await self._mount(place, permit, disk, volume, making)
+            await self._mount(place, permit, disk, size, volume, making)
             fresh.append(path)
 
     async def _mount(
@@ -94,18 +100,21 @@ class FileSystems:
         place: Place,
         permit: Permit,
         disk: str,
+        size: int,
         volume: DiskVolume,
         making: "_Making",
     ) -> None:
-        named, (_, offset, length) = bool(volume.extent.name), volume.extent
-        volumes = place.host.volumes
+        extent, volumes = volume.extent, place.host.volumes
+        # A limit can't be changed while it is mounted: what ends with the disk grows with it.
+        limit = extent.size if extent.name and extent.end < size else 0
         permit.check()
-        device = await volumes.attach(disk, offset=offset, size=length if named else 0)
+        device = await volumes.attach(disk, offset=extent.offset, size=limit)
         try:
-            await making.make_if_blank(volume, device)
+            if extent.end <= size:
+                await making.make_if_blank(volume, device)
             await volumes.mount(device, volume.directory, volume.system, permit)
         except HostError as error:
-            raise HostError(f"{volume.label}: {error}" if named else str(error)) from error
+            raise HostError(f"{volume.label}: {error}" if extent.name else str(error)) from error
         finally:
             await volumes.detach(disk)
 

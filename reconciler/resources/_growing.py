@@ -16,6 +16,7 @@ from reconciler.resources._file_systems import DiskVolume, FileSystems
 from specs.scalars import format_size
 
 LOOK_EVERY_S = 2.0
+PLACE_TRIES, PLACE_PAUSE_S = 40, 0.25
 AGAIN_S = 30.0
 """After a step that failed; what only waits for the other side is looked at every time."""
 
@@ -90,6 +91,34 @@ class Growing:
             for volume in self.systems.volumes:
                 await self._volume(view, volume)
 
+    async def begin(self) -> EngineView:
+        """The engine before anything is mounted: a volume that was added needs its place first.
+        What does not work is told, and tried again by `keep`. Raises `HostError`,
+        `PermitExpired`."""
+        place, needed, told = self.place, self.systems.needed, ""
+        view = await self._view()
+        for _ in range(PLACE_TRIES):
+            if view.header.size >= needed:
+                break
+            try:
+                self._may_grow(view, wanted := self.plan(place))
+                self.permit.check()
+                await place.host.mirrors.ask(place.name, {"do": "grow", "size": wanted.size})
+            except _Waits as reason:
+                told = _tell(place, str(reason), told)
+                await place.clock.sleep(PLACE_PAUSE_S)
+            except HostError as error:
+                _tell(place, str(error), told)
+                break
+            view = await self._view()
+        return view
+
+    async def _view(self) -> EngineView:
+        view = await self.place.host.mirrors.view(self.place.name)
+        if view is None:
+            raise HostError("its engine ended")
+        return view
+
     def _may_grow(self, view: EngineView, wanted: MirrorPlan) -> None:
         theirs = int(view.details.get("peer_size", 0))
         if view.details.get("connected") and theirs < wanted.size:
@@ -101,11 +130,11 @@ class Growing:
         """Its device and its file system, once for each size."""
         place, directory = self.place, volume.directory
         size = volume.extent.size if volume.extent.name else view.header.size
+        if volume.extent.name and volume.extent.end != view.header.size:
+            return  # its device may have no limit, and must not take what belongs to the next one
         device = await place.host.volumes.mounted(directory)
         seen = (device or "", view.epoch, size)
-        if device is None or volume.extent.offset + size > view.header.size:
-            return
-        if self._done.get(directory) == seen:
+        if device is None or self._done.get(directory) == seen:
             return
         volumes, kind = place.host.volumes, volume.system.kind
         if await volumes.grow_device(device, view.path, size, self.permit):

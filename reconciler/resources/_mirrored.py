@@ -189,9 +189,7 @@ class ServingSide:
         raise HostError(f"the store does not take who is current: {reason}")
 
     async def _mount(self, place: Place, permit: Permit, first: bool) -> None:
-        view = await place.host.mirrors.view(place.name)
-        if view is None:
-            raise HostError("its engine ended")
+        view = await Growing(place, permit, self.plan, self.systems).begin()
         await self.systems.mount(place, permit, view.path, view.header.size, first=first)
 
     async def deactivate(self, place: Place, epoch: int) -> None:

@@ -10,6 +10,9 @@ from reconciler.binding import BoundDriver
 from reconciler.ports.disks import ConsentRefused
 from reconciler.ports.driver import PermitExpired, ResourceError, ResourceState
 from reconciler.ports.host import HostError
+from reconciler.resources import _growing
+from reconciler.resources._file_systems import FileSystems
+from reconciler.resources.mirror_disk import MirrorDisk
 from specs.errors import SpecErrors
 from tests.resources.memory_host import MemoryHost
 from tests.resources.places import Recorder, driver_of, permit, permit_for, resource_from
@@ -59,8 +62,10 @@ def consents() -> Consents:
     return Consents()
 
 
-def driver_with(host: MemoryHost, consents: Consents, word: str | None = None) -> BoundDriver:
-    driver = driver_of(resource_from(TEXT), host, format_consent=word)
+def driver_with(
+    host: MemoryHost, consents: Consents, word: str | None = None, text: str = TEXT
+) -> BoundDriver:
+    driver = driver_of(resource_from(text), host, format_consent=word)
     driver.place = replace(driver.place, consents=consents)
     return driver
 
@@ -164,16 +169,97 @@ async def test_one_that_cannot_be_mounted_is_named(
     assert host.traces() == ()
 
 
-async def test_a_disk_that_is_too_small_for_its_last_volume_is_not_mounted_by_halves(
-    driver: BoundDriver, host: MemoryHost
-) -> None:
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_growing, "PLACE_PAUSE_S", 0.001)
+    monkeypatch.setattr(_growing, "LOOK_EVERY_S", 0.01)
+
+
+MORE = TEXT + "    - {name: more, size: 16MiB, mountPoint: /srv/more}\n"
+LARGER = TEXT.replace("32MiB", "48MiB")
+
+
+async def stopped(host: MemoryHost, consents: Consents) -> int:
+    """It was active once; its size then."""
+    driver = driver_with(host, consents, "first")
     await driver.activate(permit(5))
     await driver.deactivate(5)
-    header = host.mirrors.headers["data"]
-    host.mirrors.headers["data"] = replace(header, size=header.size - MIB)
-    with pytest.raises(ResourceError, match=r"volume other ends at byte \d+, the mirror has \d+"):
+    return host.mirrors.headers["data"].size
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_one_that_was_added_gets_its_place_before_it_is_mounted(
+    host: MemoryHost, consents: Consents
+) -> None:
+    behind = await stopped(host, consents)
+    driver = driver_with(host, consents, "more", MORE)
+    await driver.activate(permit(6))
+    await driver.close()
+    assert host.mirrors.headers["data"].size == behind + 16 * MIB
+    assert host.volumes.mounts["/srv/more"] == f"/dev/loop-of/run/data+{behind}"
+    assert host.volumes.made[-1] == f"/dev/loop-of/run/data+{behind}"
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_without_a_place_for_the_new_one_nothing_is_mounted_by_halves(
+    host: MemoryHost, consents: Consents
+) -> None:
+    behind = await stopped(host, consents)
+    host.mirrors.details = {"connected": True, "peer_size": behind}
+    driver = driver_with(host, consents, "more", MORE)
+    with pytest.raises(ResourceError, match=f"volume more begins at byte {behind}, the mirror has"):
         await driver.activate(permit(6))
     assert host.volumes.mounts == {}
+    assert isinstance(driver.place.events, Recorder)
+    told = [more["reason"] for name, more in driver.place.events.events if "waits" in name]
+    assert len(told) == 1
+    assert "n2 has" in told[0]
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_one_that_cannot_grow_yet_is_used_as_it_is(
+    host: MemoryHost, consents: Consents
+) -> None:
+    behind = await stopped(host, consents)
+    host.mirrors.details = {"connected": True, "peer_size": behind}
+    driver = driver_with(host, consents, "first", LARGER)
+    await driver.activate(permit(6))
+    assert len(host.volumes.mounts) == 3
+    host.mirrors.details["peer_size"] = behind + 16 * MIB
+    async with asyncio.timeout(20):
+        while (OTHER, 48 * MIB) not in host.volumes.grown:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+    await driver.close()
+    assert {directory for directory, _ in host.volumes.grown} == {OTHER}
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_only_what_ends_with_the_disk_has_no_limit_and_grows(
+    host: MemoryHost, consents: Consents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a device would take what belongs to the next volume."""
+    limits: dict[int, int] = {}
+    attach = host.volumes.attach
+
+    async def noted(file: str, *, alone: bool = False, offset: int = 0, size: int = 0) -> str:
+        limits[offset] = size
+        return await attach(file, alone=alone, offset=offset, size=size)
+
+    monkeypatch.setattr(host.volumes, "attach", noted)
+    behind = await stopped(host, consents)
+    last = behind - 32 * MIB
+    assert limits == {0: 16 * MIB, 16 * MIB: 20484 << 10, last: 0}
+    # The disk is larger than this list, and a device from before it was: its end is another's.
+    host.mirrors.headers["data"] = replace(host.mirrors.headers["data"], size=behind + 16 * MIB)
+    driver = driver_with(host, consents, "first")
+    await driver.activate(permit(6))
+    assert limits[last] == 32 * MIB
+    assert isinstance(driver.spec, MirrorDisk)
+    systems = FileSystems(driver.spec.disk_volumes())
+    host.volumes.grown.clear()
+    await _growing.Growing(driver.place, permit(6), driver.spec._plan, systems).look()
+    await driver.close()
+    assert host.volumes.grown == []
 
 
 async def test_the_first_start_makes_them_all_with_one_consent(

@@ -61,6 +61,11 @@ def test_layout_comments_and_defaults_are_no_difference(old: str, new: str) -> N
             FieldChange("metadata.labels.a", None, "b", "none"),
         ),
         (
+            "cidr: 10.77.1.0/24}",
+            "cidr: 10.77.1.0/24, heartbeat: false}",
+            FieldChange("spec.networks[0].heartbeat", True, False, "none"),
+        ),
+        (
             "dependsOn: [web-ip]",
             "dependsOn: []",
             FieldChange("spec.dependsOn", ["web-ip"], [], "none"),

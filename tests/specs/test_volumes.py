@@ -3,6 +3,7 @@
 import pytest
 
 from specs.check import check
+from specs.diff import diff
 from specs.errors import SpecProblem
 from specs.load import Source, load
 from specs.spec_set import SpecSet
@@ -66,10 +67,11 @@ def test_volumes_need_no_size_of_the_disk() -> None:
     assert problems(divided(DATA, WAL, size="80MiB")) == []
 
 
-def test_more_volumes_than_the_disk_holds_are_refused() -> None:
-    found = only(divided(DATA, WAL, size="79MiB"))
+@pytest.mark.parametrize("size", ["79MiB", "81MiB"])
+def test_the_disk_is_just_as_large_as_its_volumes(size: str) -> None:
+    found = only(divided(DATA, WAL, size=size))
     assert (found.code, found.path) == ("E0314", "spec.size")
-    assert "need 80MiB" in found.message
+    assert f"need 80MiB (each begins at a whole MiB), size says {size}" in found.message
 
 
 def test_a_volume_that_does_not_end_at_a_whole_mib_costs_the_rest_of_it() -> None:
@@ -153,6 +155,20 @@ MORE = "{name: more, size: 16MiB, mountPoint: /srv/c}"
 def test_changes_that_would_move_data_are_refused(new: str, path: str | None) -> None:
     wanted = [(path, "E0315")] if path else []
     assert moves(divided(DATA, WAL), new) == wanted
+
+
+@pytest.mark.parametrize(
+    ("new", "path", "impact"),
+    [
+        (divided(DATA, WAL.replace("16MiB", "32MiB")), "spec.volumes[1].size", "none"),
+        (divided(DATA, WAL.replace("/srv/b", "/srv/d")), "spec.volumes[1].mountPoint", "resource"),
+        (divided(DATA, WAL, MORE), "spec.volumes[2]", "resource"),
+        (divided(DATA), "spec.volumes", "resource"),
+    ],
+)
+def test_a_larger_last_volume_disturbs_nothing(new: str, path: str, impact: str) -> None:
+    (found,) = diff(specs_of(divided(DATA, WAL)), specs_of(new))
+    assert [(field.path, field.impact) for field in found.fields] == [(path, impact)]
 
 
 def test_a_whole_disk_becomes_the_first_volume_and_never_shrinks() -> None:
