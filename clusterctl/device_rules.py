@@ -47,10 +47,11 @@ def check_devices(
 
 
 def _devices(server: str, specs: SpecSet, resource: Resource) -> list[Use]:
-    """Of a hybrid disk only the disk of the server's own server group."""
+    """Those that the server has: of a hybrid disk only that of its own server group."""
     shared = resource.spec.shared_disk(sides_of(specs, resource.metadata.name).get(server, ""))
     devices = [use for use in resource.spec.uses() if use.name.startswith("/dev/")]
-    return [use for use in devices if shared in ("", use.name)]
+    own = [use for use in devices if use.server in ("", server)]
+    return [use for use in own if shared in ("", use.name)]
 
 
 def _on(
@@ -64,12 +65,12 @@ def _on(
     points = [use for use in resource.spec.uses() if use.is_mount_point]
     if facts is None:
         if devices:
-            path, text = ("spec", devices[0].field), f"{server} has not said which devices it has"
+            path, text = devices[0].path, f"{server} has not said which devices it has"
             yield item.problem(path, f"{text}: nothing was checked there", "W0611")
         return
     for use in devices:
         mounted = [f"mounted on {point.name}" for point in points]
-        yield from _device(server, item, use.field, use.name, mounted, facts)
+        yield from _device(server, item, use, mounted, facts)
     for point in points:
         if posixpath.normpath(point.name) in facts.fstab:
             text = f"{server} mounts {point.name} by itself at its start (/etc/fstab): two would"
@@ -79,19 +80,19 @@ def _on(
 def _device(
     server: str,
     item: LoadedObject,
-    field: str,
-    name: str,
+    use: Use,
     own: Sequence[str],
     facts: StorageFacts,
 ) -> Iterator[SpecProblem]:
-    device = facts.device(name)
+    device = facts.device(use.name)
     if device is None:
-        text = f"{server} knows no device {name}; it needs the same name on each server"
-        yield item.problem(("spec", field), text, "W0611")
+        text = f"{server} knows no device {use.name}"
+        text += "" if use.server else "; it needs the same name on each server"
+        yield item.problem(use.path, text, "W0611")
         return
     if device.use and device.use not in own:
-        text = f"{name} is {device.use} on {server}"
-        yield item.problem(("spec", field), text, "E0312")
+        text = f"{use.name} is {device.use} on {server}"
+        yield item.problem(use.path, text, "E0312")
 
 
 def _too_small(
@@ -105,7 +106,8 @@ def _too_small(
     needed = mirror.size + (SHARED_METADATA if resource.spec.mirrored_groups() else 0)
     for use in _devices(server, specs, resource):
         known = sides if mirror.two_servers else {}
-        rooms = {s: room_of(s, name, use.name, facts, known) for s in servers}
+        disks = {s: mirror.device_on(s) or use.name for s in servers}
+        rooms = {s: room_of(s, name, disks[s], facts, known) for s in servers}
         room = rooms[server]
         if room is not None and room < needed:
             text = f"{use.name} has {room} bytes on {server}, size says {mirror.size}"

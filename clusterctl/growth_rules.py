@@ -62,9 +62,10 @@ def check_growth(
         return
     if getattr(resource.spec, "engine", "own") == "drbd":
         yield item.problem(path, "a mirror with engine: drbd cannot grow yet", "E0316")
-    for server in servers if now.device else ():
-        if room_of(server, name, now.device, facts, sides) is None:
-            text = f"nobody knows how large {now.device} is on {server}: it must be there first"
+    for server in servers:
+        device = now.device_on(server)
+        if device and room_of(server, name, device, facts, sides) is None:
+            text = f"nobody knows how large {device} is on {server}: it must be there first"
             yield item.problem(path, text, "E0316")
     for server in servers if now.two_servers else ():
         said = facts.get(server)

@@ -16,7 +16,13 @@ def check_disks(specs: SpecSet) -> Iterator[SpecProblem]:
         for use in resource.spec.uses():
             known = seen.setdefault(posixpath.normpath(use.name), [])
             for other, theirs in known:
-                servers = _both(specs, resource.spec.group, specs.resources[other].spec.group)
+                servers = [
+                    server
+                    for server in _both(
+                        specs, resource.spec.group, specs.resources[other].spec.group
+                    )
+                    if use.server in ("", server) and theirs.server in ("", server)
+                ]
                 if not servers and not (use.shared and theirs.shared):
                     continue
                 there = specs.objects[ObjectRef("Resource", other)]

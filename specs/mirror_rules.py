@@ -23,6 +23,8 @@ def check_mirrors(specs: SpecSet) -> Iterator[SpecProblem]:
         servers = specs.eligible_servers(resource.spec.group)
         if mirror.two_servers and len(servers) != 2:
             yield _two(item, resource.spec.group, servers)
+        elif mirror.devices:
+            yield from _own_devices(item, mirror, servers)
         yield from _networks(specs, item, mirror, servers)
         yield from _own_files(item, mirror, resource.spec.uses())
         if mirror.asynchronous and 0 < mirror.size < mirror.queue_limit:
@@ -36,6 +38,20 @@ def _two(item: LoadedObject, group: str, servers: tuple[str, ...]) -> SpecProble
     names = f": {', '.join(servers)}" if servers else ""
     text = f"a mirror has exactly two servers, group {group!r} has {len(servers)}{names}"
     return item.problem(("spec", "group"), text, "E0308")
+
+
+def _own_devices(
+    item: LoadedObject, mirror: Mirror, servers: tuple[str, ...]
+) -> Iterator[SpecProblem]:
+    given = [name for name, _ in mirror.devices]
+    for name in given:
+        if name not in servers:
+            text = f"the group does not run on {name!r}{nearest(name, servers)}"
+            yield item.problem(("spec", "devices", name), text, "E0201", at="key")
+    missing = [server for server in servers if server not in given]
+    if missing:
+        text = f"there is no device for {' and '.join(missing)}"
+        yield item.problem(("spec", "devices"), text, "E0308", at="key")
 
 
 def _networks(

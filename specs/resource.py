@@ -20,12 +20,14 @@ STANDBY_SUFFIX = "-standby"
 
 class Use(NamedTuple):
     """A disk or directory that one resource has for itself. `field` is where the spec names it, or
-    has it further `below`; `shared`: it is the same thing on every server."""
+    has it further `below`; `shared`: it is the same thing on every server; `server`: the only one
+    that has it, "" for all."""
 
     field: str
     name: str
     shared: bool = False
     below: Path = ()
+    server: str = ""
 
     @property
     def path(self) -> Path:
@@ -40,8 +42,9 @@ class Use(NamedTuple):
 
 class Mirror(NamedTuple):
     """What the checks must know of a mirrored disk. Sizes in bytes. `two_servers`: each side is one
-    server, with `device` or `file` ("": the other one) and `metadata`, the same on both. A disk
-    that is not divided is one of the `volumes`, without a name."""
+    server, with `device` or `file` ("": the other one) and `metadata`, the same on both, or each
+    with one of the `devices`, pairs of server and device. A disk that is not divided is one of the
+    `volumes`, without a name."""
 
     port: int
     networks: tuple[str, ...] = ()
@@ -52,7 +55,12 @@ class Mirror(NamedTuple):
     device: str = ""
     file: str = ""
     metadata: str = ""
+    devices: tuple[tuple[str, str], ...] = ()
     volumes: tuple[Extent, ...] = ()
+
+    def device_on(self, server: str) -> str:
+        """ "" when it is a file."""
+        return dict(self.devices).get(server, self.device)
 
 
 class ResourceSpec(Model):

@@ -16,7 +16,7 @@ from reconciler.resources._disk_fields import AbsolutePath, MirroredDisk
 from reconciler.resources._growing import grow_following
 from reconciler.resources._mirrored import Side, plan_of, serving_side
 from specs.resource import Mirror, Use
-from specs.scalars import impact
+from specs.scalars import Name, impact
 
 LOOK_EVERY_S = 2.0
 STATE_DIRECTORY = "/var/lib/clusterctl/mirrors"
@@ -86,6 +86,15 @@ class MirrorDisk(MirroredDisk):
             "resource", example="/dev/vg0/data", default_text="`file` is given"
         ),
     )
+    devices: dict[Name, Annotated[AbsolutePath, AfterValidator(_stable_device)]] | None = Field(
+        default=None,
+        description="The block device of each of both servers, where their names differ.",
+        json_schema_extra=impact(
+            "resource",
+            example={"n1": "/dev/disk/by-id/wwn-0x50a1", "n2": "/dev/disk/by-id/wwn-0x50b7"},
+            default_text="`file` or `device` is given",
+        ),
+    )
     metadata_file: AbsolutePath | None = Field(
         default=None,
         description="File or device for what the mirror knows of itself (some MiB), best on "
@@ -105,8 +114,8 @@ class MirrorDisk(MirroredDisk):
 
     @model_validator(mode="after")
     def _one_place(self) -> "MirrorDisk":
-        if (self.file is None) == (self.device is None):
-            raise ValueError("give either file or device")
+        if [self.file, self.device, self.devices].count(None) != 2:
+            raise ValueError("give either file, device or devices")
         if self.engine == "drbd" and (self.encryption, self.compression) != ("none", "none"):
             raise ValueError("engine drbd neither encrypts nor compresses: leave both at none")
         if self.engine == "drbd" and self.volumes:
@@ -114,8 +123,18 @@ class MirrorDisk(MirroredDisk):
         return self
 
     def uses(self) -> tuple[Use, ...]:
-        data = Use("device" if self.device else "file", self.device or self.file or "")
-        return (data, *self.mount_uses())
+        points = self.mount_uses()
+        if self.devices:
+            own = self.devices.items()
+            return (*(Use("devices", disk, below=(s,), server=s) for s, disk in own), *points)
+        return (Use("device" if self.device else "file", self._disk_on("")), *points)
+
+    def _disk_on(self, server: str) -> str:
+        """Raises `ResourceError` when `devices` has none for it."""
+        disk = self.file or self.device or (self.devices or {}).get(server)
+        if disk is None:
+            raise ResourceError(f"there is no device for {server}", retry=False)
+        return disk
 
     def mirror(self) -> Mirror:
         base = self.metadata_file or f"{STATE_DIRECTORY}/resource.mirror"
@@ -127,6 +146,7 @@ class MirrorDisk(MirroredDisk):
                 device=self.device or "",
                 file=self.file or "",
                 metadata=base,
+                devices=tuple((self.devices or {}).items()),
             )
         )
 
@@ -162,7 +182,8 @@ class MirrorDisk(MirroredDisk):
                 retry=False,
             )
         base = self.metadata_file or f"{STATE_DIRECTORY}/{place.name}.mirror"
-        side = Side(place.server, others[0], self.file or self.device or "", base, tuple(others))
+        disk = self._disk_on(place.server)
+        side = Side(place.server, others[0], disk, base, tuple(others))
         history = f"{base}.history" if self.mode == "async" else ""
         plan = plan_of(self, place, place.name, self.disk_size, side, history=history)
         return replace(plan, engine=self.engine)

@@ -115,7 +115,10 @@ async def test_a_file_system_over_a_dead_engine_is_a_failure(
     ("change", "message"),
     [
         (lambda text: text.replace("file: /var/lib/data.img", "device: /dev/sdb"), "by-id"),
-        (lambda text: text.replace("file: /var/lib/data.img", "port: 7788"), "file or device"),
+        (
+            lambda text: text.replace("file: /var/lib/data.img", "port: 7788"),
+            "file, device or devices",
+        ),
         (lambda text: text.replace("256MiB", "100000001B"), "multiple of 4096"),
         (lambda text: text.replace("/srv/data", "srv/data"), "not an absolute path"),
         (lambda text: f"{text}  engine: drbd\n  encryption: tls\n", "neither encrypts"),
@@ -124,6 +127,20 @@ async def test_a_file_system_over_a_dead_engine_is_a_failure(
 def test_specs_that_could_lose_data_are_refused(change: Callable[[str], str], message: str) -> None:
     with pytest.raises(SpecErrors, match=message):
         resource_from(change(TEXT))
+
+
+async def test_each_server_may_have_a_device_of_its_own(host: MemoryHost) -> None:
+    own = "devices: {n1: /dev/disk/by-id/a, n2: /dev/disk/by-id/b}"
+    driver = driver_of(resource_from(TEXT.replace("file: /var/lib/data.img", own)), host)
+    await driver.prepare()
+    assert host.mirrors.plans["data"].data == "/dev/disk/by-id/a"
+
+
+async def test_a_server_without_a_device_gets_one_sentence(host: MemoryHost) -> None:
+    own = "devices: {n2: /dev/disk/by-id/b, n3: /dev/disk/by-id/c}"
+    driver = driver_of(resource_from(TEXT.replace("file: /var/lib/data.img", own)), host)
+    with pytest.raises(ResourceError, match="no device for n1"):
+        await driver.activate(permit(5))
 
 
 @pytest.mark.parametrize("hands_over", [True, False])

@@ -47,6 +47,7 @@ class MemoryMirrors:
     def __init__(self) -> None:
         self.headers: dict[str, Header] = {}
         self.running: set[str] = set()
+        self.plans: dict[str, MirrorPlan] = {}
         self.serving: dict[str, int] = {}
         self.hangs = False
         self.hands_over = True
@@ -62,6 +63,7 @@ class MemoryMirrors:
         await self._answer()
         self.headers.setdefault(plan.name, Header(plan.name, plan.size, "built"))
         self.running.add(plan.name)
+        self.plans[plan.name] = plan
 
     async def view(self, name: str) -> EngineView | None:
         await asyncio.sleep(0)
@@ -119,6 +121,7 @@ class MemoryVolumes:
     def __init__(self) -> None:
         self.grown: list[tuple[str, int]] = []
         self.growth_fails = ""
+        self.held: set[str] = set()
         self.sizes: dict[str, int] = {}
         self.mounts: dict[str, str] = {}
         self.made: list[str] = []
@@ -137,6 +140,11 @@ class MemoryVolumes:
 
     async def detach(self, file: str) -> None:
         """It goes with its last user."""
+
+    async def until_free(self, file: str) -> None:
+        await self._answer()
+        if file in self.held:
+            raise HostError(f"{file} is still in use through a loop device")
 
     async def is_blank(self, device: str) -> bool:
         return device not in self.made
@@ -208,14 +216,15 @@ class MemoryDisks:
         self.holders: dict[str, tuple[str, int]] = {}
         self.view = DiskView("")
         self.hangs = False
-        self.problem = ""
+        self.problem, self.gone = "", False
+        self.nodes: list[str] = []  # what names mean, one after the other; then themselves
         self.seen_paths = (0, 0)
         self.mirrors: dict[str, RestingMirror] = {}
 
     async def _answer(self) -> None:
         await asyncio.sleep(3600 if self.hangs else 0)
         if self.problem:
-            raise HostError(self.problem)
+            raise (DiskGone if self.gone else HostError)(self.problem)
 
     def claims(self) -> dict[str, Claim]:
         return self.noted
@@ -228,7 +237,10 @@ class MemoryDisks:
 
     async def look(self, device: str) -> DiskView:
         await self._answer()
-        return replace(self.view, node=device)
+        return replace(self.view, node=self._node(device))
+
+    def _node(self, device: str) -> str:
+        return self.nodes.pop(0) if self.nodes else device
 
     def paths(self, device: str) -> tuple[int, int]:
         return self.seen_paths
@@ -239,7 +251,7 @@ class MemoryDisks:
             raise HostError(f"{disk}: there is no mirror on it")
         return self.mirrors[disk]
 
-    async def reserve(self, device: str, resource: str, permit: Permit) -> None:
+    async def reserve(self, device: str, resource: str, permit: Permit) -> str:
         await self._answer()
         permit.check()
         if self.holders.get(device, ("", 0))[1] > permit.epoch:
@@ -248,6 +260,7 @@ class MemoryDisks:
         if not permit.is_valid():
             del self.holders[device]
             raise PermitExpired("too late")
+        return self._node(device)
 
     async def reserved(self, device: str, resource: str, epoch: int) -> str:
         await asyncio.sleep(0)

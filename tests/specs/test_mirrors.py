@@ -98,3 +98,36 @@ def test_asynchronous_mirrors_of_one_group_are_of_two_moments() -> None:
 def test_a_queue_longer_than_the_disk_is_told() -> None:
     assert only(mirror(mode="async")).code == "W0610"
     assert problems(mirror(mode="async", queueLimit="64MiB")) == []
+
+
+def own_devices(name: str, **devices: str) -> str:
+    text = mirror(name, devices=str(devices).replace("'", ""))
+    return text.replace(f"  file: /var/lib/{name}.img\n", "")
+
+
+def test_both_servers_may_have_a_device_of_their_own() -> None:
+    assert problems(own_devices("data", n1="/dev/disk/by-id/a", n2="/dev/disk/by-id/b")) == []
+    assert problems(own_devices("data", n1="/dev/vg0/data", n2="/dev/vg0/data")) == []
+
+
+def test_a_server_without_a_device_is_told() -> None:
+    missing, unknown = problems(own_devices("data", n1="/dev/disk/by-id/a", n3="/dev/disk/by-id/b"))
+    assert (unknown.code, unknown.path) == ("E0201", "spec.devices.n3")
+    assert (missing.code, missing.path) == ("E0308", "spec.devices")
+    assert "no device for n2" in missing.message
+
+
+def test_a_device_that_two_mirrors_have_on_one_server_is_told() -> None:
+    one = own_devices("data", n1="/dev/disk/by-id/a", n2="/dev/disk/by-id/b")
+    two = own_devices("more", n1="/dev/disk/by-id/b", n2="/dev/disk/by-id/a")
+    assert not disk_problems(one, two)
+    two = own_devices("more", n1="/dev/disk/by-id/c", n2="/dev/disk/by-id/b")
+    (found,) = disk_problems(one, two)
+    assert (found.code, found.path) == ("E0306", "spec.devices.n2")
+
+
+def disk_problems(*texts: str) -> list[SpecProblem]:
+    ports = [text + f"  port: {7790 + number}\n" for number, text in enumerate(texts)]
+    text = joined(CLUSTER, *SERVERS, PAIR, OTHER, *ports)
+    found = check(load([Source("web.yaml", text.encode())], REGISTRY), REGISTRY)
+    return [problem for problem in found if problem.code == "E0306"]
