@@ -10,7 +10,8 @@ from specs.errors import CODES, Severity, SpecErrors, SpecProblem, nearest, sugg
 def test_every_code_in_use_has_a_meaning_and_no_meaning_is_unused() -> None:
     used: set[str] = set()
     specs_folder = Path(str(specs.__file__)).parent
-    for file in (*specs_folder.glob("*.py"), specs_folder.parent / "clusterctl/device_rules.py"):
+    of_facts = (specs_folder.parent / "clusterctl").glob("*_rules.py")
+    for file in (*specs_folder.glob("*.py"), *of_facts):
         text = file.read_text()
         used |= set(re.findall(r"\b[EW]\d{4}\b", text.split("\nCODES")[0]))
     assert used == set(CODES)
