@@ -118,3 +118,26 @@ def test_every_table_row_has_the_columns_of_its_header() -> None:
         for table in re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE):
             columns = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
             assert len(columns) == 1, f"{page.name}: {table.splitlines()[0]}"
+
+
+def test_the_tree_of_architecture_is_the_tree() -> None:
+    page = text_of("docs/architecture.md")
+    tree = page.partition("```text\nspecs/")[2].partition("```")[0]
+    missing = []
+    folder = ""
+    for line in f"specs/{tree}".splitlines():
+        names = re.match(r"(?:  )?((?:[a-z_]+(?:/[a-zA-Z_-]*)*(?:\.py)? )+)", f"{line} ")
+        if names is None or line.startswith("   "):
+            continue
+        for name in names.group(1).split():
+            if not line.startswith(" "):
+                folder = name
+            path = name if name == folder else f"{folder}{name}"
+            missing += [] if (ROOT / path.replace("NN-topic/", "")).exists() else [path]
+    assert missing == []
+    packages = [
+        p.parent for top in ("reconciler", "clusterctl") for p in (ROOT / top).glob("*/__init__.py")
+    ]
+    assert [p.name for p in packages if f"{p.name}/" not in tree] == []
+    tests = [p.name for p in (ROOT / "tests").iterdir() if (p / "__init__.py").exists()]
+    assert [name for name in tests if f"`tests/{name}`" not in page] == []
