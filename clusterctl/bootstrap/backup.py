@@ -63,11 +63,12 @@ class Backup:
 
 def belongs(keys: Keys, key: str) -> bool:
     """Whether a restored cluster needs this key. Everything else is of running servers, whose word
-    is asked for again: who owns what is never believed from a backup."""
+    is asked for again: who owns what is never believed from a backup. Nor who has all data of a
+    mirror; but that it has been served, and which consents are used up, only these records say."""
     path = keys.parse(key)
     return (
         path[0] == "spec"
-        or path[:2] == ("run", "groups")
+        or path[:2] in (("run", "groups"), ("run", "mirrors"), ("run", "consents"))
         or path == ("run", "store")
         or (path[0] == "tokens" and path[1].startswith("server-"))
     )

@@ -13,7 +13,7 @@ from reconciler.decide.membership import session_of
 from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.records import MirrorRecord
 from reconciler.decide.snapshot import Snapshot
-from reconciler.decide.store_life import first_epoch
+from reconciler.decide.store_life import first_epoch, generation
 from specs.resource import Resource
 
 
@@ -30,7 +30,7 @@ class Missing(NamedTuple):
 def missing_copies(snapshot: Snapshot, group: str, servers: Iterable[str]) -> dict[str, Missing]:
     """For each of these servers that must not run the group, the first mirrored disk that it cannot
     serve. A mirror that was never built keeps nobody out."""
-    if not snapshot.mirrors and not snapshot.unreadable:
+    if not (snapshot.mirrors or snapshot.unreadable or generation(snapshot)):
         return {}
     owned = snapshot.ownerships.get(group)
     stopped = owned.record.stopped_resources if owned else ()
@@ -65,11 +65,11 @@ def why_no_copy(snapshot: Snapshot, resource: Resource, server: str) -> str | No
     name = resource.metadata.name
     if Keys(snapshot.specs.cluster.metadata.name).mirror(name) in snapshot.unreadable:
         return "the record of who has its data cannot be read by this version"
+    if is_unsettled(snapshot, name):
+        return "who has its data is not settled since the store was restored from a backup"
     stored = snapshot.mirrors.get(name)
     if stored is None:
         return None
-    if is_of_before(snapshot, stored.record):
-        return "who has its data is not settled since the store was restored from a backup"
     if side not in stored.record.servers:
         return _stale(stored.record)
     status = mirror_status(snapshot, server, name)
@@ -80,6 +80,24 @@ def is_of_before(snapshot: Snapshot, record: MirrorRecord) -> bool:
     """Written before the store was restored from a backup: it says who had the data at that time
     (`settling`)."""
     return record.epoch < first_epoch(snapshot)
+
+
+def is_unsettled(snapshot: Snapshot, name: str) -> bool:
+    """Since the store was restored nobody knows who has all data of this mirror: the record is of
+    before, or there is none although a server has a side that was served."""
+    stored = snapshot.mirrors.get(name)
+    if stored is not None:
+        return is_of_before(snapshot, stored.record)
+    if generation(snapshot) == 0:
+        return False
+    servers = [server for server, mirror in snapshot.mirror_status if mirror == name]
+    return any(_was_served(mirror_status(snapshot, server, name)) for server in servers)
+
+
+def _was_served(status: MirrorStatus | None) -> bool:
+    if status is None or not (status.engine or status.at_rest):
+        return False
+    return not status.fresh and status.generation != ""
 
 
 def _stale(record: MirrorRecord) -> str:

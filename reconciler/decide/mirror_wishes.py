@@ -8,7 +8,7 @@ gives data up changes the record of who has all data; nobody runs the group then
 from dataclasses import dataclass
 
 from reconciler.decide.actions import Reason, Write
-from reconciler.decide.copies import is_of_before, mirror_status, side_of
+from reconciler.decide.copies import is_unsettled, mirror_status, side_of
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import Standing, standing, unreadable
 from reconciler.decide.mirror_status import MirrorResult, MirrorStatus
@@ -22,6 +22,7 @@ from reconciler.decide.records import (
 )
 from reconciler.decide.shared_sides import holder
 from reconciler.decide.snapshot import Snapshot
+from reconciler.decide.store_life import first_epoch
 from specs.resource import STANDBY_SUFFIX, Resource
 
 BY_OWNER = (
@@ -134,7 +135,7 @@ def _why_not_discard(snapshot: Snapshot, resource: Resource, to: str, serves: bo
     status = mirror_status(snapshot, to, name)
     if serves:
         return f"{to} serves {name}: its data cannot be given up; discard the other side"
-    known = stored is not None and not is_of_before(snapshot, stored.record)
+    known = stored is not None and not is_unsettled(snapshot, name)
     holders = stored.record.servers if stored is not None and known else ()
     if holders == (side_of(snapshot, resource, to),):
         return f"only {to} has all acknowledged data of {name}"
@@ -150,9 +151,10 @@ def _why_not_promote(snapshot: Snapshot, resource: Resource, to: str) -> str | N
     if (owner := _owner(snapshot, group)) is not None:
         return f"{owner} owns group {group} and is not proven stopped"
     stored = snapshot.mirrors.get(name)
-    if stored is None:
+    unsettled = is_unsettled(snapshot, name)
+    if stored is None and not unsettled:
         return f"{name} was never served: clusterctl start group/{group}"
-    holders = () if is_of_before(snapshot, stored.record) else stored.record.servers
+    holders = () if stored is None or unsettled else stored.record.servers
     for server in _sides(snapshot, resource):
         status = mirror_status(snapshot, server, name)
         unfit = status is not None and bool(status.unfit)
@@ -196,7 +198,8 @@ def _progress(
 
 
 def _promoted(snapshot: Snapshot, resource: Resource, to: str) -> str:
-    lost = " and ".join(snapshot.mirrors[resource.metadata.name].record.servers)
+    stored = snapshot.mirrors.get(resource.metadata.name)
+    lost = " and ".join(stored.record.servers) if stored else "another side"
     return f"{to} may serve {resource.metadata.name}; what only {lost} had is given up"
 
 
@@ -205,26 +208,27 @@ def _forced(
 ) -> Write:
     """The record as an operator wants it. It compares that nobody got the group meanwhile."""
     name, group = resource.metadata.name, resource.spec.group
-    stored, side = snapshot.mirrors[name], side_of(snapshot, resource, operation.to or "") or ""
+    stored, side = snapshot.mirrors.get(name), side_of(snapshot, resource, operation.to or "") or ""
+    given_up = stored.record.servers if stored else ()
     owned, release = snapshot.ownerships.get(group), snapshot.releases.get(group)
     epoch = owned.record.epoch if owned else 0
     record = MirrorRecord(
         resource=name,
         servers=(side,),
         generation=told.generation,
-        epoch=max(epoch, stored.record.epoch),
+        epoch=max(epoch, stored.record.epoch if stored else 0, first_epoch(snapshot)),
         at_wall=snapshot.wall,
         forced_by=operation.who,
         forced_why=operation.why,
         forced_wall=snapshot.wall,
-        given_up=stored.record.servers,
+        given_up=given_up,
     )
     reason = Reason.of(
         "mirror_forced",
         resource=name,
         group=group,
         server=operation.to,
-        given_up=list(stored.record.servers),
+        given_up=list(given_up),
         generation=told.generation,
         who=operation.who,
         why=operation.why,
@@ -232,7 +236,7 @@ def _forced(
     return Write(
         keys.mirror(name),
         record,
-        stored.mod_revision,
+        stored.mod_revision if stored else 0,
         reason,
         depends=(
             (keys.group(group), owned.mod_revision if owned else 0),

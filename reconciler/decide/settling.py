@@ -12,12 +12,13 @@ side nobody writes, so its servers read it; that counts while neither role was g
 from collections.abc import Sequence
 
 from reconciler.decide.actions import Reason, Write
-from reconciler.decide.copies import is_of_before, mirror_status, side_of
+from reconciler.decide.copies import is_unsettled, mirror_status, side_of
 from reconciler.decide.keys import Keys
 from reconciler.decide.membership import unreadable
 from reconciler.decide.mirror_status import MirrorStatus
 from reconciler.decide.placement import listed_servers
 from reconciler.decide.proofs import proof_of_stop
+from reconciler.decide.records import MirrorRecord
 from reconciler.decide.shared_sides import at_rest, holder, roles
 from reconciler.decide.snapshot import Snapshot
 from reconciler.decide.standby_side import partner_depends
@@ -26,13 +27,14 @@ from specs.resource import Resource
 
 
 def settle_mirrors(snapshot: Snapshot, keys: Keys) -> list[Write]:
-    """New records for those from before the restore that can be settled now."""
-    if waiting(snapshot) is not None:
+    """New records for those from before the restore, and for those that it did not bring back."""
+    if generation(snapshot) == 0 or waiting(snapshot) is not None:
         return []
     found = []
-    for name, stored in sorted(snapshot.mirrors.items()):
+    told = {name for _, name in snapshot.mirror_status}
+    for name in sorted(told.union(snapshot.mirrors)):
         resource = snapshot.specs.resources.get(name)
-        if resource is not None and is_of_before(snapshot, stored.record):
+        if resource is not None and is_unsettled(snapshot, name):
             write = _settle(snapshot, keys, resource)
             found.extend([write] if write else [])
     return found
@@ -52,8 +54,9 @@ def _settle(snapshot: Snapshot, keys: Keys, resource: Resource) -> Write | None:
     holders = holders_of(sides)
     if not holders:
         return None
-    stored, release = snapshot.mirrors[name], snapshot.releases.get(group)
-    record = stored.record.model_copy(
+    stored, release = snapshot.mirrors.get(name), snapshot.releases.get(group)
+    nothing = MirrorRecord(resource=name, servers=(), generation="", epoch=0)
+    record = (stored.record if stored else nothing).model_copy(
         update={
             "servers": holders,
             "generation": sides[holders[0]].generation,
@@ -73,7 +76,8 @@ def _settle(snapshot: Snapshot, keys: Keys, resource: Resource) -> Write | None:
         (keys.release(group), release.mod_revision if release else 0),
         *partner_depends(snapshot, keys, group),
     )
-    return Write(keys.mirror(name), record, stored.mod_revision, reason, depends)
+    expected = stored.mod_revision if stored else 0
+    return Write(keys.mirror(name), record, expected, reason, depends)
 
 
 def _own(snapshot: Snapshot, resource: Resource, servers: Sequence[str]) -> dict[str, MirrorStatus]:

@@ -7,7 +7,7 @@ If nobody has the disk of its server group, no engine tells what is on it: then 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from reconciler.decide.copies import is_of_before, side_of
+from reconciler.decide.copies import is_unsettled, side_of
 from reconciler.decide.shared_sides import at_rest, roles
 from reconciler.decide.snapshot import Snapshot
 from reconciler.ports.clock import Clock
@@ -46,8 +46,8 @@ class RestingSides:
     async def look(self, snapshot: Snapshot, name: str, *, engine: bool) -> Seen:
         """NOTHING when there is nothing to settle. `engine`: one runs here; `snapshot` must be
         older than what it said."""
-        stored, resource = snapshot.mirrors.get(name), snapshot.specs.resources.get(name)
-        if stored is None or resource is None or not is_of_before(snapshot, stored.record):
+        resource = snapshot.specs.resources.get(name)
+        if resource is None or not is_unsettled(snapshot, name):
             self._found.pop(name, None)
             return NOTHING
         group = resource.spec.group

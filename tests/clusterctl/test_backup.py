@@ -142,3 +142,10 @@ def test_a_server_without_a_spec_must_be_sworn_off() -> None:
     assert next_life(connection(), StoredRecords(), found, (), ("n9",)).doubted == ("n1",)
     with pytest.raises(Failure, match="n1 is in the specs"):
         next_life(connection(), StoredRecords(), found, (), ("n9", "n1"))
+
+
+def test_what_only_a_record_knows_belongs_in_and_who_runs_what_is_asked_again() -> None:
+    wanted = [KEYS.head, KEYS.group("web"), KEYS.mirror("data"), KEYS.consent("data")]
+    assert all(backup.belongs(KEYS, key) for key in wanted)
+    others = [KEYS.session("n1"), KEYS.release("web"), KEYS.fence("n1"), KEYS.hold("n1")]
+    assert not any(backup.belongs(KEYS, key) for key in others)

@@ -3,7 +3,8 @@
 import pytest
 
 from reconciler.decide.mirror_status import MirrorResult
-from reconciler.decide.records import MirrorRecord, OperationKind, OperationPhase
+from reconciler.decide.records import MirrorRecord, OperationKind, OperationPhase, StoreLife
+from reconciler.decide.snapshot import Stored
 from tests.decide.build import KEYS, Scene, boot, granted, result, written
 
 
@@ -187,3 +188,15 @@ def test_of_a_hybrid_disk_only_the_current_server_is_asked(kind: OperationKind) 
     told = refusal(asked(nobody, kind, "n4", for_s=60))
     assert told.startswith("nobody has the disk of n4 now")
     assert "clusterctl move group/web-standby --to n4" in told
+
+
+def test_a_side_that_no_record_knows_after_a_restore_can_be_promoted() -> None:
+    made = scene("n1", owner=None)
+    del made.tables["mirrors"]["data"]
+    assert "never served" in refusal(asked(made, KIND.MIRROR_PROMOTE, "n2"))
+    made.store_life = Stored(StoreLife(store_id="", generation=1), 50, made.now)
+    assert begun_on(asked(made, KIND.MIRROR_PROMOTE, "n2")) == "n2"
+    made = asked(made, KIND.MIRROR_PROMOTE, to="n2", phase=OperationPhase.RUNNING)
+    record = written(done(made, "n2").decide(), KEYS.mirror("data"))
+    assert isinstance(record, MirrorRecord)
+    assert (record.servers, record.given_up, record.epoch) == (("n2",), (), 1 << 48)

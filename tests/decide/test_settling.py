@@ -88,3 +88,26 @@ def test_what_is_settled_stays() -> None:
     made = restored()
     made.store(made.decide())
     assert settled(made) is None
+
+
+def lost() -> Scene:
+    """A backup of before the mirror was ever served."""
+    made = restored()
+    del made.tables["mirrors"]["data"]
+    return made
+
+
+def test_a_record_that_the_backup_lacks_is_settled_too() -> None:
+    assert "not settled since" in candidates(lost().snapshot(), "web", Placing())[0].reason
+    record = settled(lost())
+    assert record is not None
+    assert (record.servers, record.generation, record.epoch) == (("n1",), "g2", FLOOR)
+
+
+def test_a_mirror_that_nobody_ever_served_needs_no_record() -> None:
+    made = lost().side("n1", store_generation=1, fresh=True).side("n2", engine=False)
+    assert settled(made) is None
+    assert all(c.eligible for c in candidates(made.snapshot(), "web", Placing()))
+    before = lost()
+    before.store_life = None
+    assert settled(before) is None
