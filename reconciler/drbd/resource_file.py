@@ -55,7 +55,7 @@ def render(wanted: Wanted) -> str:
             raise Unfit(f"{text!r} cannot be written into a file of DRBD")
     return f"""\
 # Written by the cluster's agent; it writes it again.
-resource "{wanted.name}" {{
+resource "{wanted.name}" {{{_options(wanted)}
   net {{
 {_net(wanted)}
   }}
@@ -73,12 +73,18 @@ resource "{wanted.name}" {{
 """
 
 
+def _options(wanted: Wanted) -> str:
+    """Version 9 would promote a side as soon as somebody opens its device."""
+    return "\n  options {\n    auto-promote no;\n  }" if wanted.version >= (9, 0) else ""
+
+
 def _net(wanted: Wanted) -> str:
     tenths = max(1, min(600, round(wanted.timeout_s * 10)))
     longer = max(3, math.ceil(wanted.timeout_s) + 1)  # DRBD wants both above the time-out
     lines = [
         f"protocol {'A' if wanted.asynchronous else 'C'}",
         "cram-hmac-alg sha256",
+        "verify-alg sha256",
         f'shared-secret "{wanted.secret}"',
         f"timeout {tenths}",
         f"ping-timeout {min(tenths, 300)}",

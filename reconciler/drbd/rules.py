@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from reconciler.drbd.comparison import PART, Comparison
 from reconciler.drbd.state import Generations, State
 from reconciler.mirror.header import Header
 
@@ -27,8 +28,11 @@ class Ask:
     hold: bool = False
 
 
-def header_of(name: str, state: State, ids: Generations, *, begun: str, isolated: bool) -> Header:
-    """`begun` is an id that this side gave itself for its first start, before anything was written.
+def header_of(
+    name: str, state: State, ids: Generations, *, begun: str, isolated_until: float | None
+) -> Header:
+    """`isolated_until` is a wall-clock second, None on a side that is no snapshot. `begun` is an id
+    that this side gave itself for its first start, before anything was written.
 
     Older ids count as pending: the record may name the generation that a newer one came from, and
     data that came from it has everything of it. That a side is *in* the record is what keeps a
@@ -47,7 +51,8 @@ def header_of(name: str, state: State, ids: Generations, *, begun: str, isolated
         clean=not (ids.was_primary and not state.serves),
         primary=ids.was_primary,
         fresh=fresh,
-        isolated=isolated,
+        isolated=isolated_until is not None,
+        isolated_until=isolated_until or 0.0,
         order_kept=False,
     )
 
@@ -56,12 +61,14 @@ def header_of(name: str, state: State, ids: Generations, *, begun: str, isolated
 class Known:
     """What is known of the record, durable as long as DRBD runs. `alone`: it names only this side,
     and DRBD knows that. `told` is the generation that was asked for last. `both`: it named both
-    after that. `held`: writes were stopped for a question, and nobody let them go on yet."""
+    after that. `held`: writes were stopped for a question, and nobody let them go on yet.
+    `repairs`: both sides are there, but were found to differ; they are to meet anew."""
 
     alone: bool
     told: str = ""
     both: bool = False
     held: bool = False
+    repairs: bool = False
 
 
 def question(state: State, ids: Generations, known: Known) -> Ask | None:
@@ -77,6 +84,8 @@ def question(state: State, ids: Generations, known: Known) -> Ask | None:
         return Ask("alone", ids.current)
     if not state.both_current:
         # such as a peer that is there but lost its disk: DRBD would go on
+        return Ask("alone", ids.current, hold=True)
+    if known.repairs:
         return Ask("alone", ids.current, hold=True)
     # An agent ended on the way to naming both: begin again where nothing is in doubt.
     return None if known.both else Ask("alone", ids.current)
@@ -103,7 +112,14 @@ def over(state: State, refusal: str) -> str:
 
 
 def details(
-    state: State, *, peer: str, address: str, asynchronous: bool, split: bool, limit: int
+    state: State,
+    *,
+    peer: str,
+    address: str,
+    asynchronous: bool,
+    split: bool,
+    limit: int,
+    comparison: Comparison | None = None,
 ) -> Mapping[str, Any]:
     """For people, in the words of our own engine (`reconciler.mirror.commands.full_status`)."""
     said: dict[str, Any] = {
@@ -119,6 +135,8 @@ def details(
         "drbd": f"{state.connection} {state.role}/{state.peer_role} "
         f"{state.disk}/{state.peer_disk} {state.replication}",
     }
+    if comparison is not None:
+        said["verify"] = {**comparison.to_json(), "part": PART}
     if split:
         said["verdict"] = "split-brain"
         said["verdict_reason"] = (

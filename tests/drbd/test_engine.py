@@ -2,94 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reconciler.adapters.linux import drbd
-from reconciler.adapters.linux.drbd import LinuxDrbd
 from reconciler.adapters.linux.drbd_side import DrbdSide
 from reconciler.adapters.linux.mirror_engines import LinuxMirrorEngines
-from reconciler.drbd.state import Generations, State
+from reconciler.drbd.state import State
 from reconciler.ports.host import HostError
 from reconciler.ports.mirrors import MirrorPlan, Question
-
-A, B = "AAAAAAAAAAAAAAA0", "BBBBBBBBBBBBBBB0"
-FOLLOWS = State("Secondary", "UpToDate", "Connected", "Primary", "UpToDate", "Established")
-BOTH = replace(FOLLOWS, role="Primary", peer_role="Secondary")
-LOST = replace(BOTH, connection="Connecting", peer_disk="DUnknown", replication="Off")
-FROZEN = replace(LOST, suspended=frozenset({"fencing"}))
-PLAN = {"port": 7788, "peer": "n2", "peers": ["b"], "asynchronous": False, "limit": 0}
-
-
-class Kernel:
-    """DRBD as far as it is asked: its state, its ids, and what it was told."""
-
-    def __init__(self) -> None:
-        self.state, self.ids = FOLLOWS, Generations(A, consistent=True)
-        self.told: list[str] = []
-        self.marked: dict[str, bool] = {}
-        self.failures: list[str] = []
-
-    def tell(self, word: str) -> None:
-        self.told.append(word)
-        if word in self.failures:
-            self.failures.remove(word)
-            raise HostError(f"{word} failed")
-        if word == "primary":
-            self.state = replace(self.state, role="Primary", peer_role="Secondary")
-        elif word == "secondary":
-            self.state = replace(self.state, role="Secondary")
-        elif word == "suspend-io":
-            self.state = replace(self.state, suspended=frozenset({"user"}))
-        elif word == "resume-io":
-            self.state, self.ids = replace(self.state, suspended=frozenset()), Generations(B, A)
-        elif word == "disconnect":
-            self.state = replace(self.state, connection="StandAlone", peer_role="Unknown")
-
-
-class World:
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.kernel = kernel = Kernel()
-        self.engine = LinuxDrbd(directory, None, "boot")
-        self.side = DrbdSide("data", directory / "mirrors" / "data")
-        self.side.note(plan={**PLAN, "metadata": str(directory / "meta")}, epoch=0, refusal="")
-        self.moved = asyncio.Event()
-
-        class Side(DrbdSide):
-            async def state(self) -> State | None:
-                await asyncio.sleep(0)
-                return kernel.state
-
-            async def generations(self) -> Generations:
-                await asyncio.sleep(0)
-                return kernel.ids
-
-            async def admin(self, *words: str) -> str:
-                assert "--force" not in words
-                kernel.marked[words[0]] = self.alone.exists()
-                kernel.tell(words[0])
-                await asyncio.sleep(0)
-                return ""
-
-        @asynccontextmanager
-        async def watched(_: LinuxDrbd, __: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-            async def changed() -> None:
-                await self.moved.wait()
-                self.moved.clear()
-
-            yield changed
-
-        monkeypatch.setattr(drbd, "DrbdSide", Side)
-        monkeypatch.setattr(LinuxDrbd, "_watched", watched)
-
-    def move(self, state: State, ids: Generations | None = None) -> None:
-        self.kernel.state, self.kernel.ids = state, ids or self.kernel.ids
-        self.moved.set()
+from tests.drbd.world import BOTH, FOLLOWS, FROZEN, LOST, A, B, Kernel, World, attended
 
 
 @pytest.fixture
@@ -132,31 +56,9 @@ async def test_a_service_that_ended_leaves_no_mark(world: World) -> None:
     assert (await world.engine.stop("data", 0.1)).handed_over
 
 
-async def _attended(world: World, answers: list[str | None], until: int) -> list[tuple[Any, ...]]:
-    """What was asked, with whether the mark was there and what DRBD had been told by then."""
-    asked: list[tuple[Any, ...]] = []
-    done = asyncio.Event()
-
-    async def decide(question: Question) -> str | None:
-        mark, frozen = world.side.alone.exists(), bool(world.kernel.state.suspended)
-        asked.append((question.kind, question.generation, mark, frozen))
-        if len(asked) == until:
-            done.set()
-        return answers[len(asked) - 1]
-
-    task = asyncio.create_task(world.engine.attend("data", decide))
-    async with asyncio.timeout(5):
-        await done.wait()
-    for _ in range(20):
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait({task})
-    return asked
-
-
 async def test_frozen_writes_go_on_only_after_the_record_was_written(world: World) -> None:
     world.move(FROZEN)
-    asked = await _attended(world, [None, None], until=2)
+    asked = await attended(world, [None, None], until=2)
     assert asked == [("alone", A, False, True), ("alone", B, True, False)]
     assert world.kernel.told == ["resume-io"]
     assert world.side.alone.exists()
@@ -164,7 +66,7 @@ async def test_frozen_writes_go_on_only_after_the_record_was_written(world: Worl
 
 async def test_a_refusal_leaves_them_frozen_and_ends_the_service(world: World) -> None:
     world.move(FROZEN)
-    await _attended(world, ["another server owns the group"], until=1)
+    await attended(world, ["another server owns the group"], until=1)
     assert world.kernel.told == []
     assert not world.side.alone.exists()
     view = await world.engine.view("data")
@@ -176,7 +78,7 @@ async def test_a_refusal_leaves_them_frozen_and_ends_the_service(world: World) -
 
 async def test_a_peer_without_its_disk_freezes_them_first(world: World) -> None:
     world.move(replace(BOTH, peer_disk="Diskless"))
-    asked = await _attended(world, [None, None], until=1)
+    asked = await attended(world, [None, None], until=1)
     assert asked[0] == ("alone", A, False, True)
     assert world.kernel.told[:2] == ["suspend-io", "resume-io"]
 
@@ -188,7 +90,7 @@ async def test_what_fails_on_the_way_is_tried_again(
     monkeypatch.setattr(drbd, "RETRY_S", 0.0)
     world.kernel.failures = ["resume-io", "resume-io"]
     world.move(FROZEN)
-    asked = await _attended(world, [None] * 4, until=4)
+    asked = await attended(world, [None] * 4, until=4)
     assert [kind for kind, *_ in asked] == ["alone"] * 4
     assert world.kernel.told == ["resume-io"] * 3
     assert not world.kernel.state.suspended
@@ -205,7 +107,7 @@ async def test_the_mark_goes_before_both_are_named(world: World) -> None:
     """Else DRBD would go on by itself after the record says that the other side is current, too."""
     world.side.alone.touch()
     world.move(BOTH)
-    asked = await _attended(world, [None, None], until=2)
+    asked = await attended(world, [None, None], until=2)
     assert asked == [("alone", A, True, False), ("both", A, False, False)]
     assert not world.side.alone.exists()
 
@@ -247,7 +149,7 @@ async def test_an_attendance_that_begins_again_asks_nothing_twice(world: World) 
     """At each stop of the group one begins: a planned move needs both named until its end."""
     world.side.alone.touch()
     world.move(BOTH)
-    await _attended(world, [None, None], until=2)
+    await attended(world, [None, None], until=2)
     asked: list[str] = []
 
     async def decide(question: Question) -> str | None:

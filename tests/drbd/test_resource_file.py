@@ -57,6 +57,16 @@ def test_modes_time_outs_and_limits() -> None:
     assert "timeout 20;" in _section(render(WANTED), "net")
 
 
+def test_no_side_is_promoted_by_being_opened() -> None:
+    """Version 8.4 never does that, and does not know the word."""
+    assert "auto-promote no;" in _section(render(replace(WANTED, version=(9, 2))), "options")
+    assert "auto-promote" not in render(WANTED)
+
+
+def test_comparisons_are_by_digests() -> None:
+    assert "verify-alg sha256;" in _section(render(WANTED), "net")
+
+
 def test_both_sides_agree_on_their_numbers() -> None:
     mine = render(replace(WANTED, version=(9, 0)))
     theirs = render(replace(WANTED, version=(9, 0), local="n2", peer="n1", first=False))

@@ -19,7 +19,7 @@ FROZEN = replace(LOST, suspended=frozenset({"fencing"}))
 
 def _header(disk: str, ids: Generations, begun: str = "") -> promotion.Header:
     state = State("Secondary", disk, "Connecting")
-    return rules.header_of("data", state, ids, begun=begun, isolated=False)
+    return rules.header_of("data", state, ids, begun=begun, isolated_until=None)
 
 
 def _why_not(record: Current | None, disk: str, ids: Generations = IDS) -> str | None:
@@ -70,6 +70,11 @@ def test_a_peer_that_caught_up_is_asked_for() -> None:
 
 def test_both_current_and_known_as_such_asks_nothing() -> None:
     assert rules.question(BOTH, IDS, Known(alone=False, told=NEW, both=True)) is None
+
+
+def test_sides_that_differ_meet_anew_only_after_the_record_names_one() -> None:
+    repairs = Known(alone=False, told=NEW, both=True, repairs=True)
+    assert rules.question(BOTH, IDS, repairs) == Ask("alone", NEW, hold=True)
 
 
 def test_an_agent_that_ended_before_it_named_both_begins_again() -> None:

@@ -6,6 +6,7 @@ from reconciler.drbd.state import (
     Unreadable,
     parse_events,
     parse_generations,
+    parse_progress,
     parse_version,
 )
 
@@ -109,3 +110,39 @@ def test_versions() -> None:
     assert parse_version("version: 9.2.5 (api:2/proto:86-122)\n") == (9, 2)
     with pytest.raises(Unreadable):
         parse_version("")
+
+
+# Of the kernel's own module, 8.4.11.
+PROC_84 = """\
+version: 8.4.11 (api:1/proto:86-101)
+srcversion: 59F9B6D2F2E8B0C9F8A4A4C
+ 0: cs:SyncSource ro:Primary/Secondary ds:UpToDate/Inconsistent C r-----
+    ns:5120 nr:0 dw:0 dr:6140 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:27648
+	[==>.................] sync'ed: 16.3% (27648/32768)K
+	finish: 0:00:05 speed: 5,120 (5,120) K/sec
+
+7788: cs:VerifyS ro:Primary/Secondary ds:UpToDate/UpToDate C r-----
+    ns:0 nr:0 dw:0 dr:6140 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:0
+	[==========>.........] verified: 56.3% (14324/32768)K
+	finish: 0:00:05 speed: 5,120 (5,120) K/sec
+7789: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----
+    ns:0 nr:0 dw:0 dr:6140 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:0
+"""
+
+
+@pytest.mark.parametrize(
+    ("minor", "percent"), [(0, 16.3), (7788, 56.3), (7789, None), (88, None), (1, None)]
+)
+def test_how_far_a_comparison_is(minor: int, percent: float | None) -> None:
+    assert parse_progress(PROC_84, minor) == percent
+
+
+def test_version_9_says_it_with_the_rest() -> None:
+    """As in the events that drbd-utils' own way to verify reads."""
+    text = BOTH_9.replace("replication:Established", "replication:VerifyS")
+    state = parse_events(text.replace("received:0", "done:12.50 received:0"), "data")
+    assert state is not None
+    assert state.done == 12.5
+    assert state.both_current
+    with pytest.raises(Unreadable):
+        parse_events(text.replace("received:0", "done:much received:0"), "data")

@@ -32,6 +32,7 @@ spec:
   stopTimeout: 3m
 """
 _MET = re.compile(r"uuid_compare\(\)=(-?\d+)")
+HOW = {"verify": {"do": "verify"}, "checksum": {"do": "resync", "how": "checksum"}}
 BY_DIFFERENCE = -1
 """What DRBD makes of a meeting: this side gets what the bitmaps say; -2 would be everything."""
 
@@ -115,6 +116,71 @@ def test_both_sides_are_built_and_the_record_says_so(cluster: Cluster) -> None:
     assert cluster.guests["n2"].attempt("mount", "/dev/drbd7788", "/mnt").code != 0
 
 
+def _compared(cluster: Cluster, how: str, number: str) -> int:
+    """How many parts differ."""
+    cluster.sides["n1"].do("ask", name="data", request={**HOW[how], "id": number})
+
+    def ended(_: Guest) -> bool:
+        said = cluster.look("n1")["details"].get("verify", {})
+        return bool(said.get("id") == number and said.get("ended"))
+
+    cluster.guests["n1"].until("compared", ended)
+    said = cluster.look("n1")["details"]["verify"]
+    assert said["ended"] == "done"
+    return int(said["different"])
+
+
+def test_a_comparison_finds_what_differs_and_it_is_copied(cluster: Cluster) -> None:
+    assert _compared(cluster, "verify", "a") == 0
+    guest = cluster.guests["n2"]
+    guest.shell(
+        "dd if=/dev/urandom of=/mnt/v/data.img bs=4096 seek=5000 count=3 conv=notrunc oflag=direct"
+    )
+    assert _compared(cluster, "verify", "b") == 3
+    before = len(cluster.store.history)
+    assert _compared(cluster, "checksum", "c") == 3
+    cluster.guests["n1"].until(
+        "parted", lambda _: [record[0] for record in cluster.store.history[before:]][:1] == [["n1"]]
+    )
+    cluster.until_record("n1", "n2")
+    assert _compared(cluster, "verify", "d") == 0
+    assert cluster.has("n1", "first")
+
+
+def test_a_copy_of_everything_makes_the_other_side_no_candidate_meanwhile(cluster: Cluster) -> None:
+    before = len(cluster.store.history)
+    cluster.sides["n1"].do("ask", name="data", request={"do": "resync", "how": "full"})
+    cluster.guests["n1"].until(
+        "alone", lambda _: [record[0] for record in cluster.store.history[before:]][:1] == [["n1"]]
+    )
+    cluster.until_record("n1", "n2")
+
+
+def test_a_snapshot_stands_still_until_its_time_is_over(cluster: Cluster) -> None:
+    two = cluster.sides["n2"]
+    two.do("ask", name="data", request={"do": "isolate", "seconds": 30.0})
+    cluster.until_record("n1")
+    cluster.write("n1", "later")
+    guest = cluster.guests["n2"]
+    assert cluster.look("n2")["header"]["isolated"]
+    guest.shell(
+        "mkdir -p /run/s; mount -o ro,noload $(losetup -rf --show /mnt/v/data.img) /run/s;"
+        "cat /run/s/first; test ! -e /run/s/later; umount /run/s; losetup -j /mnt/v/data.img"
+    )
+    cluster.until_record("n1", "n2")
+    assert not cluster.look("n2")["header"]["isolated"]
+
+
+def test_a_refused_start_costs_the_owner_nothing(cluster: Cluster) -> None:
+    before = list(cluster.store.history)
+    with pytest.raises(Refused):
+        cluster.sides["n2"].activate("data", 6)
+    look = cluster.look("n1")
+    assert (look["serves"], look["details"]["connected"], look["suspended"]) == (True, True, False)
+    assert cluster.store.history == before
+    cluster.write("n1", "first")
+
+
 def test_after_a_power_loss_the_other_side_has_everything(cluster: Cluster) -> None:
     cluster.crash("n1")
     cluster.own("n2", 6)
@@ -192,3 +258,26 @@ def test_a_split_brain_is_refused_until_one_side_is_given_up(cluster: Cluster) -
     assert cluster.has("n1", "first", "second", "other")
     assert not cluster.has("n1", "third")
     one.deactivate("data", 9)
+
+
+def test_who_still_serves_when_another_one_owns_it_is_shut_out(cluster: Cluster) -> None:
+    """Such as a server that slept: nobody waits for it, and its late writes count for nothing."""
+    cluster.own("n1", 10)
+    cluster.sides["n1"].activate("data", 10)
+    cluster.until_record("n1", "n2")
+    cluster.own("n2", 11)
+    cluster.sides["n2"].activate("data", 11)
+    cluster.write("n2", "after")
+    guest = cluster.guests["n1"]
+    guest.shell("(echo late >/srv/d/late; sync -f /srv/d; touch /run/late) >/dev/null 2>&1 &")
+    guest.until("over", lambda _: bool(cluster.look("n1").get("over")))
+    assert guest.attempt("test", "-e", "/run/late").code != 0
+    assert cluster.store.records["data"][0] == ["n2"]
+    with pytest.raises(Refused, match="DRBD cannot let them fail"):
+        cluster.sides["n1"].deactivate("data", 10)
+    cluster.crash("n1")
+    cluster.arrive("n1")
+    cluster.until_record("n1", "n2")
+    assert cluster.has("n2", "first", "after")
+    assert not cluster.has("n2", "late")
+    cluster.sides["n2"].deactivate("data", 11)

@@ -7,11 +7,14 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reconciler.adapters.linux import drbd_wishes
 from reconciler.adapters.linux.drbd_side import DrbdSide
-from reconciler.drbd import rules
+from reconciler.drbd import comparison, rules
+from reconciler.drbd.comparison import Comparison
 from reconciler.drbd.resource_file import device_of
 from reconciler.drbd.rules import Ask, Known
 from reconciler.drbd.state import Generations, State
@@ -57,6 +60,7 @@ class LinuxDrbd:
                 side.split.unlink(missing_ok=True)
             if not state.serves:
                 side.alone.unlink(missing_ok=True)
+            side.end_isolation()
             if state.connection == "StandAlone" and side.may_connect(serves=state.serves):
                 await side.admin("connect")
 
@@ -88,7 +92,11 @@ class LinuxDrbd:
             suspended=bool(state.suspended),
             path=device_of(plan["port"]),
             header=rules.header_of(
-                name, state, ids, begun=side.begun(), isolated=bool(notes.get("isolated"))
+                name,
+                state,
+                ids,
+                begun=side.begun(),
+                isolated_until=notes.get("isolated_until", 0.0) if notes.get("isolated") else None,
             ),
             boot=self._boot,
             details=rules.details(
@@ -98,6 +106,7 @@ class LinuxDrbd:
                 asynchronous=plan["asynchronous"],
                 split=side.split.exists(),
                 limit=plan["limit"],
+                comparison=_compared(side, comparison.noted(notes.get("check")), state, ids),
             ),
         )
 
@@ -125,11 +134,12 @@ class LinuxDrbd:
             if generation not in (ids.current, ids.base):
                 raise HostError(f"mirror {name} has another generation by now")
             side.note(epoch=epoch, refusal="", isolated=False, told="", both=False, held=False)
+            side.note(check=None)  # it was of another time
             side.split.unlink(missing_ok=True)
             side.alone.touch(mode=0o600)
             if (await self._state(side)).peer_role == "Primary":
                 # The record is ours by now. It loses us, asks before it goes on, and is refused.
-                await side.admin("disconnect")
+                await side.part()
             # Never by force: DRBD itself refuses data that is not whole.
             await side.admin("primary")
             side.note_begun("")
@@ -154,37 +164,9 @@ class LinuxDrbd:
             return Stopped(clean=True, handed_over=handed_over)
 
     async def ask(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What DRBD has of `reconciler.mirror.commands`; `HostError` for the rest."""
-        side, what = self._side(name), str(request.get("do"))
+        side = self._side(name)
         async with self._alone_with(name):
-            state = await self._state(side)
-            if what == "verify":
-                await side.admin("verify")
-            elif what == "resync" and request.get("how") == "difference":
-                if state.connection == "StandAlone":
-                    await side.admin("connect")
-            elif what in ("discard", "resync") and state.serves:
-                raise HostError("this side serves; give up, or copy to, the other one")
-            elif what == "resync" and request.get("how") == "full":
-                await side.admin("invalidate")
-            elif what == "discard" and request.get("confirm") == name:
-                side.split.unlink(missing_ok=True)
-                if state.connection != "StandAlone":
-                    await side.admin("disconnect")
-                await side.admin("connect", "--discard-my-data")
-            elif what == "accept" and request.get("confirm") == name:
-                if state.disk not in ("UpToDate", "Consistent"):
-                    raise HostError(f"DRBD calls this side {state.disk}: it would not serve it")
-                return {"generation": (await side.generations()).current}
-            elif what == "isolate" and not state.serves:
-                side.note(isolated=True)
-                await side.admin("disconnect")
-            elif what == "rejoin":
-                side.note(isolated=False)
-                await side.admin("connect")
-            else:
-                raise HostError(f"engine drbd does not offer {what!r} here")
-        return {}
+            return await drbd_wishes.carry_out(side, await self._state(side), request)
 
     async def quit(self, name: str) -> None:
         side = self._side(name)
@@ -235,8 +217,14 @@ class LinuxDrbd:
             told=str(notes.get("told", "")),
             both=bool(notes.get("both")),
             held=bool(notes.get("held")),
+            repairs=self._repairs(side),
         )
         return rules.question(state, await side.generations(), known)
+
+    @staticmethod
+    def _repairs(side: DrbdSide) -> bool:
+        known = comparison.noted(side.notes().get("check"))
+        return known is not None and known.wants_copy
 
     async def _settle(self, side: DrbdSide, asked: Ask, decide: Decide) -> None:
         """Ask; if it is granted DRBD is told so, else it stays as it is, for good. In between the
@@ -250,10 +238,20 @@ class LinuxDrbd:
             await side.admin("suspend-io")
         if await self._is_granted(side, asked, decide):
             side.alone.touch(mode=0o600)
+            await self._part(side)
             held = bool(side.notes().get("held"))
             if rules.stands_still(await self._state(side), held=held):
                 await side.admin("resume-io")
             side.note(told=asked.generation, held=False)
+
+    async def _part(self, side: DrbdSide) -> None:
+        """For a moment: when both sides meet again DRBD copies what a comparison found."""
+        known = comparison.noted(side.notes().get("check"))
+        if known is None or not known.wants_copy:
+            return
+        if (await self._state(side)).connection != "StandAlone":
+            await side.part()
+        side.note(check=replace(known, repair=False).to_json())
 
     async def _name_both(self, side: DrbdSide, asked: Ask, decide: Decide) -> None:
         side.alone.unlink(missing_ok=True)
@@ -304,3 +302,16 @@ class LinuxDrbd:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def _compared(
+    side: DrbdSide, known: Comparison | None, state: State, ids: Generations
+) -> Comparison | None:
+    """How a comparison is by now. `known` was read before `state`: one that began in between would
+    seem to be at its end."""
+    if known is None or known.ended:
+        return known
+    found = comparison.looked_at(known, state, ids, side.percent(state))
+    if found.ended and comparison.noted(side.notes().get("check")) == known:
+        side.note(check=found.to_json())
+    return found

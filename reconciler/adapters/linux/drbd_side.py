@@ -27,6 +27,7 @@ from reconciler.drbd.state import (
     Unreadable,
     parse_events,
     parse_generations,
+    parse_progress,
     parse_version,
 )
 from reconciler.ports.host import HostError
@@ -54,7 +55,7 @@ class DrbdSide:
     # -- what is known of it ---------------------------------------------------------------------
 
     def notes(self) -> Mapping[str, Any]:
-        """{"plan", "epoch", "refusal", "limit", "isolated"}; empty when DRBD does not have it."""
+        """{"plan", "epoch", "refusal", "isolated", "check", …}; empty when it is not DRBD's."""
         return read_json(self._notes) or {}
 
     def note(self, **changes: Any) -> None:
@@ -74,6 +75,18 @@ class DrbdSide:
             return False
         self.split.touch()
         return True
+
+    def end_isolation(self) -> None:
+        """When its time is over, as our own engine does."""
+        notes = self.notes()
+        if notes.get("isolated") and time.time() > notes.get("isolated_until", 0.0):
+            self.note(isolated=False)
+
+    def percent(self, state: State) -> float | None:
+        """How far a copy or a comparison is."""
+        if state.done is not None:
+            return state.done
+        return parse_progress(_kernel_says(), int(self.notes()["plan"]["port"]))
 
     def begun(self) -> str:
         """The id that this side gave itself for its first start."""
@@ -111,6 +124,11 @@ class DrbdSide:
         """One order of drbdadm: ("primary",), ("connect", "--discard-my-data"), …"""
         return await self._run("drbdadm", *words, self.name)
 
+    async def part(self) -> None:
+        """From the other side, without agreeing with it: in agreement DRBD would mark the side that
+        does not serve as outdated, and never serve it again. Which side counts the record says."""
+        await self.admin("disconnect", "--force")
+
     async def _run(self, *command: str) -> str:
         code, output = await run(command, COMMAND_TIMEOUT_S, limit=OUTPUT_LIMIT)
         if code:
@@ -125,6 +143,8 @@ class DrbdSide:
         if found is not None and found.serves:
             return
         wanted = json.loads(json.dumps(asdict(plan)))
+        if found is not None and self.notes().get("isolated"):
+            return  # a connection would change the snapshot
         if found is not None and found.disk != "Diskless" and self.notes().get("plan") == wanted:
             return
         if found is not None:
