@@ -6,8 +6,9 @@ Called by the group runner, once for each resource of a group that this server o
 import asyncio
 
 from reconciler.plugin import Place, ResourceType
+from reconciler.ports.disks import Claim
 from reconciler.ports.driver import Observation, Permit, ResourceError, ResourceState
-from reconciler.ports.host import Host, HostError, StopPlan
+from reconciler.ports.host import DiskGone, Host, HostError, StopPlan
 from specs.resource import STANDBY_SUFFIX, Resource
 
 GIVE_UP_TIMEOUT_S = 6.0
@@ -240,7 +241,8 @@ async def clear(host: Host, name: str, epoch: int) -> None:
     if claim is not None and claim.epoch <= epoch:
         if claim.directory:
             await host.volumes.unmount(claim.directory, UNMOUNT_GRACE_S)
-        await _end_engine(host, name)
+        if await _end_engine(host, name):
+            await _see_free(host, claim)
         if claim.reserved:
             await host.disks.release(claim.device, name, claim.epoch)
         host.disks.disclaim(name)
@@ -249,13 +251,27 @@ async def clear(host: Host, name: str, epoch: int) -> None:
             await host.network.remove_address(held)
 
 
-async def _end_engine(host: Host, name: str) -> None:
+async def _see_free(host: Host, claim: Claim) -> None:
+    """Raises `HostError` when the disk is in use, or when that is not known."""
+    if not claim.device.startswith("/dev/"):
+        await host.volumes.until_free(claim.device)
+        return
+    try:
+        view = await host.disks.look(claim.node or claim.device)
+    except DiskGone:
+        return
+    if view.taken:
+        raise HostError(f"{claim.device} is still in use on this server")
+
+
+async def _end_engine(host: Host, name: str) -> bool:
     """Of a mirror on a disk that other servers see: it must not write any more when the disk counts
-    as free. Both roles have one; the one that serves keeps it."""
+    as free. Both roles have one; the one that serves keeps it: False."""
     mirror = name.removesuffix(STANDBY_SUFFIX)
     if mirror != name and mirror in host.disks.claims():
-        return
+        return False
     view = await host.mirrors.view(mirror)
     if view is not None and view.serves:
         await host.mirrors.stop(mirror)
     await host.mirrors.quit(mirror)
+    return True

@@ -5,8 +5,9 @@
     python -S -m reconciler.disks take NAME RESOURCE EPOCH      (drop, hold, check: the same)
 
 `look` says what `look` below returns, `mirror` {"header", "to_copy"}: what a mirror on a
-shared disk that nobody uses knows of itself; the others say {"reason"}, empty when it is so;
-{"error"} instead when the device refuses or cannot be asked. `adapters.linux.disks` runs it.
+shared disk that nobody uses knows of itself; the others say {"node", "reason"}, an empty one when
+it is so; {"error"} instead when the device refuses or cannot be asked, with "gone" when there is no
+such device. `adapters.linux.disks` runs it.
 """
 
 import json
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str]) -> int:
         said = question(arguments[1]) if question is not None else _reserve(*arguments)
     except NoScsi as error:
         said = {"error": f"{error}: without `reservation: none` it cannot be used"}
+    except device.Gone as error:
+        said = {"error": str(error), "gone": True}
     except (device.Unusable, reservation.Refused, ScsiError, nvme.NvmeError) as error:
         said = {"error": str(error)}
     except OSError as error:
@@ -62,12 +65,13 @@ def _mirror(name: str) -> Mapping[str, Any]:
 
 def _reserve(order: str, name: str, resource: str, epoch: str) -> Mapping[str, Any]:
     key = reservation.key_of(resource, int(epoch))
-    units = device.units(device.node_of(name))
+    node = device.node_of(name)
+    units = device.units(node)
     reasons = [
         _on_nvme(order, unit[0], key) if nvme.is_nvme(unit[0]) else _on_scsi(order, unit, key)
         for unit in units
     ]
-    return {"reason": next(filter(None, reasons), ""), **_paths(units)}
+    return {"node": node, "reason": next(filter(None, reasons), ""), **_paths(units)}
 
 
 def _paths(units: Sequence[Sequence[str]]) -> Mapping[str, int]:

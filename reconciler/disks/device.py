@@ -3,6 +3,7 @@
 Used by `__main__`, in a process that may hang.
 """
 
+import errno
 import os
 import stat
 import struct
@@ -19,13 +20,21 @@ class Unusable(Exception):
     """The device is not there, or must not be used; one sentence."""
 
 
+class Gone(Unusable):
+    """There is no such device."""
+
+
+_ABSENT = (errno.ENOENT, errno.ENXIO, errno.ENODEV)
+
+
 def node_of(name: str) -> str:
     """The kernel's node behind a stable name, such as /dev/sdb. Raises `Unusable`."""
     node = os.path.realpath(name)
     try:
         mode = os.stat(node).st_mode
     except OSError as error:
-        raise Unusable(f"{name} is not there ({error.strerror})") from None
+        kind = Gone if error.errno in _ABSENT else Unusable
+        raise kind(f"{name} is not there ({error.strerror})") from None
     if not stat.S_ISBLK(mode):
         raise Unusable(f"{name} is not a block device")
     return node

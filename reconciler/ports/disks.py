@@ -11,12 +11,14 @@ from reconciler.ports.driver import Permit
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a resource may hold of a disk on this server: noted before its first step, forgotten
-    after everything was seen gone. `directory` is empty without a file system."""
+    after everything was seen gone. `directory` is empty without a file system. `node` is what the
+    device's name meant when it was taken; "" before that."""
 
     epoch: int
     device: str
     directory: str
     reserved: bool
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Disks(Protocol):
     def disclaim(self, resource: str) -> None: ...
 
     async def look(self, device: str) -> DiskView:
-        """Changes nothing."""
+        """Changes nothing. Raises `DiskGone` when there is no such device, `HostError` when nothing
+        is known of it."""
         ...
 
     def paths(self, device: str) -> tuple[int, int]:
@@ -67,10 +70,10 @@ class Disks(Protocol):
         """Of a shared disk, a file or a device, that no server uses now. Changes nothing."""
         ...
 
-    async def reserve(self, device: str, resource: str, permit: Permit) -> None:
+    async def reserve(self, device: str, resource: str, permit: Permit) -> str:
         """From now on the disk refuses writes of every other server; what they had under way is
         aborted. Refused when a newer epoch, or somebody else, has it. The permit is checked right
-        before and after."""
+        before and after. Returns the node that the name meant."""
         ...
 
     async def reserved(self, device: str, resource: str, epoch: int) -> str:

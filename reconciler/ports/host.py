@@ -20,6 +20,10 @@ class HostError(Exception):
     """The operating system refused or did not answer in time, with a sentence that says what."""
 
 
+class DiskGone(HostError):
+    """No device is there under this name: nobody here can write to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldAddress:
     """One address that an interface of this server carries now.

@@ -44,6 +44,11 @@ class Volumes(Protocol):
         """Let go of the loop device that was attached last; fine when there is none."""
         ...
 
+    async def until_free(self, file: str) -> None:
+        """Returns when no loop device that was attached `alone` is on the file any more, also if
+        the file is gone. Raises `HostError` when one stays."""
+        ...
+
     async def is_blank(self, device: str) -> bool:
         """Whether its first megabyte holds zeros only: nothing anybody could miss."""
         ...

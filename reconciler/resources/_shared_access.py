@@ -4,12 +4,12 @@ What `shared-disk` and `hybrid-disk` have in common. What a resource holds here 
 before its first step and forgotten after everything was seen gone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.plugin import Place
 from reconciler.ports.disks import Claim, DiskView
 from reconciler.ports.driver import Permit, PermitExpired, ResourceError
-from reconciler.ports.host import HostError
+from reconciler.ports.host import DiskGone, HostError
 
 LOOK_EVERY_S = 10.0
 
@@ -50,33 +50,52 @@ class SharedAccess:
     async def take(self, place: Place, permit: Permit, *, ours: bool = False) -> DiskView | None:
         """After `claim`: from now on the disk refuses others, if it can. Nothing is read or written
         before that."""
+        disks, reserved = place.host.disks, ""
         if self.is_device and self.reserve:
-            await place.host.disks.reserve(self.disk, self.key, permit)
-        return await self.look(place, ours=ours)
+            reserved = await disks.reserve(self.disk, self.key, permit)
+        view = await self.look(place, ours=ours)
+        if view is not None:
+            # From the look on the node is used, not the name: a link may lead elsewhere by then.
+            if reserved and reserved != view.node:
+                raise HostError(f"{self.disk} was {reserved} a moment ago, and is {view.node} now")
+            claim = disks.claims().get(place.name)
+            if claim is not None:
+                disks.claim(place.name, replace(claim, node=view.node))
+        return view
 
     async def let_go(self, place: Place, claim: Claim) -> None:
-        """Nothing here uses the disk any more. Raises `HostError` when somebody does."""
+        """Nothing here uses the disk any more. Raises `HostError` when somebody does, or when that
+        is not known and no reservation keeps this server from writing."""
+        node, problem = claim.node or claim.device, ""
         try:
-            view = await self._free(place, claim)
-            if claim.reserved:
-                await place.host.disks.release(claim.device, self.key, claim.epoch)
+            view = await self._free(place, claim, node)
+        except DiskGone as error:
+            problem = str(error)
         except HostError as error:
-            # Nothing is mounted any more. A disk that does not answer takes no writes either, and
-            # its next owner shuts this one out.
-            place.events.emit("disk_not_released", resource=place.name, reason=str(error))
-            return
-        if view.taken:
-            users = f" (processes {', '.join(map(str, view.foreign))})" if view.foreign else ""
-            raise HostError(f"{claim.device} is still in use on this server{users}")
+            if not claim.reserved:
+                raise
+            # Nothing is mounted any more, and its next owner shuts this one out.
+            problem = str(error)
+        else:
+            if view.taken:
+                users = f" (processes {', '.join(map(str, view.foreign))})" if view.foreign else ""
+                raise HostError(f"{claim.device} is still in use on this server{users}")
+        for device in dict.fromkeys((claim.device, node)) if claim.reserved else ():
+            try:
+                await place.host.disks.release(device, self.key, claim.epoch)
+            except HostError as error:
+                problem = problem or str(error)
+        if problem:
+            place.events.emit("disk_not_released", resource=place.name, reason=problem)
 
-    async def _free(self, place: Place, claim: Claim) -> DiskView:
+    async def _free(self, place: Place, claim: Claim, device: str) -> DiskView:
         """Other mount namespaces (of containers, or of services) may have got the mount, too."""
-        view = await place.host.disks.look(claim.device)
+        view = await place.host.disks.look(device)
         if not view.taken or not view.foreign:
             return view
         for pid in view.foreign:
             await place.host.volumes.unmount_in(pid, claim.directory, self.grace_s)
-        return await place.host.disks.look(claim.device)
+        return await place.host.disks.look(device)
 
     async def keep(self, place: Place, permit: Permit) -> None:
         """Shut out, from time to time, old owners that came back; ends at once where nothing is

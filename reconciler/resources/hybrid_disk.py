@@ -296,7 +296,8 @@ class HybridDisk(MirroredDisk):
             await place.host.mirrors.quit(self._mirror(place))
         if not self._is_served_here(place):
             await self._free(place, claim)
-        if disks.claims().get(place.name) == claim:
+        held = disks.claims().get(place.name)
+        if held is not None and held.epoch == claim.epoch:
             disks.disclaim(place.name)
 
     def _is_served_here(self, place: Place) -> bool:

@@ -301,8 +301,9 @@ class SharedDisk(MountedDisk):
     async def _end(self, place: Place, claim: Claim | None) -> None:
         """Every mount of the disk goes, then the reservation, then the claim."""
         volumes, disks = place.host.volumes, place.host.disks
-        for directory in [mount.directory for mount in await volumes.mounts_of(self.disk)]:
-            await volumes.unmount(directory, self.unmount_grace)
+        for name in dict.fromkeys((self.disk, claim.node if claim is not None else "")):
+            for mount in await volumes.mounts_of(name) if name else ():
+                await volumes.unmount(mount.directory, self.unmount_grace)
         if claim is None:
             return
         if claim.directory:
@@ -310,6 +311,8 @@ class SharedDisk(MountedDisk):
             await volumes.unmount(claim.directory, self.unmount_grace)
         if self.device is not None:
             await self._access(place).let_go(place, claim)
+        else:
+            await volumes.until_free(claim.device)
         disks.disclaim(place.name)
 
     async def changed(self, place: Place) -> None:

@@ -32,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
     async def ask(*words: str) -> dict[str, object]:
         found.append(words)
-        return {"reason": "", "paths": 1, "running": 1}
+        return {"node": "/dev/x", "reason": "", "paths": 1, "running": 1}
 
     monkeypatch.setattr(disks, "_ask", ask)
     return found

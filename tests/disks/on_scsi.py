@@ -41,7 +41,7 @@ def ask(*words: str) -> dict[str, Any]:
         program.main(words)
     print(*words, "->", said.getvalue(), flush=True)
     answer: dict[str, Any] = json.loads(said.getvalue())
-    return answer
+    return {key: answer[key] for key in ("reason", "error") if key in answer}
 
 
 def writes(device: str) -> bool:

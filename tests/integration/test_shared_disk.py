@@ -292,7 +292,7 @@ async def test_a_file_that_is_mounted_still_is_not_mounted_again(
     await driver.activate(permit(1))
     process = await user_of(HOLD, tmp_path / "mnt/file")
     run("umount", "--lazy", str(tmp_path / "mnt"))
-    with pytest.raises(ResourceError, match="still in use through another loop device"):
+    with pytest.raises(ResourceError, match="still in use through a loop device"):
         await driver.activate(permit(2))
     process.kill()
     await process.wait()

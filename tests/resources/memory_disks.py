@@ -10,6 +10,7 @@ from reconciler.mirror.header import Header
 from reconciler.ports.disks import Claim, DiskView, RestingMirror
 from reconciler.ports.driver import Permit, PermitExpired
 from reconciler.ports.host import (
+    DiskGone,
     HostError,
 )
 from reconciler.ports.mirrors import (

@@ -17,7 +17,7 @@ from reconciler.adapters.linux.command import run
 from reconciler.mirror.header import Header
 from reconciler.ports.disks import Claim, DiskView, RestingMirror
 from reconciler.ports.driver import Permit
-from reconciler.ports.host import HostError
+from reconciler.ports.host import DiskGone, HostError
 
 ANSWER_TIMEOUT_S = 15.0
 _CODE = Path(__file__).resolve().parents[3]
@@ -72,12 +72,13 @@ class LinuxDisks:
         except (TypeError, ValueError) as error:
             raise HostError(f"{disk}: {error}") from error
 
-    async def reserve(self, device: str, resource: str, permit: Permit) -> None:
+    async def reserve(self, device: str, resource: str, permit: Permit) -> str:
         permit.check()
-        await self._ask("take", device, self._named(resource), str(permit.epoch))
+        said = await self._ask("take", device, self._named(resource), str(permit.epoch))
         if not permit.is_valid():
             await self.release(device, resource, permit.epoch)
             permit.check()
+        return str(said["node"])
 
     async def reserved(self, device: str, resource: str, epoch: int) -> str:
         return str((await self._ask("check", device, self._named(resource), str(epoch)))["reason"])
@@ -119,5 +120,5 @@ async def _ask(*words: str) -> dict[str, Any]:
     except ValueError:
         raise HostError(f"{words[1]} cannot be looked at ({code}): {output[-300:]}") from None
     if "error" in said:
-        raise HostError(str(said["error"]))
+        raise (DiskGone if said.get("gone") else HostError)(str(said["error"]))
     return said

@@ -53,6 +53,22 @@ def attach(file: str, *, alone: bool = False, offset: int = 0, size: int = 0) ->
     raise OSError(16, "no free loop device", file)
 
 
+def is_held(file: str) -> bool:
+    """Whether a device that was attached `alone` is on the file. Raises `OSError`, but not for a
+    file that is gone: no other server finds it either."""
+    try:
+        opened = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(opened)
+    return False
+
+
 def bound_requests(device: str) -> None:
     """FUSE takes 1 MiB at once; the kernel's own 1280 KiB would always become two requests. Only a
     matter of speed: fine where it cannot be set."""

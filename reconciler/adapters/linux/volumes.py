@@ -22,6 +22,9 @@ _LOOKERS = ThreadPoolExecutor(4, "mounts")
 """Apart from other threads: a look at a process that hangs may hang, too."""
 
 KILL_LIMIT_S = 3.0
+FREE_LIMIT_S, FREE_LOOKS = 5.0, 100
+"""A loop device goes a little later than its last user."""
+
 _BLANK = 1 << 20
 _MADE = {
     "ext4": ("mkfs.ext4", "-q", "-F"),
@@ -64,6 +67,16 @@ class LinuxVolumes:
         if held is not None:
             with suppress(OSError):
                 os.close(held[1])
+
+    async def until_free(self, file: str) -> None:
+        try:
+            for _ in range(FREE_LOOKS):
+                if not await asyncio.to_thread(loop_device.is_held, file):
+                    return
+                await asyncio.sleep(FREE_LIMIT_S / FREE_LOOKS)
+        except OSError as error:
+            raise HostError(f"{file} cannot be looked at: {error.strerror}") from error
+        raise HostError(f"{file} is still in use through a loop device")
 
     async def is_blank(self, device: str) -> bool:
         try:
