@@ -1,5 +1,7 @@
 """A mirrored disk grows by a larger size in its file, if both sides can follow."""
 
+import json
+
 import pytest
 
 from reconciler.decide.mirror_status import MirrorStatus
@@ -12,7 +14,7 @@ FILE = DATA.replace("device: /dev/vg0/data", "file: /var/lib/data.img")
 
 
 def side(cluster: FakeCluster, server: str, **values: object) -> None:
-    found = MirrorStatus(resource="data", server=server, boot_id="b", **values)  # type: ignore[arg-type]
+    found = MirrorStatus(resource="data", server=server, boot_id=f"boot-{server}", **values)  # type: ignore[arg-type]
     cluster.put(KEYS.mirror_status(server, "data"), found)
 
 
@@ -96,3 +98,14 @@ def test_room_for_files_is_counted_from_what_they_have(told: FakeCluster) -> Non
         assert result.code == 0
         needed = "bytes free for /var/lib/data.img, 33554432 more are needed"
         assert (needed in result.err) is said
+
+
+def test_status_tells_the_size_of_each_side_and_of_its_device(told: FakeCluster) -> None:
+    side(told, "n1", size=64 * MIB, room=100 * MIB)
+    side(told, "n2", size=64 * MIB, room=64 * MIB)
+    lines = told.run("mirror", "status", "data").out.splitlines()
+    assert any("n1" in line and "64.0 MiB of 100.0 MiB" in line for line in lines)
+    assert any("n2" in line and "64.0 MiB" in line and " of " not in line for line in lines)
+    found = json.loads(told.run("mirror", "status", "data", "-o", "json").out)["sides"]
+    assert [one["sizeBytes"] for one in found] == [64 * MIB, 64 * MIB]
+    assert [one["roomBytes"] for one in found] == [100 * MIB, 64 * MIB]
