@@ -82,14 +82,18 @@ class Growing:
         if not self.permit.is_valid() or view is None or not view.serves or view.over:
             return
         wanted = self.plan(self.place)
-        if wanted.engine == "own" and view.header.size < wanted.size and not view.suspended:
+        if wanted.engine != "own":
+            return
+        if view.header.size < wanted.size and not view.suspended:
             self._may_grow(view, wanted)
             self.permit.check()
             await mirrors.ask(self.place.name, {"do": "grow", "size": wanted.size})
             view = await mirrors.view(self.place.name)
         if view is not None and view.serves and not view.suspended:
+            mounted = await self.systems.mounted(self.place)
             for volume in self.systems.volumes:
-                await self._volume(view, volume)
+                if volume.directory in mounted:
+                    await self._volume(view, volume, mounted[volume.directory])
 
     async def begin(self) -> EngineView:
         """The engine before anything is mounted: a volume that was added needs its place first.
@@ -126,15 +130,14 @@ class Growing:
                 f"{wanted.peer} has {format_size(theirs)} yet, not {format_size(wanted.size)}"
             )
 
-    async def _volume(self, view: EngineView, volume: DiskVolume) -> None:
+    async def _volume(self, view: EngineView, volume: DiskVolume, device: str) -> None:
         """Its device and its file system, once for each size."""
         place, directory = self.place, volume.directory
         size = volume.extent.size if volume.extent.name else view.header.size
         if volume.extent.name and volume.extent.end != view.header.size:
             return  # its device may have no limit, and must not take what belongs to the next one
-        device = await place.host.volumes.mounted(directory)
-        seen = (device or "", view.epoch, size)
-        if device is None or self._done.get(directory) == seen:
+        seen = (device, view.epoch, size)
+        if self._done.get(directory) == seen:
             return
         volumes, kind = place.host.volumes, volume.system.kind
         if await volumes.grow_device(device, view.path, size, self.permit):
