@@ -9,6 +9,9 @@ import pytest
 from reconciler.adapters.linux.growth import file_system_size
 from reconciler.adapters.linux.mirrors import _differ_in_size_only
 from reconciler.binding import BoundDriver
+from reconciler.mirror.opening import open_disk
+from reconciler.mirror.settings import SHARED_METADATA, Settings
+from reconciler.mirror.side import grow
 from reconciler.resources import _growing
 from reconciler.resources._file_systems import FileSystems
 from reconciler.resources.mirror_disk import MirrorDisk
@@ -131,3 +134,33 @@ def test_a_file_system_that_is_none_has_no_size(tmp_path: Path) -> None:
         assert file_system_size(blank, kind) == 0
     blank.write_bytes(b"XFSB")
     assert file_system_size(blank, "xfs") == 0
+
+
+def test_a_disk_that_several_servers_see_grows_behind_its_metadata(tmp_path: Path) -> None:
+    path, old, new = tmp_path / "disk", 4 << 20, 8 << 20
+    path.write_bytes(bytes(SHARED_METADATA) + bytes(old) + b"left" * (1 << 20))
+    settings = Settings(
+        resource="md",
+        server="left",
+        peer="right",
+        data=str(path),
+        metadata=str(path),
+        size=old,
+        directory=str(tmp_path),
+        boot="b",
+        port=1,
+        listen=(),
+        peers=(),
+        key_file="",
+        shared=True,
+    )
+    disk = open_disk(settings)
+    disk.data.write(old - 4, b"last")
+    assert grow(disk, new)
+    assert not grow(disk, new)
+    assert disk.data.read(old - 4, 8) == b"last\0\0\0\0"
+    with pytest.raises(OSError, match="large|bytes"):
+        grow(disk, 1 << 50)
+    found = open_disk(settings)
+    assert (found.metadata.header.size, found.metadata.dirty.count) == (new, 0)
+    assert found.data.size == new
