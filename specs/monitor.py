@@ -191,6 +191,10 @@ class MonitorSpec(Model):
         """(field as a user writes it, name) of resources that the type's own fields name."""
         return ()
 
+    def volumes(self) -> tuple[tuple[str, str, str], ...]:
+        """(field, resource, volume) of volumes that the type's own fields name."""
+        return ()
+
     def resource_types(self) -> tuple[str, ...]:
         """Types that these resources may have; none: any."""
         return ()

@@ -33,6 +33,13 @@ def _objects(item: LoadedObject, spec: MonitorSpec, specs: SpecSet) -> Iterator[
         kind, slash, name = text.partition("/")
         if slash:
             yield from _exists(item, path, kind.capitalize(), name, specs)
+    for field, name, volume in spec.volumes():
+        found = specs.resources.get(name)
+        mirror = found.spec.mirror() if found is not None else None
+        names = [extent.name for extent in mirror.volumes if extent.name] if mirror else []
+        if found is not None and volume not in names:
+            message = f"{name!r} has no volume {volume!r}{suggestion(volume, names)}"
+            yield item.problem(("spec", field), message, "E0201")
     wanted = spec.resource_types()
     for field, name in spec.resources():
         found = specs.resources.get(name)

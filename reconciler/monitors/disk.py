@@ -54,6 +54,11 @@ class Disk(MonitorType):
         "`resource`, `file` and `device`.",
         json_schema_extra=impact("monitor", example="data"),
     )
+    volume: Name | None = Field(
+        default=None,
+        description="Which of several volumes of the resource.",
+        json_schema_extra=impact("monitor", example="wal", default_text="its first one"),
+    )
     file: Directory | None = Field(
         default=None,
         description="File that is written and read, of the monitor only.",
@@ -79,10 +84,16 @@ class Disk(MonitorType):
     def _one_thing(self) -> Self:
         if sum(one is not None for one in (self.resource, self.file, self.device)) != 1:
             raise ValueError("give one of resource, file and device")
+        if self.volume is not None and self.resource is None:
+            raise ValueError("volume needs the resource that has it")
         return self
 
     def resources(self) -> tuple[tuple[str, str], ...]:
         return (("resource", self.resource),) if self.resource else ()
+
+    def volumes(self) -> tuple[tuple[str, str, str], ...]:
+        named = self.resource is not None and self.volume is not None
+        return (("volume", self.resource or "", self.volume or ""),) if named else ()
 
     async def sample(self, site: Site) -> Sample:
         if self.device is not None:
@@ -98,7 +109,14 @@ class Disk(MonitorType):
 
     def _mount_point(self, site: Site) -> str:
         found = site.resources.get(self.resource or "")
-        mount = getattr(found.spec, "mount_point", None) if found else None
-        if mount is None:
+        mirror = found.spec.mirror() if found else None
+        uses = found.spec.uses() if found else ()
+        points = [use.name for use in uses if use.is_mount_point]
+        if not points:
             raise ProbeUnavailable(f"resource {self.resource} mounts nothing")
-        return str(mount)
+        if self.volume is None:
+            return points[0]
+        names = [extent.name for extent in mirror.volumes] if mirror else []
+        if self.volume not in names:
+            raise ProbeUnavailable(f"resource {self.resource} has no volume {self.volume}")
+        return points[names.index(self.volume)]

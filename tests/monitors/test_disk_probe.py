@@ -170,3 +170,30 @@ async def test_a_disk_that_hangs_is_a_fault_and_holds_one_process_only(
     async with asyncio.timeout(30):
         while not (await run(probes, path=path)).healthy:  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(0.05)
+
+
+DIVIDED = resource_from(
+    "apiVersion: clusterctl/v1\nkind: Resource\nmetadata: {name: data}\n"
+    "spec:\n  group: web\n  type: mirror-disk\n  file: /srv/x\n  volumes:\n"
+    "    - {name: base, size: 16MiB, mountPoint: /srv/base}\n"
+    "    - {name: wal, size: 16MiB, mountPoint: /srv/wal}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "directory"), [({}, "/srv/base"), ({"volume": "wal"}, "/srv/wal")]
+)
+async def test_one_of_several_volumes_is_looked_at(more: dict[str, str], directory: str) -> None:
+    asked = Asked(Sample(True))
+    site = Site("m", "n1", MemoryHost(), asked, {"data": DIVIDED})
+    await Disk.model_validate(COMMON | {"resource": "data"} | more).sample(site)
+    ((_, settings, _),) = asked.requests
+    assert settings["mount"] == directory
+
+
+async def test_a_volume_that_is_not_there_is_not_looked_at() -> None:
+    site = Site("m", "n1", MemoryHost(), Asked(Sample(True)), {"data": DIVIDED})
+    with pytest.raises(ProbeUnavailable, match="data has no volume log"):
+        await Disk.model_validate(COMMON | {"resource": "data", "volume": "log"}).sample(site)
+    with pytest.raises(ValueError, match="needs the resource"):
+        Disk.model_validate(COMMON | {"file": "/x", "volume": "log"})

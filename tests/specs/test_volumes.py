@@ -131,6 +131,23 @@ def test_two_asynchronous_mirrors_are_told_of_volumes() -> None:
     assert problems(divided(DATA, WAL, mode="async")) == []
 
 
+MONITOR = """\
+apiVersion: clusterctl/v1
+kind: Monitor
+metadata: {name: look}
+spec: {type: disk, target: group/web, resource: disk, volume: VOLUME}
+"""
+
+
+def test_a_monitor_of_a_volume_that_is_not_there_is_refused() -> None:
+    disk = divided(DATA, WAL)
+    for name, wanted in (("wal", []), ("wall", ["spec.volume"])):
+        specs = specs_of(disk, MONITOR.replace("VOLUME", name))
+        found = [p for p in check(specs, REGISTRY) if p.code == "E0201"]
+        assert [p.path for p in found] == wanted
+        assert all("did you mean 'wal'?" in p.message for p in found)
+
+
 def moves(old: str, new: str) -> list[tuple[str, str]]:
     found = check_moves(specs_of(old), specs_of(new))
     return [(p.path, p.code) for p in found]
