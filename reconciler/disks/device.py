@@ -116,9 +116,9 @@ def in_fstab(node: str, table: str = "/etc/fstab") -> int:
     lines = _text(table).splitlines()
     for number, line in enumerate(lines, start=1):
         words = line.split()
-        if len(words) < 4 or words[0].startswith("#"):
+        if len(words) < 2 or words[0].startswith("#"):
             continue
-        options = words[3].split(",")
+        options = words[3].split(",") if len(words) > 3 else []  # mount(8) needs no more than two
         if "noauto" not in options and os.path.realpath(_named(words[0])) == node:
             return number
     return 0

@@ -82,8 +82,9 @@ class Volumes(Protocol):
         too. Returns when it is gone."""
         ...
 
-    async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
-        """The same in the mount namespace of another process, as far as it goes: look again."""
+    async def unmount_in(self, pid: int, device: str, grace_s: float) -> None:
+        """Every mount of the block device in the mount namespace of another process, as far as it
+        goes: look again."""
         ...
 
     async def grow_device(self, device: str, file: str, size: int, permit: Permit) -> bool:

@@ -151,12 +151,14 @@ class ServingSide:
             raise ResourceError(refusal, retry=False)
         permit.check()
         generation = await mirrors.prepare(place.name, current.generation if current else "")
+        # After an answer that was lost the record may say so already.
+        known = (current, Current((side,), generation, permit.epoch))
         permit.check()
         await self._commit(
             place,
             permit.epoch,
             lambda found: (
-                promotion.alone(found, side, permit.epoch, generation) if found == current else None
+                promotion.alone(found, side, permit.epoch, generation) if found in known else None
             ),
         )
         permit.check()

@@ -68,7 +68,7 @@ class SharedAccess:
         is not known and no reservation keeps this server from writing."""
         node, problem = claim.node or claim.device, ""
         try:
-            view = await self._free(place, claim, node)
+            view = await self._free(place, node)
         except DiskGone as error:
             problem = str(error)
         except HostError as error:
@@ -88,13 +88,13 @@ class SharedAccess:
         if problem:
             place.events.emit("disk_not_released", resource=place.name, reason=problem)
 
-    async def _free(self, place: Place, claim: Claim, device: str) -> DiskView:
+    async def _free(self, place: Place, device: str) -> DiskView:
         """Other mount namespaces (of containers, or of services) may have got the mount, too."""
         view = await place.host.disks.look(device)
         if not view.taken or not view.foreign:
             return view
         for pid in view.foreign:
-            await place.host.volumes.unmount_in(pid, claim.directory, self.grace_s)
+            await place.host.volumes.unmount_in(pid, view.node, self.grace_s)
         return await place.host.disks.look(device)
 
     async def keep(self, place: Place, permit: Permit) -> None:

@@ -25,6 +25,12 @@ def test_the_line_of_fstab_that_would_mount_it(tmp_path: Path) -> None:
     assert in_fstab("/dev/sdc", str(tmp_path / "none")) == 0
 
 
+@pytest.mark.parametrize("line", ["/dev/sdb /srv ext4", "/dev/sdb /srv", "/dev/sdb /srv ext4 rw"])
+def test_a_short_line_of_fstab_counts_too(tmp_path: Path, line: str) -> None:
+    (tmp_path / "fstab").write_text(f"# all else\n{line}\n")
+    assert in_fstab("/dev/sdb", str(tmp_path / "fstab")) == 2
+
+
 def test_a_link_is_followed_and_a_file_is_no_device(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Unusable, match="is not a block device"):

@@ -183,7 +183,7 @@ class MemoryVolumes:
         await self._answer()
         self.mounts.pop(directory, None)
 
-    async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
+    async def unmount_in(self, pid: int, device: str, grace_s: float) -> None:
         await self._answer()
 
     async def grow_device(self, device: str, file: str, size: int, permit: Permit) -> bool:

@@ -1,6 +1,12 @@
-"""Runs one short program to its end or to its time-out; used by the adapters of disks."""
+"""Runs one short program to its end or to its time-out; used by the adapters of disks.
+
+The program ends with the agent, also with one that is killed: nothing works on a disk for which
+nobody has a permit any more, and which its next agent does not know of.
+"""
 
 import asyncio
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -18,8 +24,11 @@ async def run(
     limit: int = 300,
 ) -> tuple[int, str]:
     """(exit code, the last `limit` characters of what it wrote). Raises `HostError`."""
+    if shutil.which(command[0], path=(environment or os.environ).get("PATH")) is None:
+        raise HostError(f"{command[0]} cannot be run: it is not there")
     try:
         process = await asyncio.create_subprocess_exec(
+            *_leash(),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -37,6 +46,12 @@ async def run(
             raise HostError(f"{command[0]} takes longer than {timeout_s:g} s") from None
         raise
     return process.returncode or 0, output.decode(errors="replace").strip()[-limit:]
+
+
+def _leash() -> tuple[str, ...]:
+    """The kernel kills what runs behind it when this process is gone."""
+    found = shutil.which("setpriv")
+    return (found, "--pdeathsig", "KILL", "--") if found is not None else ()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

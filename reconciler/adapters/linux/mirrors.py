@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -315,8 +316,10 @@ def _is_locked(path: str) -> bool:
     must not come after what the next server writes."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+            return False
+        raise HostError(f"{path} cannot be looked at: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         os.fsync(fd)

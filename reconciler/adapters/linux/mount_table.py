@@ -13,6 +13,9 @@ from pathlib import Path
 from reconciler.ports.volumes import Mounted
 
 TABLE = "/proc/self/mountinfo"
+LEASHED = 5
+"""Words among which a program's own name is, also behind what `command` puts in front of it."""
+
 _DEAD = ("emergency_ro", "shutdown")
 """Words among the options of a file system that gave up after an error."""
 
@@ -57,7 +60,8 @@ def under_way(directory: str) -> bool:
         if entry.name.isdigit():
             with suppress(OSError):  # it ended meanwhile
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if words[0].rpartition(b"/")[2] == b"mount" and wanted in words:
+                programs = [word.rpartition(b"/")[2] for word in words[:LEASHED]]
+                if b"mount" in programs and wanted in words:
                     return True
     return False
 
@@ -129,18 +133,57 @@ def _plain(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
-def users(directory: str) -> Iterator[int]:
-    """Processes with a working directory, root, program, open or mapped file below it; never our
-    own. A file that is mapped needs no descriptor."""
-    inside = os.path.normpath(directory) + "/"
+def inside(pid: int, device: str) -> list[str]:
+    """Where a block device is mounted in the mount namespace of a process, the last first; empty
+    when the process is gone."""
+    try:
+        number = Path(device).stat().st_rdev
+        table = Path(f"/proc/{pid}/mountinfo").read_text()
+    except OSError:
+        return []
+    wanted = f"{os.major(number)}:{os.minor(number)}"
+    found = [_parsed(text) for text in table.splitlines()]
+    return [line.directory for line in reversed(found) if line.number == wanted]
+
+
+def users(directory: str, of: str = "self") -> Iterator[int]:
+    """Processes with a working directory, root, program, open or mapped file below it, as the
+    process `of` names it; never our own. A file that is mapped needs no descriptor. A process of
+    another mount namespace (a container) may have another disk under that name: then what it uses
+    is looked at, too."""
+    below = os.path.normpath(directory) + "/"
+    space = _space(of)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) not in (1, os.getpid()):
-            with suppress(OSError):  # it ended meanwhile
+            with suppress(OSError):
                 links = [entry / "cwd", entry / "root", entry / "exe", *(entry / "fd").iterdir()]
-                if any(f"{_target(link)}/".startswith(inside) for link in links) or (
-                    f" {inside}" in (entry / "maps").read_text(errors="replace")
-                ):
-                    yield int(entry.name)
+                found = [link for link in links if f"{_target(link)}/".startswith(below)]
+                mapped = _mapped(entry, below)
+                if not found and not mapped:
+                    continue
+                if _space(entry.name) != space:
+                    number = Path(f"/proc/{of}/root{directory}").stat().st_dev
+                    ours = f"{os.major(number):02x}:{os.minor(number):02x}"
+                    if ours not in mapped and not any(_is_on(link, number) for link in found):
+                        continue
+                yield int(entry.name)
+
+
+def _mapped(entry: Path, below: str) -> set[str]:
+    """Devices of files below a directory that a process has mapped, such as "08:10"."""
+    lines = (entry / "maps").read_text(errors="replace").splitlines()
+    return {line.split()[3] for line in lines if f" {below}" in line}
+
+
+def _space(pid: str) -> int:
+    return Path(f"/proc/{pid}/ns/mnt").stat().st_ino
+
+
+def _is_on(link: Path, number: int) -> bool:
+    try:
+        return link.stat().st_dev == number
+    except OSError:
+        return False
 
 
 def _target(link: Path) -> str:

@@ -53,9 +53,14 @@ class LinuxVolumes:
             return file
         await self.detach(file)
         try:
-            self._held[file] = await asyncio.to_thread(
-                loop_device.attach, file, alone=alone, offset=offset, size=size
+            attaching = asyncio.ensure_future(
+                asyncio.to_thread(loop_device.attach, file, alone=alone, offset=offset, size=size)
             )
+            try:
+                self._held[file] = await asyncio.shield(attaching)
+            except asyncio.CancelledError:
+                attaching.add_done_callback(_close_late)
+                raise
         except BlockingIOError as error:
             raise HostError(f"{file} is still in use through another loop device") from error
         except OSError as error:
@@ -88,6 +93,8 @@ class LinuxVolumes:
     async def make_file_system(self, device: str, kind: str, permit: Permit) -> None:
         if kind not in _MADE:
             raise HostError(f"{kind} cannot be made here, only {', '.join(sorted(_MADE))}")
+        if not await self.is_blank(device):
+            raise HostError(f"{device} is not blank: no file system is made on it")
         permit.check()
         code, output = await run([*_MADE[kind], device], COMMAND_TIMEOUT_S)
         if code:
@@ -108,6 +115,9 @@ class LinuxVolumes:
             await asyncio.to_thread(os.makedirs, directory, exist_ok=True)
         except OSError as error:
             raise HostError(f"{directory} cannot be made: {error.strerror}") from error
+        if (real := await _looked(_elsewhere, directory)) is not None:
+            # The kernel knows the mount by that name only: under ours nobody would find it.
+            raise HostError(f"{directory} leads through a symbolic link: write {real}")
         try:
             await _mount(device, directory, file_system, permit)
         except HostError:
@@ -149,15 +159,17 @@ class LinuxVolumes:
             elif not await self._end_users(directory, grace_s):
                 raise HostError(f"{directory} cannot be unmounted: {output}")
 
-    async def unmount_in(self, pid: int, directory: str, grace_s: float) -> None:
-        command = ["nsenter", f"--target={pid}", "--mount", "umount", directory]
-        code, _ = await run(command, UNMOUNT_TIMEOUT_S)
-        if code and await self._end_users(directory, grace_s):
-            await run(command, UNMOUNT_TIMEOUT_S)
+    async def unmount_in(self, pid: int, device: str, grace_s: float) -> None:
+        for directory in await _looked(lambda of: mount_table.inside(pid, of), device):
+            command = ["nsenter", f"--target={pid}", "--mount", "umount", directory]
+            code, _ = await run(command, UNMOUNT_TIMEOUT_S)
+            if code and await self._end_users(directory, grace_s, str(pid)):
+                await run(command, UNMOUNT_TIMEOUT_S)
 
-    async def _end_users(self, directory: str, grace_s: float) -> bool:
-        """False when there was nobody to end, or somebody does not go."""
-        users = await _users(directory)
+    async def _end_users(self, directory: str, grace_s: float, of: str = "self") -> bool:
+        """False when there was nobody to end, or somebody does not go. The directory is what the
+        process `of` calls so."""
+        users = await _users(directory, of)
         if not users:
             return False
         for number, patience in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_LIMIT_S)):
@@ -166,10 +178,10 @@ class LinuxVolumes:
                     os.kill(pid, number)
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
-                    users = await _until_left(directory)
+                    users = await _until_left(directory, of)
             if not users:
                 return True
-            users = await _users(directory)
+            users = await _users(directory, of)
         return False
 
     async def grow_device(self, device: str, file: str, size: int, permit: Permit) -> bool:
@@ -187,15 +199,33 @@ class LinuxVolumes:
                 raise HostError(f"{directory} cannot be unmounted: {output}")
 
 
-async def _until_left(directory: str) -> list[int]:
-    while users := await _users(directory):
+def _elsewhere(directory: str) -> str | None:
+    real = os.path.realpath(directory)
+    return real if real != os.path.normpath(directory) else None
+
+
+def _close_late(attaching: "asyncio.Future[tuple[str, int]]") -> None:
+    """Nobody waits for it any more: without this its device, and its lock, would stay for ever."""
+    if not attaching.cancelled() and attaching.exception() is None:
+        os.close(attaching.result()[1])
+
+
+async def _until_left(directory: str, of: str) -> list[int]:
+    while users := await _users(directory, of):
         del users
         await asyncio.sleep(0.05)
     return []
 
 
-async def _users(directory: str) -> list[int]:
-    return await _looked(lambda at: list(mount_table.users(at)), directory)
+async def _users(directory: str, of: str) -> list[int]:
+    return await _looked(lambda at: _listed(at, of), directory)
+
+
+def _listed(directory: str, of: str) -> list[int]:
+    try:
+        return list(mount_table.users(directory, of))
+    except FileNotFoundError:
+        return []  # the process in whose place we look has ended, and its namespace may be gone
 
 
 async def _looked(look: Callable[[str], _T], what: str) -> _T:
