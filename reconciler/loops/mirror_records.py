@@ -3,6 +3,8 @@ data of a mirror. Each commit compares this server's ownership in the same trans
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -17,8 +19,19 @@ COMMIT_TIMEOUT_S = 1.0
 _R = TypeVar("_R", bound=Record)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a commit compares; `at` are the revisions of the three keys."""
+
+    at: tuple[int, ...]
+    ownership: Ownership | None
+    release: Release | None
+    record: MirrorRecord | None
+
+
 class StoreMirrorRecords:
-    """Reads what it compares right before it commits: the agent's copy may be late."""
+    """Nothing is refused, and nothing taken for done, by what only the agent's copy says: that may
+    be late."""
 
     def __init__(self, state: AgentState) -> None:
         self._state = state
@@ -34,13 +47,24 @@ class StoreMirrorRecords:
         epoch: int,
         change: Callable[[Current | None], Current | None],
     ) -> Current:
-        state, keys = self._state, self._state.keys
-        owned, released, stored = await asyncio.gather(
-            self._get(keys.group(group), Ownership),
-            self._get(keys.release(group), Release),
-            self._get(keys.mirror(resource), MirrorRecord),
-        )
-        (owned_at, ownership), (released_at, release), (stored_at, record) = owned, released, stored
+        # What is known is enough in most cases, and two ways to the store shorter: writes wait for
+        # this. The transaction compares it; what is late is read anew.
+        known = self._known(resource, group)
+        with suppress(RecordLost):
+            new = self._wanted(known, epoch, change)
+            if _current(known.record) != new and await self._put(resource, group, known, new):
+                return new
+        found = await self._found(resource, group)
+        new = self._wanted(found, epoch, change)
+        if _current(found.record) != new and not await self._put(resource, group, found, new):
+            raise RecordUnavailable("somebody else wrote at the same time")
+        return new
+
+    def _wanted(
+        self, seen: "_Seen", epoch: int, change: Callable[[Current | None], Current | None]
+    ) -> Current:
+        """Raises `RecordLost` when this server may not write it."""
+        state, ownership, release = self._state, seen.ownership, seen.release
         if (
             ownership is None
             or (ownership.owner, ownership.epoch) != (state.me, epoch)
@@ -49,11 +73,14 @@ class StoreMirrorRecords:
         ):
             owner = ownership.owner if ownership is not None else None
             raise RecordLost(f"epoch {epoch} is over: {owner or 'nobody'} owns the group")
-        new = change(_current(record))
+        new = change(_current(seen.record))
         if new is None:
             raise RecordLost("the mirror's record says otherwise")
-        if record is not None and _current(record) == new:
-            return new
+        return new
+
+    async def _put(self, resource: str, group: str, seen: "_Seen", new: Current) -> bool:
+        """Whether nothing of what was seen changed meanwhile, so that it is written."""
+        state, keys = self._state, self._state.keys
         value = MirrorRecord(
             nonce=state.nonce(),
             resource=resource,
@@ -61,30 +88,49 @@ class StoreMirrorRecords:
             generation=new.generation,
             epoch=new.epoch,
             at_wall=state.clock.wall(),
-            **_forced(record, new),
+            **_forced(seen.record, new),
         )
-        compares = (
-            Unchanged(keys.group(group), owned_at),
-            Unchanged(keys.release(group), released_at),
-            Unchanged(keys.mirror(resource), stored_at),
-        )
+        names = (keys.group(group), keys.release(group), keys.mirror(resource))
+        compares = tuple(Unchanged(key, at) for key, at in zip(names, seen.at, strict=True))
         put = Put(keys.mirror(resource), value.to_bytes())
         transaction = Transaction(compares, (put,), guard=put.key)
         try:
             result = await state.store.commit(transaction, timeout_s=COMMIT_TIMEOUT_S)
         except StoreError as error:
             raise RecordUnavailable(str(error)) from error
-        if not result.succeeded:
-            raise RecordUnavailable("somebody else wrote at the same time")
-        state.events.emit(
-            "mirror_record_changed",
-            group=group,
-            resource=resource,
-            epoch=epoch,
-            servers=list(new.servers),
-            generation=new.generation,
+        if result.succeeded:
+            state.events.emit(
+                "mirror_record_changed",
+                group=group,
+                resource=resource,
+                epoch=new.epoch,
+                servers=list(new.servers),
+                generation=new.generation,
+            )
+        return result.succeeded
+
+    def _known(self, resource: str, group: str) -> "_Seen":
+        """As far as this agent heard."""
+        maps = self._state.mirror.maps
+        owned, released = maps["groups"].get(group), maps["releases"].get(group)
+        stored = maps["mirrors"].get(resource)
+        at = tuple(one.mod_revision if one is not None else 0 for one in (owned, released, stored))
+        return _Seen(
+            at,
+            owned.record if owned is not None else None,
+            released.record if released is not None else None,
+            stored.record if stored is not None else None,
         )
-        return new
+
+    async def _found(self, resource: str, group: str) -> "_Seen":
+        """As the store says."""
+        keys = self._state.keys
+        (owned_at, owned), (released_at, released), (stored_at, stored) = await asyncio.gather(
+            self._get(keys.group(group), Ownership),
+            self._get(keys.release(group), Release),
+            self._get(keys.mirror(resource), MirrorRecord),
+        )
+        return _Seen((owned_at, released_at, stored_at), owned, released, stored)
 
     async def _get(self, key: str, model: type[_R]) -> tuple[int, _R | None]:
         """(revision, record) of one key; (0, None) when it is not there."""

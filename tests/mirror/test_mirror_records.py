@@ -1,10 +1,13 @@
 """The record is written by the owner of the group only, at its epoch, and compared."""
 
+from typing import Any
+
 import pytest
 
 from reconciler.adapters.memory import MemoryStore
 from reconciler.decide.records import MirrorRecord, Ownership, Release
 from reconciler.loops.mirror_records import StoreMirrorRecords
+from reconciler.loops.state import AgentState
 from reconciler.mirror.decide import promotion
 from reconciler.mirror.decide.promotion import Change, Current
 from reconciler.ports.mirrors import RecordLost, RecordUnavailable
@@ -129,3 +132,64 @@ async def test_that_data_was_given_up_stays_in_the_record_until_both_are_current
     assert (stored().forced_by, stored().given_up) == ("alice@here", ("n2",))
     await records.commit("data", "db", EPOCH, lambda c: promotion.both(c, "n1", "n2", EPOCH, "g2"))
     assert (stored().forced_by, stored().given_up) == ("", ())
+
+
+class _Asked:
+    """A store that counts what is asked of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        for name in ("get", "commit"):
+            monkeypatch.setattr(MemoryStore, name, self._counting(name, getattr(MemoryStore, name)))
+
+    def _counting(self, name: str, real: Any) -> Any:
+        async def counted(*args: Any, **more: Any) -> Any:
+            self.calls.append(name)
+            return await real(*args, **more)
+
+        return counted
+
+
+def _heard(world: World, agent: AgentState) -> None:
+    """The agent's watch has told it of everything."""
+    for key in (KEYS.group("db"), KEYS.release("db"), KEYS.mirror("data")):
+        item = world.memory.get(key)
+        agent.mirror.put(key, item, item.mod_revision if item is not None else 0)
+
+
+async def test_what_the_agent_heard_is_enough_while_it_is_true(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, asked = World(), _Asked(monkeypatch)
+    agent = world.agent("n1")
+    _owned(world, "n1")
+    _heard(world, agent)
+    await StoreMirrorRecords(agent).commit("data", "db", EPOCH, _alone("n1", "g2"))
+    assert asked.calls == ["commit"]
+
+
+async def test_what_it_heard_late_is_read_anew_and_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, asked = World(), _Asked(monkeypatch)
+    agent = world.agent("n1")
+    records = StoreMirrorRecords(agent)
+    both = MirrorRecord(resource="data", servers=("n1", "n2"), generation="g1", epoch=EPOCH)
+    _owned(world, "n1")
+    world.put(KEYS.mirror("data"), both.to_bytes())
+    _heard(world, agent)
+    # written meanwhile, and not heard of yet
+    world.put(KEYS.mirror("data"), both.model_copy(update={"generation": "g2"}).to_bytes())
+    await records.commit("data", "db", EPOCH, _alone("n1", "g3"))
+    assert await records.read("data") == Current(("n1",), "g3", EPOCH)
+    assert asked.calls[:2] == ["commit", "get"]
+    # what it heard says that this is written already, and that is over
+    _heard(world, agent)
+    world.put(KEYS.mirror("data"), both.to_bytes())
+    await records.commit("data", "db", EPOCH, _alone("n1", "g3"))
+    assert await records.read("data") == Current(("n1",), "g3", EPOCH)
+    # the group went to another server
+    _owned(world, "n2", EPOCH + 1)
+    with pytest.raises(RecordLost):
+        await records.commit("data", "db", EPOCH, _alone("n1", "g4"))
+    assert await records.read("data") == Current(("n1",), "g3", EPOCH)
