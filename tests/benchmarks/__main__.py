@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks [NAME…] [--profile P] [--runs 5] [--soak MINUTES] [--json FILE]`.
 
-Each benchmark runs in a lab of three servers with TLS, but for `mirror`, which needs none. Outages
+Each benchmark runs in a lab of three servers with TLS, but for the engines of `mirror`. Outages
 are what a client sees that asks the floating address every 5 ms. Every run is printed as one JSON
 line, with the machine's load, as soon as it is over; at the end come the tables.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterctl.demo.story import Lab, running_client
-from tests.benchmarks import idle, mirror, place, report, scale, soak
+from tests.benchmarks import idle, mirror, mirror_lab, place, report, scale, soak
 from tests.benchmarks.faults import FAULTS
 
 PROFILES = ("default", "fast-lan")
@@ -99,6 +99,7 @@ def main() -> int:
         runs += _told(_idle(options.seconds))
     if "mirror" in names:
         runs += _told(mirror.measure(min(options.runs, 3)))
+        runs += _told(mirror_lab.measure(options.runs))
     if options.soak:
         runs += _told(_soak(options.soak))
     options.json.parent.mkdir(parents=True, exist_ok=True)

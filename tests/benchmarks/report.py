@@ -39,6 +39,7 @@ GOALS: dict[tuple[str, str], Goal] = {
     ("mirror-sync-seq-own-disks", "default"): Goal(0.6, at_least=True),
     ("mirror-async-seq-own-disks", "default"): Goal(0.75, at_least=True),
     ("mirror-peer-dies", "default"): Goal(20),
+    ("mirror-peer-dies-lab", "default"): Goal(20),
     ("mirror-peer-silent", "default"): Goal(2.5),
     ("mirror-resync", "default"): Goal(250, at_least=True),
     ("mirror-resync-latency", "default"): Goal(3),
