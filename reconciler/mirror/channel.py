@@ -6,7 +6,6 @@ Used by both ends (`dialing`, `listening`); the engine's loop calls `readable`, 
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -153,6 +152,8 @@ class Channel:
         self._want_out()
 
     def _send_now(self, parts: "list[bytes | memoryview]") -> None:
+        if self._failure:
+            return  # what comes after a gap must not arrive: it would be acknowledged with it
         if self._stream.one_piece:
             parts = [b"".join(parts)]
         try:
@@ -183,8 +184,8 @@ class Channel:
 
     def writable(self) -> None:
         while self._out.size and not self._failure:
-            part = self._out.first()
             try:
+                part = self._out.first()
                 sent = self._stream.send([part])
             except BlockingIOError:
                 break
@@ -242,10 +243,10 @@ class Channel:
         self.heard_at = time.monotonic()
 
     def sign_of_life(self) -> None:
-        """From another thread, while this one waits for its disk."""
-        if self.is_open and not (self._out.size or self._gathered or self._greets):
-            with suppress(OSError):
-                self._stream.send([HEAD.pack(Op.PING, 0, 0, 0)])
+        """From another thread, while this one waits for its disk and sends nothing."""
+        idle = self.is_open and not (self._out.size or self._gathered or self._greets)
+        if idle and not self._failure:
+            self._send_now([HEAD.pack(Op.PING, 0, 0, 0)])
 
     def gone(self, reason: str) -> None:
         if self.is_open:
@@ -261,23 +262,29 @@ class Channel:
 
 
 class Pacemaker:
-    """A thread that sends signs of life on a channel while the engine waits for its disk."""
+    """A thread that sends signs of life on a channel while the engine waits for its disk: between
+    `begin` and `end`, never beside a message of the engine itself."""
 
     def __init__(self, every_s: float) -> None:
         self._every = every_s
-        self._busy: deque[tuple[float, Channel]] = deque(maxlen=1)
+        self._busy: tuple[float, Channel] | None = None
+        self._lock = threading.Lock()
         threading.Thread(target=self._run, daemon=True, name="pacemaker").start()
 
     def begin(self, channel: Channel) -> None:
-        self._busy.append((time.monotonic(), channel))
+        self._busy = (time.monotonic(), channel)
 
     def end(self) -> None:
-        self._busy.clear()
+        with self._lock:  # one that is half sent ends first
+            self._busy = None
 
     def _run(self) -> None:
         while True:
             time.sleep(self._every)
-            with suppress(IndexError):
-                since, channel = self._busy[0]
-                if time.monotonic() - since > self._every:
-                    channel.sign_of_life()
+            self._beat()
+
+    def _beat(self) -> None:
+        with self._lock:
+            busy = self._busy
+            if busy is not None and time.monotonic() - busy[0] > self._every:
+                busy[1].sign_of_life()

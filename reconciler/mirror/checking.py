@@ -38,7 +38,12 @@ class Checking:
         self._flying = [seq for seq in self._flying if seq > acked]
         while self.done < size and len(self._flying) < WINDOW:
             length = min(CHUNK, size - self.done)
-            found = digest(primary.disk.data.view(self.done, length))
+            try:
+                found = digest(primary.disk.data.view(self.done, length))
+            except OSError as error:
+                self.ended = f"the disk cannot be read: {error}"
+                primary.fail(self.ended)
+                return
             payload = length.to_bytes(8, "little") + found
             self._flying.append(primary.send(Op.CHECK, payload, self.done))
             self.done += length
@@ -54,7 +59,10 @@ class Checking:
         self.primary.cut("both sides differ")
         for offset in self.different:
             metadata.dirty.add(range(offset >> shift, (min(offset + CHUNK, size) - 1 >> shift) + 1))
-        metadata.save_bitmap()
+        try:
+            metadata.save_bitmap()
+        except OSError as error:
+            self.primary.fail(f"the metadata cannot be written: {error}")
 
     def differs(self, offset: int) -> None:
         self.different.append(offset)

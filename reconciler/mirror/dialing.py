@@ -86,11 +86,14 @@ class Dialing:
         self._connecting = None
         history = self.settings.history if self.settings.asynchronous else ""
         at_once(connection, self.settings.timeout_s)
+        what = "history"
         try:
+            spool = Outbox(history or None)
+            what = "certificates"
             stream = stream_of(connection, self.settings.pki, serves=False)
         except OSError as error:
             connection.close()
-            self._later(f"the certificates cannot be used: {error}")
+            self._later(f"the {what} cannot be used: {error}")
             return
         self.channel = Channel(
             stream,
@@ -99,7 +102,7 @@ class Dialing:
             self._gone,
             timeout_s=self.settings.timeout_s,
             ping_s=self.settings.ping_s,
-            spool=Outbox(history or None),
+            spool=spool,
         )
         self.channel.ping = lambda: to_json({"wall": round(time.time(), 3)})
         self._nonce = secrets.token_hex(16)
@@ -133,7 +136,8 @@ class Dialing:
     def _message(self, message: Message) -> None:
         primary, op = self._primary, message.op
         if op is Op.ACK:
-            primary.acked(message.seq)
+            if primary.link is not None:  # else it has not proven itself
+                primary.acked(message.seq)
         elif op is Op.DIFFERS:
             self._differs(message.offset)
         elif op is Op.CHALLENGE:
@@ -142,8 +146,11 @@ class Dialing:
             self._send(Op.PROVE, {"proof": proof(key, "source", *self._bound())})
         elif op is Op.REFUSED:
             found = message.json()
-            self._drop(str(found["reason"]))
-            primary.refused(str(found["reason"]), int(found["floor"]))
+            reason, told = str(found["reason"]), str(found.get("proof", ""))
+            # A stranger can keep us out. It cannot end this side's service.
+            proven = proves(self.settings.keys(), told, "target", *self._bound())
+            self._drop(reason)
+            primary.refused(reason, int(found["floor"]) if proven else 0)
         elif op is Op.STATE:
             self._state(message)
         elif op is Op.PING and message.payload:

@@ -91,7 +91,6 @@ class Engine:
             next_tick = now + (SHORT_TICK_S if self.limit else TICK_S)
             if late:
                 self._forgive()
-                continue
             self._tick(now)
             if now >= next_listen:
                 next_listen = now + LISTEN_EVERY_S
@@ -255,6 +254,8 @@ class Engine:
             raise EngineError(f"epoch {epoch} is over: this side follows {header.floor}")
         if generation not in header.pending:
             raise EngineError("this generation was not prepared here")
+        if header.isolated or not header.consistent:
+            raise EngineError("a copy to this side began since, or it was isolated")
         self.listening.dismiss("this side serves")
         primary = Primary(
             self.disk,
@@ -310,7 +311,10 @@ class Engine:
         answer({"ok": True, "clean": clean, "handed_over": handed_over})
 
     def isolate(self, seconds: float) -> None:
-        """Refuse the other side's stream for a while: the data here stands still."""
+        """Refuse the other side's stream for a while: the data here stands still. Raises
+        `OSError`, `EngineError`."""
+        if not self.disk.metadata.header.consistent:
+            raise EngineError("what this side has fits no moment: a copy to it is not finished")
         self.listening.dismiss("this side is isolated")
         self.disk.data.flush()
         until = time.time() + seconds

@@ -82,7 +82,11 @@ class Visitor:
             raise ProtocolError("it does not know the mirror's key")
         session = self._owner.admit(self, self._epoch, self._server, self._size)
         if isinstance(session, Refused):
-            refusal = {"reason": str(session), "floor": session.floor}
+            refusal = {
+                "reason": str(session),
+                "floor": session.floor,
+                "proof": proof(keys[0], "target", *bound),
+            }
             self.channel.send(Op.REFUSED, to_json(refusal))
             self.channel.push()
             return

@@ -33,13 +33,16 @@ class Outbox:
         self._in_memory += len(data)
 
     def first(self) -> bytes:
-        """The next bytes to send; not empty while `size` > 0."""
+        """The next bytes to send; not empty while `size` > 0. Raises `OSError` when the history
+        cannot be read."""
         if not self._parts:
             self._refill()
         return self._parts[0]
 
     def _refill(self) -> None:
         data = os.pread(self._fd, min(_PIECE, self._end - self._begin), self._begin)
+        if not data:
+            raise OSError("the history has become shorter")
         self._begin += len(data)
         if self._begin == self._end:
             os.ftruncate(self._fd, 0)

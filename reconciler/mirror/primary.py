@@ -55,7 +55,7 @@ class Primary:
         self._metadata.unflushed = lambda: self._periods
         self._seq = self._end_seq = self._last_flush = self.acked_seq = 0
         self._unanswered = Unanswered(front.reply)
-        self._question = self._stopping = 0
+        self._stopping, self._question = 0, epoch << 16  # an answer to an earlier service fits none
         self.handed_over = False
 
     def start(self, generation: str) -> None:
@@ -311,6 +311,7 @@ class Primary:
         """None grants. An answer to an older question says nothing."""
         if number != self._question or self.over:
             return
+        self._question += 1  # the same answer once more says nothing
         if refusal is not None:
             self._depose(refusal)
         elif self.suspended:
@@ -368,8 +369,7 @@ class Primary:
         known what the peer lacks."""
         if self._stopping or self.over:
             return
-        flushed = self._flush_both()
-        if not flushed:
+        if not self._flush_both():
             return
         self._stopping = self._seq = self._seq + 1
         if self.link is None:
