@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from reconciler.binding import BoundDriver
-from reconciler.mirror.decide.promotion import Current
+from reconciler.mirror.decide.promotion import Change, Current
 from reconciler.mirror.header import Header
 from reconciler.ports.driver import ResourceError, ResourceState
+from reconciler.ports.mirrors import RecordUnavailable
 from reconciler.resources import _mirrored
 from specs.errors import SpecErrors
 from tests.resources.memory_host import MemoryHost
@@ -81,6 +82,26 @@ async def test_nothing_is_served_when_the_ownership_is_lost_at_the_commit(
     with pytest.raises(ResourceError, match="another server owns"):
         await driver.activate(permit(5))
     assert host.traces() == ()
+
+
+async def test_a_promotion_whose_answer_was_lost_goes_on(
+    driver: BoundDriver, host: MemoryHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record names this side alone by now: nobody else could serve."""
+    plain, lost = host.records.commit, []
+
+    async def commit(resource: str, group: str, epoch: int, change: Change) -> Current:
+        found = await plain(resource, group, epoch, change)
+        if not lost:
+            lost.append(found)
+            raise RecordUnavailable("no answer in time")
+        return found
+
+    monkeypatch.setattr(host.records, "commit", commit)
+    await driver.activate(permit(5))
+    assert host.records.records["data"] == lost[0]
+    assert host.mirrors.headers["data"].current == lost[0].generation
+    await driver.close()
 
 
 async def test_a_file_system_is_never_made_without_consent(host: MemoryHost) -> None:
