@@ -272,6 +272,8 @@ async def _end_engine(host: Host, name: str) -> bool:
         return False
     view = await host.mirrors.view(mirror)
     if view is not None and view.serves:
+        for mount in await host.volumes.mounts_of(view.path):  # the claim names one of several
+            await host.volumes.unmount(mount.directory, UNMOUNT_GRACE_S)
         await host.mirrors.stop(mirror)
     await host.mirrors.quit(mirror)
     return True

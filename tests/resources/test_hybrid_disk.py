@@ -280,6 +280,18 @@ async def test_without_its_spec_it_can_be_stopped(
     assert not host.volumes.mounts
 
 
+async def test_all_its_volumes_go_without_its_spec(host: MemoryHost) -> None:
+    two = "volumes: [{name: b, size: 16MiB, mountPoint: /b}, {name: a, size: 1GiB, mountPoint: /a}]"
+    text = TEXT.replace("  mountPoint: /srv/data\n", f"  {two}\n")
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("  size:"))
+    driver = driver_of(resource_from(text), host, format_consent=None)
+    await driver.activate(permit(3))
+    await driver.close()
+    assert set(host.volumes.mounts) == {"/a", "/b"}
+    await clear(host, "data", 3)
+    assert host.traces() == ()
+
+
 async def test_what_serves_keeps_its_engine_when_the_other_role_is_cleared(
     host: MemoryHost, serving: BoundDriver, following: BoundDriver
 ) -> None:
