@@ -12,6 +12,7 @@ from typing import Any
 from reconciler.decide.mirror_status import MirrorCheck, MirrorStatus
 from reconciler.decide.records import MirrorRecord
 from reconciler.decide.status import iso
+from reconciler.decide.store_life import COUNTER_BITS
 from reconciler.decide.stored import StoredRecords
 from specs.resource import STANDBY_SUFFIX
 
@@ -178,16 +179,22 @@ def mirror_view(
     record = records.mirrors.get(name)
     statuses = {server: _present(server, name, records) for server in servers}
     serving = _serving(statuses.values(), record)
-    holders = record.servers if record else ()
+    unsettled = _is_unsettled(record, records)
+    holders = record.servers if record and not unsettled else ()
     sides = _with_idle(
         servers,
         tuple(
-            _side(server, statuses[server], serving, record is not None and side in record.servers)
+            _side(server, statuses[server], serving, side in holders)
             for server, side in servers.items()
         ),
     )
     other = _other(servers, serving, sides)
     state, reasons, command = _state(name, group, serving, other, record)
+    if unsettled and serving is None:
+        reasons, command = (
+            _why_unsettled(servers, sides),
+            f"clusterctl mirror promote {name} --server SERVER",
+        )
     return MirrorView(
         name=name,
         group=group,
@@ -201,6 +208,28 @@ def mirror_view(
         last_check=serving.check if serving else None,
         record=record,
     )
+
+
+def _is_unsettled(record: MirrorRecord | None, records: StoredRecords) -> bool:
+    """It is of before the store was restored, and so says nothing (`settling`)."""
+    life = records.store_life
+    return (
+        record is not None and life is not None and record.epoch < life.generation << COUNTER_BITS
+    )
+
+
+def _why_unsettled(servers: Mapping[str, str], sides: tuple[SideView, ...]) -> tuple[str, ...]:
+    """What a person must know who decides: of which sides nobody said anything yet."""
+    text = "since the store was restored it is not settled who has all data"
+    told = {
+        servers[side.server]
+        for side in sides
+        if side.status is not None and (side.status.engine or side.status.at_rest)
+    }
+    missing = [side for side in sides if servers[side.server] not in told]
+    if not missing:
+        return (text, "what the sides have leaves doubt: decide which one is to count")
+    return (text, *(f"{side.server}: {side.reason}" for side in missing))
 
 
 def _with_idle(servers: Mapping[str, str], sides: tuple[SideView, ...]) -> tuple[SideView, ...]:

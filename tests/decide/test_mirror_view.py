@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.decide.mirror_status import MirrorCheck, MirrorStatus
 from reconciler.decide.mirror_view import MirrorState, MirrorView, mirror_view
-from reconciler.decide.records import MirrorRecord, Session
+from reconciler.decide.records import MirrorRecord, Session, StoreLife
 from reconciler.decide.stored import StoredRecords
 
 SERVES = {"serving": True, "stage": "both", "connected": True, "epoch": 4}
@@ -155,3 +155,22 @@ def test_a_side_that_nobody_has_is_the_derived_groups_business() -> None:
     found = hybrid(n3={"engine": False})
     assert any("nobody has the disk of right now" in reason for reason in found.reasons)
     assert found.next_command == "clusterctl why group/db-standby"
+
+
+def test_a_record_from_before_a_restore_names_nobody() -> None:
+    said = {"n1": {"generation": "g1"}, "n2": None}
+    statuses = {("n1", "data"): MirrorStatus(resource="data", server="n1", boot_id="n1")}
+    sessions = {n: Session(server=n, boot_id=n, incarnation="i", lease=1) for n in said}
+    record = MirrorRecord(resource="data", servers=("n2",), generation="g", epoch=4)
+    records = StoredRecords(
+        sessions=sessions,
+        mirror_status=statuses,
+        mirrors={"data": record},
+        store_life=StoreLife(store_id="s", generation=1),
+    )
+    found = mirror_view("data", "db", {"n1": "n1", "n2": "n2"}, records)
+    assert (found.state, found.holders) == (MirrorState.STOPPED, ())
+    assert "not settled" in found.reasons[0]
+    assert found.reasons[1].startswith("n2: ")
+    assert found.next_command == "clusterctl mirror promote data --server SERVER"
+    assert not any(side.current for side in found.sides)
