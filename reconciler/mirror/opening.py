@@ -5,9 +5,11 @@ later is on a disk that is away. On a disk that several servers see the metadata
 the data, so that nobody takes the disk for a plain file system.
 """
 
+import errno
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 
 from reconciler.mirror.blockfile import OsBlockFile
@@ -18,6 +20,11 @@ from reconciler.mirror.side import Disk
 
 DEVICES = "/dev/"
 """A file that is made there lies in memory: writes to it would be acknowledged, and lost."""
+
+
+CLAIM_TRIES, CLAIM_PAUSE_S = 20, 0.05
+claims: list[int] = []
+"""Descriptors that keep others off this engine's devices until it ends."""
 
 
 class DiskUnusable(ValueError):
@@ -34,6 +41,7 @@ def open_disk(settings: Settings) -> Disk:
             _refuse_missing_devices(settings)
             file = OsBlockFile.open(settings.metadata, needed)
             _refuse_lost_data(settings, file)
+            _claim(settings.data)
             data = OsBlockFile.open(settings.data, settings.size)
     except OSError as error:
         raise DiskUnusable(f"{error.filename or settings.data}: {error.strerror}") from None
@@ -63,6 +71,23 @@ def room(settings: Settings) -> int:
     except (OSError, ValueError):
         return 0
     return max(0, sectors * 512 - (SHARED_METADATA if settings.shared else 0))
+
+
+def _claim(path: str) -> None:
+    """A device is this engine's alone as long as it lives: a file system that is mounted from it,
+    swap or LVM would write beside the mirror. A predecessor lets go a moment later."""
+    for _ in range(CLAIM_TRIES):
+        try:
+            if stat.S_ISBLK(os.stat(path).st_mode):
+                claims.append(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+            return
+        except FileNotFoundError:
+            return  # a file that is made now
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+        time.sleep(CLAIM_PAUSE_S)
+    raise DiskUnusable(f"{path} is in use on this server by something else")
 
 
 def is_made(path: str) -> bool:

@@ -1,11 +1,15 @@
 """A side on a file or device of its own: what is made, and what must never be made anew."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconciler.adapters.linux import loop_device
 from reconciler.mirror import opening
+from reconciler.mirror.blockfile import OsBlockFile
 from reconciler.mirror.opening import DiskUnusable, open_disk
 from reconciler.mirror.settings import Settings
 
@@ -56,6 +60,33 @@ def test_data_that_was_cut_is_not_filled_with_zeros(settings: Settings) -> None:
         open_disk(settings)
 
 
+@pytest.mark.integration
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_device_belongs_to_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is mounted from it here would be written beside the mirror."""
+    monkeypatch.setattr(opening, "CLAIM_TRIES", 1)
+    (tmp_path / "disk").touch()
+    os.truncate(tmp_path / "disk", SIZE)
+    device, held = loop_device.attach(str(tmp_path / "disk"))
+    other = os.open(device, os.O_RDONLY | os.O_EXCL)
+    try:
+        with pytest.raises(DiskUnusable, match="in use on this server"):
+            open_disk(replace(settings, data=device))
+    finally:
+        os.close(other)
+    disk = open_disk(replace(settings, data=device))
+    with pytest.raises(OSError, match="busy"):
+        os.open(device, os.O_RDONLY | os.O_EXCL)
+    for descriptor in (opening.claims.pop(), held):
+        os.close(descriptor)
+    assert disk.data.size == SIZE
+    for file in (disk.data, disk.metadata_file):
+        assert isinstance(file, OsBlockFile)
+        file.close()
+
+
 @pytest.mark.parametrize("name", ["data", "metadata"])
 def test_no_device_is_made_of_memory(
     settings: Settings, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -64,6 +95,7 @@ def test_no_device_is_made_of_memory(
     monkeypatch.setattr(opening, "DEVICES", f"{tmp_path}/dev/")
     (tmp_path / "dev").mkdir()
     path = tmp_path / "dev/disk"
+    changes: dict[str, Any] = {name: str(path)}
     with pytest.raises(DiskUnusable, match="dev/disk is not there"):
-        open_disk(replace(settings, **{name: str(path)}))
+        open_disk(replace(settings, **changes))
     assert not path.exists()
