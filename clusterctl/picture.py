@@ -4,7 +4,7 @@ Specs are parsed only when a command asks for their fields: names come from the 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -195,12 +195,3 @@ async def close(batches: AsyncIterator[WatchBatch]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_END_WATCH_S):
                 await end()
-
-
-def by_group(records: StoredRecords) -> Mapping[str, tuple[str, ...]]:
-    """Groups by the server that owns them."""
-    owned: dict[str, list[str]] = {}
-    for name, record in sorted(records.groups.items()):
-        if record.owner is not None:
-            owned.setdefault(record.owner, []).append(name)
-    return {server: tuple(groups) for server, groups in owned.items()}

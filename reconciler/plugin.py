@@ -240,9 +240,6 @@ class Registry:
     def monitor_types(self) -> tuple[type[MonitorType], ...]:
         return _distinct(self._monitors)
 
-    def fence_types(self) -> tuple[type[FenceType], ...]:
-        return _distinct(self._fences)
-
     def resource_model(self, type_or_alias: str) -> type[ResourceSpec] | None:
         return self._resources.get(type_or_alias)
 

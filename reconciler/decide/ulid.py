@@ -17,13 +17,3 @@ def ulid(wall: float, randomness: bytes) -> str:
         raise ValueError(f"a ULID takes {RANDOM_BYTES} random bytes, got {len(randomness)}")
     number = milliseconds << 80 | int.from_bytes(randomness)
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
-
-
-def ulid_wall(text: str) -> float:
-    """Seconds since 1970 at which this id was made; raises `ValueError` for anything else."""
-    if len(text) != 26:
-        raise ValueError(f"{text!r} is not a ULID")
-    number = 0
-    for character in text.upper():
-        number = number << 5 | _ALPHABET.index(character)
-    return (number >> 80) / 1000

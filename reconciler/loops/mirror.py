@@ -222,12 +222,6 @@ class Mirror:
             return None
         return record
 
-    async def wait_revision(self, revision: int, timeout_s: float) -> None:
-        """Until the watch has reached this revision, or the time is over."""
-        deadline = self._clock.now() + timeout_s
-        while self.revision < revision and self._clock.now() < deadline:
-            await self._clock.sleep(0.005)
-
     async def reread(self) -> None:
         """List run/ once more, without waiting for the watch; errors are left to the watch."""
         try:

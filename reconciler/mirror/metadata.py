@@ -74,7 +74,6 @@ class Metadata:
         self.dirty = Bitmap(geometry.blocks(header.size))
         self.log: dict[int, None] = {}  # extents, in the order in which they came
         self.unflushed: Callable[[], Iterable[int]] = _nothing
-        self.was_clean = header.clean
         self._on_disk = bytearray(len(self.dirty.bytes))
         self._extent_bits = Bitmap(geometry.extents(header.size))
 

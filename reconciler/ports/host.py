@@ -46,10 +46,6 @@ class Network(Protocol):
         """Everything that the interfaces carry now; changes nothing."""
         ...
 
-    async def has_address(self, address: str) -> bool:
-        """Whether any interface carries the address, whoever added it."""
-        ...
-
     async def interface_for(self, address: str) -> str | None:
         """The interface whose own (not floating) subnet holds the address; None without one."""
         ...

@@ -15,8 +15,8 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from reconciler.decide.decide import decide
 from reconciler.decide.records import OperationKind, OperationPhase, Phase
-from reconciler.decide.told import decision_lines
 from tests.decide.build import Scene
+from tests.decide.told import decision_lines
 
 FOLDER = Path(__file__).parent / "golden"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -50,9 +50,6 @@ class MemoryNetwork:
         await self._answer()
         return tuple(self.held)
 
-    async def has_address(self, address: str) -> bool:
-        return any(one.address == address for one in await self.addresses())
-
     async def interface_for(self, address: str) -> str | None:
         found = self._subnet(address)
         return found.interface if found else None

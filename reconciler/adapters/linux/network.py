@@ -55,10 +55,6 @@ class LinuxNetwork:
     async def addresses(self) -> tuple[HeldAddress, ...]:
         return await self._in_thread(self._list)
 
-    async def has_address(self, address: str) -> bool:
-        plain = _plain(address)
-        return any(held.address == plain for held in await self.addresses())
-
     async def interface_for(self, address: str) -> str | None:
         found = await self._subnet(address, None)
         return found.interface if found else None

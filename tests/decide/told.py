@@ -1,7 +1,4 @@
-"""A decision as lines of text: who gets what, why, and what is asked of servers.
-
-Called by the preview of `clusterctl diff` and by the golden tests, which keep whole decisions.
-"""
+"""A decision as lines of text, for the golden tests: who gets what, why, and what is asked."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
