@@ -38,7 +38,7 @@ def _name(text: str) -> str:
 # -- seeing ----------------------------------------------------------------------------------------
 
 
-@command.command(cls=ClusterCommand)
+@command.command(cls=ClusterCommand, short_help="Show all mirrors, or everything about one.")
 @click.argument("name", required=False)
 @click.option("-w", "--follow", "watch", is_flag=True, help="Go on and show each change.")
 @output_option("text", "json")
@@ -174,7 +174,7 @@ class _Rate(click.ParamType[int]):
             self.fail(f"{error}, or none", param, ctx)
 
 
-@command.command(cls=ClusterCommand)
+@command.command(cls=ClusterCommand, short_help="Bound the copy, until the disk is served anew.")
 @click.argument("name")
 @click.argument("rate", type=_Rate(), metavar="SIZE|none")
 @wish_options
@@ -221,7 +221,7 @@ def isolate(
     return _of_side(cli, kind, name, server, fields, wait, timeout_s, output)
 
 
-@command.command(cls=ClusterCommand)
+@command.command(cls=ClusterCommand, short_help="End an isolation: the side follows again.")
 @click.argument("name")
 @_OTHER
 @wish_options
@@ -240,7 +240,7 @@ def rejoin(
     return _of_side(cli, kind, name, server, {"why": why}, wait, timeout_s, output)
 
 
-@command.command(cls=ClusterCommand)
+@command.command(cls=ClusterCommand, short_help="Give up what only one side has.")
 @click.argument("name")
 @click.option("--server", required=True, metavar="NAME", help="Which side is to be overwritten.")
 @wish_options
@@ -262,7 +262,7 @@ def discard(
     return _of_side(cli, kind, name, server, {"why": why}, wait, timeout_s, output)
 
 
-@command.command(cls=ClusterCommand)
+@command.command(cls=ClusterCommand, short_help="Let a side serve that lacks acknowledged data.")
 @click.argument("name")
 @click.option("--server", required=True, metavar="NAME", help="Which side is to serve.")
 @click.option(

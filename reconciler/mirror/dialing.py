@@ -4,6 +4,7 @@ Called by `engine`.
 """
 
 import json
+import os
 import secrets
 import socket
 import time
@@ -80,7 +81,7 @@ class Dialing:
             return
         number = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
-            self._failed(OSError(number, "").strerror or f"error {number}")
+            self._failed(os.strerror(number))
             return
         self._poll.unregister(connection.fileno())
         self._connecting = None
