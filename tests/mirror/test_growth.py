@@ -4,10 +4,12 @@ The agents' part (who is asked when) is in `test_growing_disk` and in the lab.
 """
 
 import os
+import random
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -244,3 +246,58 @@ def test_a_device_that_is_too_small_is_not_followed_on_and_says_so(tmp_path: Pat
         b.start()
         eventually(lambda: "cannot have 100663296 bytes" in a.status()["problem"], "it is told")
         assert "only a has all" in str(b.why_not())
+
+
+def hurried(*steps: Callable[[], object]) -> threading.Thread:
+    """One after the other beside the test, as far as it gets: an engine may die meanwhile."""
+
+    def work() -> None:
+        with suppress(OSError, ValueError, AssertionError, KeyError):
+            for step in steps:
+                step()
+
+    found = threading.Thread(target=work, daemon=True)
+    found.start()
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(int(os.environ.get("GROWTH_SEEDS", "4"))))
+def test_either_side_is_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    with pair(tmp_path, size=OLD, timeout_s=1.0) as (a, b):
+        a.promote()
+        a.wait(stage="both")
+        a.attach(make=True)
+        counter = Counter(a)
+        counter.wait(20)
+        growing = hurried(lambda: grow(b), lambda: a.wait(peer_size=NEW), lambda: grow(a))
+        time.sleep(rng.uniform(0.0, 0.8))  # the moment is what is tried here
+        victim = rng.choice((a, b))
+        victim.kill()
+        growing.join(DEADLINE_S)
+        owner, standby = a, b
+        if victim is a:
+            acknowledged = counter.end()
+            if b.why_not() is None:
+                owner, standby = b, a
+            a.start()
+            owner.promote()
+            owner.attach()
+            assert _stored(owner) >= acknowledged
+        else:
+            b.start()
+        owner.wait(stage="both")
+        grow(standby)
+        eventually(lambda: owner.status()["peer_size"] == NEW, "it is told")
+        grow(owner)
+        owner.wait(stage="both")
+        write_at_the_end(owner, b"end")
+        equal(owner, standby)
+        if victim is b:
+            acknowledged = counter.end()
+            a.kill()
+            b.promote()
+            assert end_of(b) == b"end"
+            b.attach()
+            assert _stored(b) >= acknowledged
