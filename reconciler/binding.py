@@ -253,7 +253,7 @@ async def clear(host: Host, name: str, epoch: int) -> None:
 
 async def _see_free(host: Host, claim: Claim) -> None:
     """Raises `HostError` when the disk is in use, or when that is not known."""
-    if not claim.device.startswith("/dev/"):
+    if not claim.is_device:
         await host.volumes.until_free(claim.device)
         return
     try:

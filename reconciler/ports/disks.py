@@ -20,6 +20,11 @@ class Claim:
     reserved: bool
     node: str = ""
 
+    @property
+    def is_device(self) -> bool:
+        """Of the claim, not of a spec: that may name another disk by now."""
+        return self.device.startswith("/dev/")
+
 
 @dataclass(frozen=True, slots=True)
 class DiskView:

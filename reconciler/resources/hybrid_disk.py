@@ -304,18 +304,13 @@ class HybridDisk(MirroredDisk):
         return self.standby_of is not None and self._other_claim(place) is not None
 
     async def _free(self, place: Place, claim: Claim) -> None:
-        if not self._is_device(place, claim):
+        if not claim.is_device:
             return
         try:
             await self._access(place).let_go(place, claim)
         except HostError:
             if not self._is_served_here(place):
                 raise
-
-    def _is_device(self, place: Place, claim: Claim) -> bool:
-        """Of the claim, not of the spec: that may name another disk by now."""
-        mine, _ = self._sides(place)
-        return claim.reserved or (mine.disk == claim.device and mine.device is not None)
 
     async def changed(self, place: Place) -> None:
         await place.host.mirrors.changed(self._mirror(place))

@@ -309,7 +309,7 @@ class SharedDisk(MountedDisk):
         if claim.directory:
             # By its name, too: the disk may be gone, or the spec may name another one by now.
             await volumes.unmount(claim.directory, self.unmount_grace)
-        if self.device is not None:
+        if claim.is_device:
             await self._access(place).let_go(place, claim)
         else:
             await volumes.until_free(claim.device)

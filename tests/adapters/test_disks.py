@@ -12,6 +12,7 @@ from cryptography.x509.oid import NameOID
 from reconciler.adapters.linux import disks
 from reconciler.adapters.linux.disks import LinuxDisks
 from reconciler.disks.reservation import key_of
+from reconciler.ports.disks import Claim
 from reconciler.ports.driver import Permit
 from reconciler.ports.host import HostError
 
@@ -54,6 +55,18 @@ async def test_two_clusters_with_the_same_resource_at_the_same_epoch_have_other_
     keys = [key_of(words[2], int(words[3])) for words in asked]
     assert len(set(keys[:4])) == len(set(keys[4:])) == 1
     assert keys[0] >> 48 != keys[4] >> 48
+
+
+def test_claims_of_another_version_are_read_and_what_is_none_is_told(tmp_path: Path) -> None:
+    found = LinuxDisks(tmp_path)
+    found.claim("data", Claim(3, "/dev/x", "/srv", True, "/dev/sdb"))
+    (path,) = (tmp_path / "disks").iterdir()
+    path.write_text(path.read_text().replace("{", '{"later": 1, ', 1))
+    assert found.claims() == {"data": Claim(3, "/dev/x", "/srv", True, "/dev/sdb")}
+    for text in ('{"epoch": 3}', "cut of"):
+        path.write_text(text)
+        with pytest.raises(HostError, match=r"is no claim|cannot be read"):
+            found.claims()
 
 
 async def test_without_its_authority_nothing_is_reserved_under_another_name(

@@ -67,6 +67,20 @@ async def test_a_file_that_some_mount_still_holds_is_not_given_up() -> None:
     assert host.disks.noted == {}
 
 
+async def test_a_spec_that_names_another_disk_by_now_gives_up_what_was_taken() -> None:
+    host = MemoryHost()
+    file = disk(device=None, file="/srv/x.img", reservation="none")
+    await driver_of(file, host).activate(permit(4))
+    host.disks.problem = "/srv/x.img is not a block device"
+    host.volumes.held.add("/srv/x.img")
+    later = driver_of(disk(reservation="none"), host)
+    with pytest.raises(ResourceError, match="through a loop device"):
+        await later.deactivate(4)
+    host.volumes.held.clear()
+    await later.deactivate(4)
+    assert (host.disks.noted, host.volumes.mounts) == ({}, {})
+
+
 async def test_what_no_spec_knows_is_not_given_up_while_it_is_in_use() -> None:
     host = MemoryHost()
     await driver_of(disk(), host).activate(permit(6))

@@ -20,6 +20,7 @@ from reconciler.ports.driver import Permit
 from reconciler.ports.host import DiskGone, HostError
 
 ANSWER_TIMEOUT_S = 15.0
+_FIELDS = tuple(Claim.__dataclass_fields__)
 _CODE = Path(__file__).resolve().parents[3]
 
 
@@ -38,11 +39,15 @@ class LinuxDisks:
             content = read_json(path)
             if content is None:
                 raise HostError(f"{path} cannot be read: what is mounted here is not known")
-            found[path.stem] = Claim(**content)
+            known = {key: value for key, value in content.items() if key in _FIELDS}
+            try:
+                found[path.stem] = Claim(**known)
+            except TypeError as error:
+                raise HostError(f"{path} is no claim of a disk: {error}") from None
         return found
 
     def claim(self, resource: str, claim: Claim) -> None:
-        content = {name: getattr(claim, name) for name in Claim.__dataclass_fields__}
+        content = {name: getattr(claim, name) for name in _FIELDS}
         try:
             write_json(self._directory / f"{resource}.json", content)
         except OSError as error:
