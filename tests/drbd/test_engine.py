@@ -178,7 +178,7 @@ async def test_the_engine_of_this_boot_answers_whatever_the_spec_says(
     world.move(FOLLOWS)
     with pytest.raises(HostError, match="cluster key"):
         await engines.ensure(plan)  # our own one would start now
-    assert world.kernel.told == ["down"]
+    assert world.kernel.told == ["disconnect", "down"]
     assert not engines._drbd.has("data")
 
 

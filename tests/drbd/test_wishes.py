@@ -153,7 +153,7 @@ async def test_a_snapshot_is_left_alone_when_its_spec_changes(
 
         async def admin(self, *words: str) -> str:
             await asyncio.sleep(0)
-            told.append(words[0])
+            told.append(" ".join(words))
             return ""
 
         async def _version(self) -> tuple[int, int]:
@@ -168,7 +168,7 @@ async def test_a_snapshot_is_left_alone_when_its_spec_changes(
     side.note(isolated=False)
     with pytest.raises(HostError, match="cluster key"):
         await side.set_up(plan, None)
-    assert told == ["down"]
+    assert told == ["disconnect --force", "down"], "in agreement it would be marked as outdated"
 
 
 @pytest.mark.parametrize("do", ["isolate", "discard", "accept"])

@@ -175,7 +175,7 @@ class LinuxDrbd:
             if state is not None:
                 if state.serves:
                     raise HostError(f"mirror {name} serves")
-                await side.admin("down")
+                await side.down(state)
             side.forget()
 
     async def abort(self, name: str, reason: str) -> None:

@@ -129,6 +129,12 @@ class DrbdSide:
         does not serve as outdated, and never serve it again. Which side counts the record says."""
         await self.admin("disconnect", "--force")
 
+    async def down(self, state: State) -> None:
+        """DRBD does not have it any more; what this side holds stays as it is."""
+        if state.connection != "StandAlone":
+            await self.part()
+        await self.admin("down")
+
     async def _run(self, *command: str) -> str:
         code, output = await run(command, COMMAND_TIMEOUT_S, limit=OUTPUT_LIMIT)
         if code:
@@ -148,7 +154,7 @@ class DrbdSide:
         if found is not None and found.disk != "Diskless" and self.notes().get("plan") == wanted:
             return
         if found is not None:
-            await self.admin("down")
+            await self.down(found)
         self.note(plan=wanted, epoch=0, refusal="")
         await self._up(plan, key, version, "")
 
