@@ -18,7 +18,6 @@ from clusterctl.demo.story import (
     Outage,
     events_since,
     example_files,
-    running_client,
 )
 from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
@@ -97,7 +96,7 @@ def _shown(cli: CliContext, lab: Lab) -> CliContext:
 
 
 async def _tell(shown: CliContext, lab: Lab) -> None:
-    async with running_client(lab) as client:
+    async with Client(lab) as client:
         click.echo("\nA client asks http://10.77.2.100:8080/ every 5 ms.")
         crash, began, victim = await _crash(shown, lab, client)
         move = await _move(shown, lab, client, victim)

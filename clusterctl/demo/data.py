@@ -6,12 +6,10 @@ Called by `commands/demo.py`. Every step is a user's command.
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from clusterctl.connection import CliContext
 from clusterctl.demo import rows as rows_program
 from clusterctl.demo.live import live_table
 from clusterctl.demo.story import Lab
+from clusterctl.demo.telling import Telling
 from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
 from clusterctl.mirrors import KINDS, mirrors_of
@@ -47,83 +46,31 @@ class RowOutage:
     unanswered: int
 
 
-@dataclass(slots=True)
-class RowClient:
+class RowClient(Telling):
     """The program that inserts rows, inside the lab. `acknowledged` grows as it tells."""
 
-    lab: Lab
-    acknowledged: int = 0
-    missing: int | None = None
-    outages: list[RowOutage] = field(default_factory=list)
-    _process: asyncio.subprocess.Process | None = None
-    _reader: "asyncio.Task[None] | None" = None
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
-    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(lab.directory, [rows_program.__file__, ADDRESS, str(PORT)], STEP_S)
+        self.acknowledged = 0
+        self.missing: int | None = None
+        self.outages: list[RowOutage] = []
 
-    async def start(self) -> None:
-        """Returns once the first connection stands."""
-        directory = ["--dir", str(self.lab.directory)]
-        self._process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-m", "clusterctl", "lab", "exec", *directory, "client", "--"],
-            *[sys.executable, "-S", rows_program.__file__, ADDRESS, str(PORT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        self._reader = asyncio.create_task(self._read())
-        await self._until(self._ready.is_set, "the database did not answer")
-
-    async def _read(self) -> None:
-        if self._process is None or self._process.stdout is None:
-            return
-        async for line in self._process.stdout:
-            said: dict[str, Any] = json.loads(line)
-            event = said.pop("event")
-            if event == "ready":
-                self._ready.set()
-            elif event == "outage":
-                self.outages.append(RowOutage(**said))
-            else:
-                self.acknowledged = int(said["acknowledged"])
-                self.missing = said.get("missing", self.missing)
-            self._news.set()
+    def hear(self, event: str, said: dict[str, Any]) -> None:
+        if event == "outage":
+            self.outages.append(RowOutage(**said))
+        else:
+            self.acknowledged = int(said["acknowledged"])
+            self.missing = said.get("missing", self.missing)
 
     async def next_outage(self, seen: int) -> RowOutage:
         """The first after the `seen` ones; raises `Failure` when there is none in time."""
-        await self._until(lambda: len(self.outages) > seen, "no row was acknowledged again")
+        await self.until(lambda: len(self.outages) > seen, "no row was acknowledged again")
         return self.outages[seen]
 
     async def more(self, count: int) -> None:
         """Until so many rows more are acknowledged."""
         wanted = self.acknowledged + count
-        await self._until(lambda: self.acknowledged >= wanted, f"not {count} rows more")
-
-    async def _until(self, holds: Any, otherwise: str) -> None:
-        try:
-            async with asyncio.timeout(STEP_S):
-                while not holds():
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            text = f"{otherwise} within {STEP_S:.0f} s"
-            raise Failure(text, ExitCode.TIMEOUT) from None
-
-    async def stop(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            await asyncio.wait_for(self._process.wait(), STEP_S)
-        if self._reader is not None:
-            await asyncio.gather(self._reader, return_exceptions=True)
-
-
-@asynccontextmanager
-async def inserting(lab: Lab) -> AsyncIterator[RowClient]:
-    client = RowClient(lab)
-    try:
-        await client.start()
-        yield client
-    finally:
-        await client.stop()
+        await self.until(lambda: self.acknowledged >= wanted, f"not {count} rows more")
 
 
 def require_postgres() -> None:
@@ -165,7 +112,7 @@ def status(lab: Lab) -> dict[str, Any]:
 
 async def tell(cli: CliContext, lab: Lab) -> None:
     """The story itself; raises `Failure` when a single acknowledged row is not there."""
-    async with inserting(lab) as client:
+    async with RowClient(lab) as client:
         click.echo(f"\nA client inserts numbered rows at {ADDRESS}:{PORT}, one after the other.")
         await client.more(200)
         lost, victim = await _power_loss(cli, lab, client)

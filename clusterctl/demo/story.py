@@ -3,19 +3,18 @@
 Called by `commands/demo.py` and by the benchmarks, which use `Lab` and `Client` alone.
 """
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clusterctl.demo import client as client_program
+from clusterctl.demo.telling import Telling
 from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
 
@@ -81,78 +80,29 @@ class Lab:
             time.sleep(0.2)
 
 
-@dataclass(slots=True)
-class Client:
+class Client(Telling):
     """The client program inside the lab; `outages` grows as it reports them, those longer than
     `gap_ms`."""
 
-    lab: Lab
-    gap_ms: int = 50
-    outages: list[Outage] = field(default_factory=list)
-    _process: asyncio.subprocess.Process | None = None
-    _reader: "asyncio.Task[None] | None" = None
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
-    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, lab: Lab, gap_ms: int = 50) -> None:
+        program = [client_program.__file__, ADDRESS, str(PORT), str(gap_ms)]
+        super().__init__(lab.directory, program, STEP_S)
+        self.outages: list[Outage] = []
 
-    async def start(self) -> None:
-        """Returns at the first answer."""
-        program = [sys.executable, "-S", client_program.__file__]
-        program += [ADDRESS, str(PORT), str(self.gap_ms)]
-        directory = ["--dir", str(self.lab.directory)]
-        self._process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-m", "clusterctl", "lab", "exec", *directory, "client", "--"],
-            *program,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        self._reader = asyncio.create_task(self._read())
-        await asyncio.wait_for(self._ready.wait(), STEP_S)
-
-    async def _read(self) -> None:
-        if self._process is None or self._process.stdout is None:
-            return
-        async for line in self._process.stdout:
-            said: dict[str, Any] = json.loads(line)
-            if said.pop("event") == "ready":
-                self._ready.set()
-                continue
-            self.outages.append(Outage(**said))
-            self._news.set()
+    def hear(self, event: str, said: dict[str, Any]) -> None:  # noqa: ARG002
+        self.outages.append(Outage(**said))
 
     async def next_outage(
         self, seen: int, *, same_server: bool = False, timeout_s: float = STEP_S
     ) -> Outage:
         """The first outage after the `seen` ones at whose end another server answers, or with
         `same_server` the same one again; raises `Failure` when there is none in time."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    for outage in self.outages[seen:]:
-                        if (outage.before == outage.after) is same_server:
-                            return outage
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            text = f"the client was not answered again within {timeout_s:.0f} s"
-            raise Failure(text, ExitCode.TIMEOUT) from None
 
-    async def stop(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            await asyncio.wait_for(self._process.wait(), STEP_S)
-        if self._reader is not None:
-            await asyncio.gather(self._reader, return_exceptions=True)
+        def found() -> list[Outage]:
+            return [o for o in self.outages[seen:] if (o.before == o.after) is same_server]
 
-
-@asynccontextmanager
-async def running_client(lab: Lab, gap_ms: int = 50) -> AsyncIterator[Client]:
-    client = Client(lab, gap_ms)
-    try:
-        await client.start()
-        yield client
-    finally:
-        await client.stop()
+        await self.until(lambda: bool(found()), "the client was not answered again", timeout_s)
+        return found()[0]
 
 
 def example_files() -> Sequence[str]:

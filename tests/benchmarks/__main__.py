@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clusterctl.demo.story import Lab, running_client
+from clusterctl.demo.story import Client, Lab
 from tests.benchmarks import idle, mirror, mirror_lab, place, report, scale, soak
 from tests.benchmarks.faults import FAULTS
 
@@ -25,7 +25,7 @@ Run = dict[str, Any]
 
 async def _measure_faults(lab: Lab, profile: str, names: list[str], runs: int) -> list[Run]:
     results = []
-    async with running_client(lab, GAP_MS) as client:
+    async with Client(lab, GAP_MS) as client:
         for name in names:
             for number in range(runs):
                 await asyncio.to_thread(place.settle, lab, "web")
