@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,27 @@ class LabUnderTest:
         clusterctl("lab", "up", "--dir", str(directory), "--detach", "-o", "json", *options)
         return cls(directory)
 
+    @classmethod
+    @contextlib.contextmanager
+    def running(
+        cls, directory: Path, *options: str, shown: Sequence[Sequence[str]] = ()
+    ) -> Iterator["LabUnderTest"]:
+        """A lab, and the context of `clusterctl`, as long as the block; then the output of the
+        commands `shown` is printed, which pytest shows of tests that failed."""
+        lab = cls(directory)
+        try:
+            cls.start(directory, *options)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("CLUSTERCTL_CONTEXT", str(directory / "context.yaml"))
+                patch.setenv("CLUSTERCTL_LAB", str(directory))
+                try:
+                    yield lab
+                finally:
+                    for command in shown:
+                        print(clusterctl(*command, check=False).stdout)
+        finally:
+            lab.down()
+
     def down(self) -> None:
         if (self.directory / "lab.json").exists():
             clusterctl("lab", "down", "--dir", str(self.directory))
@@ -105,6 +126,12 @@ class LabUnderTest:
         lab = self.plan
         done = inside.run_on(lab, lab.node(node), argv)
         return done.returncode, done.stdout, done.stderr
+
+    def output(self, node: str, *argv: str) -> str:
+        """Of a program on a server that must succeed."""
+        code, out, error = self.run(node, *argv)
+        assert code == 0, f"{node} {argv}: {error}{out}"
+        return out
 
     def exec(self, node: str, *argv: str) -> tuple[int, str, str]:
         """The same through `clusterctl lab exec -o json`."""

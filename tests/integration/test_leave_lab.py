@@ -33,25 +33,14 @@ asyncio.run(names())
 
 @pytest.fixture
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
-    made = LabUnderTest.start(tmp_path_factory.mktemp("leave") / "d", "--servers", "3")
-    try:
+    with LabUnderTest.running(tmp_path_factory.mktemp("leave") / "d", "--servers", "3") as made:
         yield made
-    finally:
-        made.down()
-
-
-def on(lab: LabUnderTest, server: str, *argv: str) -> str:
-    code, out, error = lab.run(server, *argv)
-    assert code == 0, f"{server} {argv}: {error}{out}"
-    return out
 
 
 @pytest.mark.timeout(600)
 def test_a_server_leaves_and_its_access_with_it(
-    three: LabUnderTest, monkeypatch: pytest.MonkeyPatch
+    three: LabUnderTest,
 ) -> None:
-    monkeypatch.setenv("CLUSTERCTL_CONTEXT", str(three.directory / "context.yaml"))
-    monkeypatch.setenv("CLUSTERCTL_LAB", str(three.directory))
     clusterctl("apply", "examples/01-web")
     clusterctl("wait", "group/web", "--for", "online", "--timeout", "60s")
     clusterctl("move", "group/web", "--to", "n3")
@@ -62,8 +51,8 @@ def test_a_server_leaves_and_its_access_with_it(
     clusterctl("drain", "n3")
     there = clusterctl(*leave, check=False)
     assert (there.returncode, "the agent of n3 is there" in there.stderr) == (5, True)
-    on(three, "n3", "mkdir", "-p", "/etc/clusterctl/disabled")
-    on(three, "n3", "touch", "/etc/clusterctl/disabled/agent")
+    three.output("n3", "mkdir", "-p", "/etc/clusterctl/disabled")
+    three.output("n3", "touch", "/etc/clusterctl/disabled/agent")
     clusterctl("lab", "kill", "n3/agent")
     named = []
 
@@ -83,7 +72,7 @@ def test_a_server_leaves_and_its_access_with_it(
 
     left = json.loads(clusterctl(*leave, "-o", "json").stdout)
     assert left["membersLeft"] == 2
-    assert on(three, "n1", "python3", "-c", MEMBERS).split() == ["n1", "n2"]
+    assert three.output("n1", "python3", "-c", MEMBERS).split() == ["n1", "n2"]
     shown = json.loads(clusterctl("status", "-o", "json").stdout)
     assert [server["name"] for server in shown["servers"]] == ["n1", "n2"]
     assert clusterctl("get", "group/web").returncode == 0
@@ -93,6 +82,6 @@ def test_a_server_leaves_and_its_access_with_it(
     again = clusterctl(*leave, check=False)
     assert (again.returncode, "there is no server n3" in again.stderr) == (2, True)
     for name in ("n1", "n2"):
-        on(three, name, "clusterctl", "cluster", "refresh")
+        three.output(name, "clusterctl", "cluster", "refresh")
     clusterctl("move", "group/web")
     clusterctl("wait", "group/web", "--for", "online", "--timeout", "60s")

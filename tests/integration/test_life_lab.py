@@ -25,17 +25,8 @@ renewal.renew_here(Layout(), "n1")
 
 @pytest.fixture
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
-    made = LabUnderTest.start(tmp_path_factory.mktemp("life") / "d", "--servers", "3")
-    try:
+    with LabUnderTest.running(tmp_path_factory.mktemp("life") / "d", "--servers", "3") as made:
         yield made
-    finally:
-        made.down()
-
-
-def on(lab: LabUnderTest, server: str, *argv: str) -> str:
-    code, out, error = lab.run(server, *argv)
-    assert code == 0, f"{server} {argv}: {error}{out}"
-    return out
 
 
 def pids(lab: LabUnderTest, server: str) -> str:
@@ -52,9 +43,8 @@ def events(lab: LabUnderTest, *servers: str) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-def test_a_cluster_grows_older(three: LabUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_grows_older(three: LabUnderTest) -> None:
     lab = three
-    monkeypatch.setenv("CLUSTERCTL_CONTEXT", str(lab.directory / "context.yaml"))
     clusterctl("apply", "examples/01-web")
     clusterctl("wait", "group/web", "--for", "online", "--timeout", "60s")
     expired_certificates(lab)
@@ -66,8 +56,8 @@ def expired_certificates(lab: LabUnderTest) -> None:
     """All of n1 end; it is told, the service runs on, and one command brings everything back."""
     service = pids(lab, "n1")
     assert service
-    on(lab, "n1", "python3", "-c", ENDED)
-    on(lab, "n1", "sh", "-c", "kill $(pidof etcd)")  # what runs keeps its connections
+    lab.output("n1", "python3", "-c", ENDED)
+    lab.output("n1", "sh", "-c", "kill $(pidof etcd)")  # what runs keeps its connections
     code, out, error = lab.run("n1", "clusterctl", "cert", "status")
     assert code == 1, error
     assert "expired" in out
@@ -77,7 +67,7 @@ def expired_certificates(lab: LabUnderTest) -> None:
     code, _, error = lab.run("n2", "clusterctl", "cert", "renew")
     assert code == 6
     assert "certificate" in error
-    on(lab, "n1", "clusterctl", "cert", "renew")
+    lab.output("n1", "clusterctl", "cert", "renew")
     assert lab.run("n1", "clusterctl", "cert", "status")[0] == 0
 
     def renewed() -> bool:
@@ -90,7 +80,7 @@ def expired_certificates(lab: LabUnderTest) -> None:
 
 def another_heartbeat_key(lab: LabUnderTest) -> None:
     """Both rounds; nobody is suspected meanwhile."""
-    before = on(lab, "n1", "cat", "/etc/clusterctl/cluster.key")
+    before = lab.output("n1", "cat", "/etc/clusterctl/cluster.key")
     suspected = events(lab).count("server_suspected")
 
     def step() -> bool:
@@ -101,12 +91,12 @@ def another_heartbeat_key(lab: LabUnderTest) -> None:
     assert code == 6, error
     assert "clusterctl cluster refresh" in error
     for _ in range(2):
-        wanted = json.loads(on(lab, "n1", "cat", "/etc/clusterctl/cluster.key"))
+        wanted = json.loads(lab.output("n1", "cat", "/etc/clusterctl/cluster.key"))
         for name in ("n2", "n3"):
 
             def fetched(name: str = name, keys: object = wanted) -> bool:
                 lab.run(name, "clusterctl", "cluster", "refresh")
-                return keys == json.loads(on(lab, name, "cat", "/etc/clusterctl/cluster.key"))
+                return keys == json.loads(lab.output(name, "cat", "/etc/clusterctl/cluster.key"))
 
             eventually(fetched, f"{name} has the keys of n1", 60.0)
         if len(wanted["keys"]) == 2:
@@ -122,18 +112,17 @@ def another_heartbeat_key(lab: LabUnderTest) -> None:
 def orderly_shutdown(lab: LabUnderTest) -> None:
     """What the unit for shutdowns does, then the power goes: moved, not fenced."""
     fences = events(lab).count("fence_requested")
-    on(lab, "n1", "clusterctl", "drain", "--this-server", "--for-shutdown", "--timeout", "60s")
+    lab.output("n1", "clusterctl", "drain", "--this-server", "--for-shutdown", "--timeout", "60s")
     assert pids(lab, "n1") == ""
     clusterctl("wait", "group/web", "--for", "online", "--timeout", "60s")
-    on(
-        lab,
+    lab.output(
         "n1",
         "sh",
         "-c",
         "mkdir -p /etc/clusterctl/disabled; touch /etc/clusterctl/disabled/agent",
     )
-    agent = on(
-        lab, "n1", "sh", "-c", "grep -l reconciler.age[n]t /proc/[0-9]*/cmdline | cut -d/ -f3"
+    agent = lab.output(
+        "n1", "sh", "-c", "grep -l reconciler.age[n]t /proc/[0-9]*/cmdline | cut -d/ -f3"
     )
     for pid in agent.split():
         lab.run("n1", "kill", pid)

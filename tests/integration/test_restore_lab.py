@@ -21,17 +21,8 @@ WEB = "ThreadingHTTP[S]erver"  # which does not find the search itself
 
 @pytest.fixture
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
-    made = LabUnderTest.start(tmp_path_factory.mktemp("restore") / "d", "--servers", "3")
-    try:
+    with LabUnderTest.running(tmp_path_factory.mktemp("restore") / "d", "--servers", "3") as made:
         yield made
-    finally:
-        made.down()
-
-
-def on(lab: LabUnderTest, server: str, *argv: str) -> str:
-    code, out, error = lab.run(server, *argv)
-    assert code == 0, f"{server} {argv}: {error}{out}"
-    return out
 
 
 def running(lab: LabUnderTest) -> list[str]:
@@ -47,7 +38,7 @@ def events(lab: LabUnderTest, server: str) -> list[str]:
 
 def stop_etcd(lab: LabUnderTest, server: str) -> None:
     disable = "mkdir -p /etc/clusterctl/disabled; touch /etc/clusterctl/disabled/etcd"
-    on(lab, server, "sh", "-c", f"{disable}; kill $(pidof etcd)")
+    lab.output(server, "sh", "-c", f"{disable}; kill $(pidof etcd)")
     eventually(lambda: lab.run(server, "pidof", "etcd")[0] != 0, f"etcd of {server} has ended")
 
 
@@ -65,7 +56,7 @@ def with_etcd_when(
             lambda: process.poll() is not None or lab.run(server, "sh", "-c", ready)[0] == 0,
             f"{argv}: {ready}",
         )
-        on(lab, server, "rm", "/etc/clusterctl/disabled/etcd")
+        lab.output(server, "rm", "/etc/clusterctl/disabled/etcd")
         out, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     return out
@@ -78,14 +69,13 @@ def address(lab: LabUnderTest, server: str) -> list[str]:
 
 @pytest.mark.timeout(420)
 def test_an_old_backup_starts_nothing_twice(
-    three: LabUnderTest, monkeypatch: pytest.MonkeyPatch
+    three: LabUnderTest,
 ) -> None:
     lab = three
-    monkeypatch.setenv("CLUSTERCTL_CONTEXT", str(lab.directory / "context.yaml"))
     clusterctl("apply", "examples/01-web")
     clusterctl("wait", "group/web", "--for", "online", "--timeout", "60s")
-    on(lab, "n1", "clusterctl", "backup", "save", BACKUP, "--with-secrets")
-    assert on(lab, "n1", "stat", "-c", "%a", BACKUP) == "600\n"
+    lab.output("n1", "clusterctl", "backup", "save", BACKUP, "--with-secrets")
+    assert lab.output("n1", "stat", "-c", "%a", BACKUP) == "600\n"
     clusterctl("move", "group/web", "--to", "n2")
     assert running(lab) == ["n2"]
     code, _, error = lab.run("n1", "clusterctl", "backup", "restore", BACKUP)
@@ -105,7 +95,7 @@ def test_an_old_backup_starts_nothing_twice(
     assert running(lab) == ["n2"]
     code, _, error = lab.run("n1", "clusterctl", "store", "restored")
     assert (code, "--yes-i-mean demo" in error) == (5, True), error
-    done = on(lab, "n1", "clusterctl", "store", "restored", "--yes-i-mean", "demo", "-o", "json")
+    done = lab.output("n1", "clusterctl", "store", "restored", "--yes-i-mean", "demo", "-o", "json")
     assert json.loads(done) == {"generation": 1, "inDoubt": []}
     clusterctl("wait", "group/web", "--for", "online", "--timeout", "60s")
     assert running(lab) == ["n1"]
@@ -115,7 +105,7 @@ def test_an_old_backup_starts_nothing_twice(
     assert (code, "was not restored" in error) == (5, True), error
 
     for name in ("n2", "n3"):
-        token = on(lab, "n1", "clusterctl", "cluster", "token")
+        token = lab.output("n1", "clusterctl", "cluster", "token")
         join = ["clusterctl", "cluster", "join", "-", "--discard-store", "--server", name]
         with_etcd_when(
             lab,

@@ -46,19 +46,12 @@ READ = 'print(open("/srv/data/counter", "rb").read().hex())'
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabUnderTest]:
-    directory = tmp_path / "lab"
-    monkeypatch.setenv("CLUSTERCTL_CONTEXT", str(directory / "context.yaml"))
-    monkeypatch.setenv("CLUSTERCTL_LAB", str(directory))
-    found = LabUnderTest(directory)
-    try:
-        clusterctl("lab", "up", "--dir", str(directory), "--detach", "--servers", "3")
+def lab(tmp_path: Path) -> Iterator[LabUnderTest]:
+    shown = [("events",)]
+    with LabUnderTest.running(tmp_path / "lab", "--servers", "3", shown=shown) as found:
         yield found
-    finally:
         for node in ("n1", "n2"):  # shown when the test fails
             print(node, _mirror_log(found, node))
-        print(clusterctl("events", check=False).stdout)
-        found.down()
 
 
 def _mirror_log(lab: LabUnderTest, node: str) -> str:

@@ -20,18 +20,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabUnderTest]:
-    directory = tmp_path / "lab"
-    monkeypatch.setenv("CLUSTERCTL_CONTEXT", str(directory / "context.yaml"))
-    monkeypatch.setenv("CLUSTERCTL_LAB", str(directory))
-    found = LabUnderTest(directory)
-    try:
-        clusterctl("lab", "up", "--dir", str(directory), "--detach", "--servers", "3")
+def lab(tmp_path: Path) -> Iterator[LabUnderTest]:
+    shown = (("mirror", "status", "data"), ("status",), ("events",))
+    with LabUnderTest.running(tmp_path / "lab", "--servers", "3", shown=shown) as found:
         yield found
-    finally:
-        for command in (("mirror", "status", "data"), ("status",), ("events",)):
-            print(clusterctl(*command, check=False).stdout)  # shown when the test fails
-        found.down()
 
 
 def mirror() -> dict[str, Any]:

@@ -26,18 +26,10 @@ ENGINES = (
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabUnderTest]:
-    directory = tmp_path / "lab"
-    monkeypatch.setenv("CLUSTERCTL_CONTEXT", str(directory / "context.yaml"))
-    monkeypatch.setenv("CLUSTERCTL_LAB", str(directory))
-    found = LabUnderTest(directory)
-    try:
-        clusterctl("lab", "up", "--dir", str(directory), "--detach", "--servers", "3")
+def lab(tmp_path: Path) -> Iterator[LabUnderTest]:
+    shown = (("mirror", "status", "data"), ("events",))
+    with LabUnderTest.running(tmp_path / "lab", "--servers", "3", shown=shown) as found:
         yield found
-    finally:
-        for command in (("mirror", "status", "data"), ("events",)):
-            print(clusterctl(*command, check=False).stdout)  # shown when the test fails
-        found.down()
 
 
 def signal_engine(lab: LabUnderTest, node: str, name: str) -> None:
