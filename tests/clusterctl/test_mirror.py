@@ -162,17 +162,19 @@ def test_a_split_brain_ends_the_waiting(mirror: FakeCluster) -> None:
 
 
 @pytest.mark.parametrize(
-    ("different", "ended", "code", "said"),
+    ("different", "part", "ended", "code", "said"),
     [
-        (0, "done", 0, "both sides are equal"),
-        (3, "done", 1, "3 parts of 1 MiB differ"),
-        (0, "the other side is not in sync", 6, "not to the end"),
+        (0, 4096, "done", 0, "both sides are equal"),
+        (3, 1 << 20, "done", 1, "3 parts of 1 MiB differ"),
+        (3, 4096, "done", 1, "3 parts of 4 KiB differ"),
+        (0, 4096, "the other side is not in sync", 6, "not to the end"),
     ],
 )
 def test_a_comparison_says_what_it_found(
     mirror: FakeCluster,
     monkeypatch: pytest.MonkeyPatch,
     different: int,
+    part: int,
     ended: str,
     code: int,
     said: str,
@@ -181,7 +183,7 @@ def test_a_comparison_says_what_it_found(
     end = mirror._end
 
     def compares(key: str, operation: Operation) -> None:
-        check = MirrorCheck(different=different, ended=ended, operation=operation.id)
+        check = MirrorCheck(different=different, part=part, ended=ended, operation=operation.id)
         tell(mirror, "n1", serving=True, stage="both", connected=True, check=check)
         end(key, operation)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.decide.mirror_status import MirrorCheck
 from reconciler.decide.records import OperationKind, OperationPhase
 from reconciler.loops.mirror_care import MirrorCare, side, unfit
 from reconciler.loops.state import AgentState
@@ -50,6 +51,19 @@ def test_the_age_of_a_copy_is_told_where_it_has_one() -> None:
     assert as_of(data_as_of=1003.2, connected=True, asynchronous=False) is None
     assert as_of(data_as_of=1003.2, connected=False) == 1003.2
     assert as_of(data_as_of=None) is None
+
+
+def test_a_comparison_is_told_in_the_parts_of_its_engine() -> None:
+    def check(**said: object) -> MirrorCheck:
+        details = {"verify": {"id": "x", "done": 7, "ended": "done", **said}}
+        found = side(replace(view(serves=True), details=details))["check"]
+        assert isinstance(found, MirrorCheck)
+        return found
+
+    own = check(different=[0, 1 << 20])
+    assert (own.operation, own.done, own.different, own.part) == ("x", 7, 2, 1 << 20)
+    drbd = check(different=3, part=4096, repair=False, generation="A")
+    assert (drbd.different, drbd.part) == (3, 4096)
 
 
 class Cared:
