@@ -21,7 +21,8 @@ from pathlib import Path
 _LOOP_CLR_FD = 0x4C01
 _LOOP_GET_STATUS64 = 0x4C05
 _STATUS_BYTES = 232  # struct loop_info64; it begins with device and inode, eight bytes each
-_GONE = (errno.ENXIO, errno.ENOENT, errno.ENODEV)
+# The last two: the program that served the file has died, so that nobody can say whose it is.
+_GONE = (errno.ENXIO, errno.ENOENT, errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED)
 
 # st_dev and st_ino of the file behind a loop device; the kernel's numbers are stat's for every
 # major below 4096
