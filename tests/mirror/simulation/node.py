@@ -1,4 +1,5 @@
-"""One simulated server: its two files, the roles on them, and its end of the streams."""
+"""One simulated side: its two files, the roles on them, and its end of the streams. One server has
+it at a time, of one, or of two that share the disk."""
 
 import json
 import random
@@ -6,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler.mirror.checking import Checking
 from reconciler.mirror.decide.lineage import Meeting
 from reconciler.mirror.header import Header
 from reconciler.mirror.metadata import Geometry, Metadata
@@ -66,7 +68,8 @@ class Node:
     oracle: Oracle
     asynchronous: bool
     trace: Any
-    boot: str = "boot-0"
+    servers: list[str] = field(default_factory=lambda: ["boot-0"])  # their boots
+    server: int = 0
     up: bool = True
     lost_power: bool = False
     disk: Disk | None = None
@@ -79,6 +82,7 @@ class Node:
     flushes: dict[int, int] = field(default_factory=dict)
     writes: dict[int, int] = field(default_factory=dict)
     activation: tuple[str, int, str] | None = None  # stage, epoch, generation
+    checking: Checking | None = None
     clock: float = 0.0
     replaced: bool = False
 
@@ -93,6 +97,13 @@ class Node:
         Metadata.format(self.meta, Header("md", SIZE, self.new_id()), GEOMETRY)
         self.disk = None
         self.replaced, self.lost_power = True, False
+
+    @property
+    def boot(self) -> str:
+        return self.servers[self.server]
+
+    def next_server(self) -> None:
+        self.server = (self.server + 1) % len(self.servers)
 
     def new_id(self) -> str:
         return f"{self.name}{self.rng.getrandbits(40):010x}"
@@ -141,9 +152,10 @@ class Node:
             self.lost_power = self.lost_power or bool(self.data.open_writes)
             self.data.lose_power()
             self.meta.lose_power()
-            self.boot = f"boot-{self.rng.getrandbits(32)}"
+            self.servers[self.server] = f"boot-{self.rng.getrandbits(32)}"
         self.data.fuse = self.meta.fuse = None
         self.up, self.disk, self.primary, self.activation = False, None, None, None
+        self.checking = None
         self.asks.clear()
         self.answers.clear()
         self.flushes.clear()
@@ -218,8 +230,14 @@ class Node:
         wire.queued -= len(payload)
         if self.session is None or self.session_wire is not wire:
             return  # a closed socket
+        message = Message(op, memoryview(payload), offset, seq)
+        if op is Op.CHECK:
+            if self.session.differs(message):
+                wire.answer(Op.DIFFERS, offset=offset, seq=seq)
+            wire.answer(Op.ACK, seq=seq)
+            return
         try:
-            if self.session.apply(Message(op, memoryview(payload), offset, seq)):
+            if self.session.apply(message):
                 if op is Op.END:
                     self.lost_power = False
                 wire.answer(Op.ACK, seq=seq)
@@ -228,11 +246,13 @@ class Node:
             self.replace_disk()
 
     def source_takes(self, wire: Wire) -> None:
-        op, payload, _, seq = wire.to_source.popleft()
+        op, payload, offset, seq = wire.to_source.popleft()
         if self.wire is not wire or self.primary is None:
             return
         if op is Op.ACK:
             self.primary.acked(seq)
+        elif op is Op.DIFFERS and self.checking is not None:
+            self.checking.differs(offset)
         elif op is Op.STATE:
             found = json.loads(payload)
             if not self.primary.may_connect:

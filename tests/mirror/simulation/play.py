@@ -10,10 +10,11 @@ from reconciler.mirror.decide import promotion
 from reconciler.mirror.primary import Primary
 from reconciler.mirror.side import prepare
 from tests.mirror.recording import PowerLoss
+from tests.mirror.simulation import beside
 from tests.mirror.simulation.node import SIZE, Node, Wire
 from tests.mirror.simulation.oracle import SECTOR, Oracle, Violation
 
-STEPS = 240
+STEPS = 320
 HEAL_STEPS = 6000
 
 
@@ -49,6 +50,9 @@ class Play:
         # Calm schedules get far; rough ones break everything that was begun.
         self.roughness = self.rng.choice((0.05, 0.15, 0.4, 1.0))
         self.lies = not self.asynchronous and self.rng.random() < 0.4
+        for node in self.nodes:  # sides with a disk that two servers share
+            if self.rng.random() < 0.3:
+                node.servers.append("boot-1")
         for node in self.nodes:
             node.start()
 
@@ -80,7 +84,8 @@ class Play:
             else:
                 found.append((lambda n=node: self._start(n), 1.5))
             if not self.healing:
-                found.append((lambda n=node: self._fault(n), 0.3 * self.roughness))
+                found.append((lambda n=node: beside.fault(self, n), 0.3 * self.roughness))
+                found += beside.actions(self, node, self.roughness)
         for wire in self.wires:
             if wire.to_target and not wire.told_target:
                 found.append((lambda w=wire: self._to_target(w), 8.0))
@@ -197,7 +202,7 @@ class Play:
             elif kind == "both" and number != getattr(node.primary, "_question", 0):
                 return  # long over
         self.trace.append(f"{node.name}: asked {kind} {generation}: {refusal or self.record}")
-        if not repeat:
+        if not repeat or self.rng.random() < 0.3:  # or two agents answer it
             node.answers.append((number, refusal, epoch))
 
     def _answer(self, node: Node) -> None:
@@ -320,21 +325,6 @@ class Play:
 
     # -- faults ------------------------------------------------------------------------------------
 
-    def _fault(self, node: Node) -> None:
-        luck = self.rng.random()
-        if not node.up:
-            return
-        if luck < 0.35:
-            node.die(power=True)
-        elif luck < 0.65:
-            node.die(power=False)
-        elif luck < 0.9:
-            which = self.rng.choice((node.data, node.meta, node.meta))
-            which.fuse = self.rng.randrange(1, 8)
-        elif luck < 0.93:
-            node.data.broken = True
-            self.trace.append(f"{node.name}: disk breaks")
-
     def _cut(self) -> None:
         if self.wires and self.rng.random() < 0.7:
             wire = self.rng.choice(self.wires)
@@ -360,6 +350,8 @@ class Play:
             if not node.up:
                 self._start(node)
         for _ in range(HEAL_STEPS):
+            for node in self.nodes:
+                beside.rejoin(self, node)
             if self._is_healed():
                 break
             self._step(self.rng.choices(*zip(*self._actions(), strict=True))[0])
