@@ -5,16 +5,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.adapters.linux.growth import file_system_size
 from reconciler.adapters.linux.mirrors import _differ_in_size_only
 from reconciler.binding import BoundDriver
+from reconciler.mirror.bitmap import Bitmap
+from reconciler.mirror.header import Header
+from reconciler.mirror.metadata import Geometry, Metadata
 from reconciler.mirror.opening import open_disk
+from reconciler.mirror.secondary import Secondary
 from reconciler.mirror.settings import SHARED_METADATA, Settings
-from reconciler.mirror.side import grow
+from reconciler.mirror.side import Disk, grow
+from reconciler.mirror.wire import Message, Op, to_json
 from reconciler.resources import _growing
 from reconciler.resources._file_systems import FileSystems
 from reconciler.resources.mirror_disk import MirrorDisk
+from tests.mirror.recording import Recording
 from tests.mirror.test_mirror_disk import TEXT
 from tests.resources.memory_host import MemoryHost
 from tests.resources.places import driver_of, expired, permit, resource_from
@@ -159,8 +167,48 @@ def test_a_disk_that_several_servers_see_grows_behind_its_metadata(tmp_path: Pat
     assert grow(disk, new)
     assert not grow(disk, new)
     assert disk.data.read(old - 4, 8) == b"last\0\0\0\0"
-    with pytest.raises(OSError, match="large|bytes"):
+    with pytest.raises(OSError, match=r"large|bytes"):
         grow(disk, 1 << 50)
     found = open_disk(settings)
     assert (found.metadata.header.size, found.metadata.dirty.count) == (new, 0)
     assert found.data.size == new
+
+
+def test_what_a_smaller_owner_did_not_copy_stays_different() -> None:
+    """A following side has grown, the one that serves has not yet."""
+    old, new = 1 << 20, 2 << 20
+    data, file = Recording(bytearray(old)), Recording(bytearray(Geometry().file_size(old)))
+    disk = Disk(data, Metadata.format(file, Header("md", old, "g1")), "b", file)
+    data.content.extend(b"x" * (new - old))  # a device: larger than the mirror, and not blank
+
+    def device(size: int) -> None:
+        """It is as large as it is."""
+
+    data.resize = device  # type: ignore[method-assign]
+    assert grow(disk, new)
+    assert set(disk.metadata.dirty) == set(range(16, 32))
+    session = Secondary(disk, 1, "a", old)
+    begin = {"generation": "g2", "inconsistent": True, "order_kept": False}
+    for op, content in ((Op.BEGIN, begin), (Op.END, {"generation": "g2"})):
+        assert session.apply(Message(op, memoryview(to_json(content)), 0, 1))
+    assert set(Metadata.open(file).dirty) == set(range(16, 32))
+    larger = Secondary(disk, 1, "a", new)
+    for op, content in ((Op.BEGIN, begin), (Op.END, {"generation": "g2"})):
+        assert larger.apply(Message(op, memoryview(to_json(content)), 0, 1))
+    assert not Metadata.open(file).dirty.count
+
+
+@given(st.integers(1, 200), st.data())
+def test_runs_of_bits_are_set_and_unset_as_single_ones_are(
+    length: int, data: st.DataObject
+) -> None:
+    first, end = sorted(data.draw(st.tuples(*[st.integers(0, length)] * 2)))
+    bits = data.draw(st.sets(st.integers(0, length - 1)))
+    found = Bitmap(length)
+    found.add(bits)
+    found.add_run(first, end)
+    assert set(found) == bits | set(range(first, end))
+    assert found.count == len(set(found))
+    found.clear_below(end)
+    assert set(found) == {bit for bit in bits if bit >= end}
+    assert found.count == len(set(found))
