@@ -76,7 +76,7 @@ def _build(lab: Lab) -> None:
     click.echo("Three servers on this machine, each with its own network, processes, disk and BMC.")
     _step("clusterctl lab up --servers 3 --detach")
     began = time.monotonic()
-    lab.lab("up", "--servers", "3", "--detach")
+    lab.up(3, lambda line: click.echo(f"  {line}"))
     click.echo(f"  up in {time.monotonic() - began:.0f} s")
     files = example_files()
     _step("clusterctl apply -f examples/01-web")
@@ -108,7 +108,6 @@ async def _crash(cli: CliContext, lab: Lab, client: Client) -> tuple[Outage, flo
     seen = len(client.outages)
     _step(f"clusterctl lab crash {victim}        # the owner dies; its power still reads on")
     async with live_table(cli):
-        await asyncio.sleep(0.5)
         began = time.time()
         await asyncio.to_thread(lab.lab, "crash", victim)
         outage = await client.next_outage(seen)

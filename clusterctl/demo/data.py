@@ -18,14 +18,18 @@ import click
 from clusterctl.connection import CliContext
 from clusterctl.demo import rows as rows_program
 from clusterctl.demo.live import live_table
-from clusterctl.demo.story import Lab
+from clusterctl.demo.story import Lab, events_since
 from clusterctl.demo.telling import Telling
 from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
 from clusterctl.mirrors import KINDS, mirrors_of
 from clusterctl.picture import Picture
 from clusterctl.render.mirrors import mark
+from clusterctl.render.progress import amount
 from clusterctl.render.style import Style
+from clusterctl.render.table import table
+from clusterctl.render.timeline import Step, failover_steps, timeline_lines
+from reconciler.decide.records import EventRecord
 
 ADDRESS, PORT = "10.77.2.101", 5432
 GROUP, MIRROR = "db", "db-data"
@@ -84,7 +88,9 @@ def build(lab: Lab) -> None:
     """Lab up, example applied, both sides in sync."""
     click.echo("Three servers on this machine, each with its own network, processes, disk and BMC.")
     step("clusterctl lab up --servers 3 --detach")
-    lab.lab("up", "--servers", "3", "--detach")
+    began = time.monotonic()
+    lab.up(3, lambda line: click.echo(f"  {line}"))
+    click.echo(f"  up in {time.monotonic() - began:.0f} s")
     if not (EXAMPLE / "postgres.yaml").exists():
         raise Failure(f"{EXAMPLE} is missing: run the demo from a checkout", ExitCode.FAILED)
     step("clusterctl apply -f examples/03-postgres-mirror")
@@ -118,7 +124,7 @@ async def tell(cli: CliContext, lab: Lab) -> None:
         lost, victim = await _power_loss(cli, lab, client)
         await _way_back(cli, lab, client, victim)
         moved = await _move(cli, lab, client, victim)
-    _report(client, (("power loss of the owner", lost), (f"planned move to {victim}", moved)))
+    _report(client, ((f"power loss of {victim}", lost), (f"planned move to {victim}", moved)))
 
 
 async def _power_loss(cli: CliContext, lab: Lab, client: RowClient) -> tuple[RowOutage, str]:
@@ -129,8 +135,27 @@ async def _power_loss(cli: CliContext, lab: Lab, client: RowClient) -> tuple[Row
         await asyncio.to_thread(lab.lab, "power", victim, "off")
         outage = await client.next_outage(seen)
         await client.more(50)
-    click.echo(f"  {_of(outage)}")
+    click.echo(_told(outage))
+    click.echo("\nThe failover, in milliseconds after the last acknowledged row:")
+    click.echo(indented("\n".join(_timeline(lab, outage, victim))))
     return outage, victim
+
+
+def _timeline(lab: Lab, outage: RowOutage, victim: str) -> list[str]:
+    """Steps of the cluster, each resource of the group, and the first row again."""
+    events = [EventRecord.model_validate(one) for one in events_since(lab, outage.began)]
+    steps = failover_steps(events, group=GROUP, victim=victim, start_wall=outage.began)
+    fenced = next((step.at_ms for step in steps if step.name == "fenced"), None)
+    if fenced is None:
+        raise Failure("the failover was not preceded by a fence", ExitCode.FAILED)
+    found = [step for step in steps if step.name != "activated"]
+    for event in events:
+        at_ms = (event.at_wall - outage.began) * 1000
+        mine = event.name == "resource_started" and event.fields.get("group") == GROUP
+        if mine and event.server != victim and fenced <= at_ms:
+            found.append(Step(str(event.fields["resource"]), at_ms, event.server, event.name))
+    found.append(Step("row", outage.ms, "client", "client_answered"))
+    return timeline_lines(sorted(found, key=lambda step: step.at_ms), width=32)
 
 
 async def _way_back(cli: CliContext, lab: Lab, client: RowClient, victim: str) -> None:
@@ -139,6 +164,9 @@ async def _way_back(cli: CliContext, lab: Lab, client: RowClient, victim: str) -
     async with _shown(cli, client):
         await asyncio.to_thread(lab.wait_servers, 3, STEP_S)
         await asyncio.to_thread(wait_in_sync, lab)
+    found = await asyncio.to_thread(status, lab)
+    copied, size = amount(found["copiedBytes"]), amount(found["sizeBytes"])
+    click.echo(f"  {victim} has all data again: {copied} of {size} were copied")
     step(f"clusterctl mirror verify {MIRROR}")
     click.echo(indented(await asyncio.to_thread(lab.clusterctl, "mirror", "verify", MIRROR)))
 
@@ -151,22 +179,27 @@ async def _move(cli: CliContext, lab: Lab, client: RowClient, to: str) -> RowOut
         outage = await client.next_outage(seen)
         await client.more(50)
     click.echo(indented(said))
-    click.echo(f"  {_of(outage)}")
+    click.echo(_told(outage))
     return outage
 
 
 def _of(outage: RowOutage) -> str:
-    found = f"all {outage.acknowledged} acknowledged rows are there"
+    found = f"all {outage.acknowledged} are there"
     if outage.missing:
-        found = f"{outage.missing} of {outage.acknowledged} acknowledged rows are missing"
+        found = f"{outage.missing} of {outage.acknowledged} are missing"
     more = f", and {outage.unanswered} whose answer was lost" if outage.unanswered else ""
-    return f"{found}{more}; no row was acknowledged for {outage.ms / 1000:.1f} s"
+    return found + more
+
+
+def _told(outage: RowOutage) -> str:
+    length = f"  no row was acknowledged for {outage.ms / 1000:.2f} s"
+    return f"{length}\n  of the acknowledged rows {_of(outage)}"
 
 
 def _report(client: RowClient, told: tuple[tuple[str, RowOutage], ...]) -> None:
     click.echo("\nWhat the client saw:")
-    for word, outage in told:
-        click.echo(f"  {word}: {_of(outage)}")
+    rows = [(word, _of(outage), f"{outage.ms / 1000:.2f} s") for word, outage in told]
+    click.echo(indented("\n".join(table(("EVENT", "ACKNOWLEDGED ROWS", "OUTAGE"), rows))))
     missing = sum(outage.missing for outage in client.outages) + (client.missing or 0)
     last = "none is missing" if not missing else f"{missing} are missing"
     click.echo(f"  {client.acknowledged} rows were acknowledged in all; {last}")

@@ -16,7 +16,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 CONNECT_S = 0.2
-ANSWER_S = 1.0
+ANSWER_S = 0.4
+"""A server without power never answers: what is longer is the client's own part of an outage."""
+
+LOOK_S = 5.0
+"""The same for what is asked before the first write: a database that comes up takes its time."""
+
 PAUSE_S = 0.02
 TELL_EVERY_S = 0.2
 PROTOCOL = 196608
@@ -32,7 +37,7 @@ class Session:
 
     def __init__(self, address: str, port: int) -> None:
         self._socket = socket.create_connection((address, port), timeout=CONNECT_S)
-        self._socket.settimeout(ANSWER_S)
+        self._socket.settimeout(LOOK_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
         try:
@@ -81,6 +86,10 @@ class Session:
             self._received += data
         found, self._received = self._received[:size], self._received[size:]
         return found
+
+    def patience(self, seconds: float) -> None:
+        """How long an answer may take from now on."""
+        self._socket.settimeout(seconds)
 
     def close(self) -> None:
         self._socket.close()
@@ -133,6 +142,7 @@ class Writer:
         except (OSError, Refused):
             session.close()
             raise
+        session.patience(ANSWER_S)
         return session
 
     def _look(self, session: Session) -> None:

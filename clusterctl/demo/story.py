@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,25 @@ class Lab:
         verb, *rest = words
         directory = ("--dir", str(self.directory))
         return self.clusterctl("lab", verb, *directory, *rest, timeout_s=timeout_s)
+
+    def up(self, servers: int, say: Callable[[str], None]) -> None:
+        """Build it; `say` gets each line of its progress. Raises `Failure`."""
+        command = [sys.executable, "-m", "clusterctl", "lab", "up", "--detach"]
+        command += ["--dir", str(self.directory), "--servers", str(servers)]
+        lines: list[str] = []
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            for line in process.stderr or ():
+                lines.append(line.rstrip())
+                say(lines[-1])
+        if process.returncode:
+            said = "\n".join(lines[-3:]) or "no output"
+            raise Failure(f"clusterctl lab up: {said}", ExitCode.FAILED)
 
     def owner(self, group: str = "web") -> str:
         found = json.loads(self.clusterctl("get", f"group/{group}", "-o", "json"))

@@ -159,6 +159,7 @@ class MirrorView:
             "forcedBy": (record.forced_by or None) if record else None,
             "givenUp": list(record.given_up) if record else [],
             "copy": self.progress.to_json() if self.progress else None,
+            "copiedBytes": serving.status.copied if serving and serving.status else 0,
             "verify": self._check_json(),
             "sides": [side.to_json() for side in self.sides],
         }

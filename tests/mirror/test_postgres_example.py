@@ -28,8 +28,14 @@ def test_every_acknowledged_row_survives_a_power_loss_and_the_way_back(
     done = clusterctl("demo", "--data", "--dir", str(tmp_path / "lab"))
     assert "none is missing" in done.stdout
     assert "both sides are equal" in done.stdout
-    assert "planned move to n1: all " in done.stdout
-    counted = [int(number) for number in re.findall(r"all (\d+) acknowledged rows", done.stdout)]
+    assert "of 256 MiB were copied" in done.stdout
+    assert re.search(r"^  row +\d+ +\+\d+ +client ", done.stdout, re.MULTILINE)
+    counted = [
+        int(number)
+        for number in re.findall(
+            r"^  (?:power loss|planned move).* all (\d+) are", done.stdout, re.M
+        )
+    ]
     assert counted[0] >= 200
     assert counted[1] > counted[0]
     assert data.EXAMPLE.is_dir()
