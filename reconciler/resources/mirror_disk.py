@@ -47,7 +47,8 @@ class MirrorDisk(MirroredDisk):
     override) one side must be given up by hand.
 
     The file system is made only if `formatConsent` is given, the mirror has never run, and its disk
-    is blank.
+    is blank. With `volumes` the disk is divided into several file systems, which are of the same
+    moment after a failover, in either mode.
 
     ```yaml
     apiVersion: clusterctl/v1
