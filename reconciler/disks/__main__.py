@@ -38,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def look(name: str) -> Mapping[str, Any]:
+    """What the disk is and who uses it: what `ports.disks.DiskView` is made of. Raises
+    `Unusable` and `OSError`."""
     node = device.node_of(name)
     units = device.units(node)
     reasons = list(device.uses(node))

@@ -26,6 +26,8 @@ Do = Callable[[dict[str, Any], Answer], None]
 
 
 class Client:
+    """One connection to the control socket: lines of JSON in both directions."""
+
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.received = b""

@@ -41,6 +41,8 @@ class Stream(Protocol):
 
 
 class Plain:
+    """A TCP connection as it is: what `Encrypted` is for TLS."""
+
     one_piece = False
 
     def __init__(self, connection: socket.socket) -> None:
