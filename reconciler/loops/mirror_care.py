@@ -109,8 +109,8 @@ class MirrorCare:
                 new = self._status(name, None).model_copy(update={"problem": str(error)})
             old = sides.get(name)
             if old is not None and 0 < old.size < new.size:
-                grown = {"size": new.size, "before": old.size}
-                self._state.events.emit("mirror_grown", resource=name, **grown)
+                events = self._state.events
+                events.emit("mirror_grown", resource=name, size=new.size, before=old.size)
             if old is None or _differs(old, new):
                 sides[name] = new
                 self._publish()

@@ -143,8 +143,13 @@ class Growing:
         if await volumes.grow_device(device, view.path, size, self.permit):
             place.events.emit("mirror_device_grown", resource=place.name, device=device, size=size)
         if await volumes.grow_file_system(device, directory, kind, self.permit):
-            fields = {"directory": directory, "kind": kind, "size": size}
-            place.events.emit("mirror_file_system_grown", resource=place.name, **fields)
+            place.events.emit(
+                "mirror_file_system_grown",
+                resource=place.name,
+                directory=directory,
+                kind=kind,
+                size=size,
+            )
         self._done[directory] = seen
 
 
