@@ -148,7 +148,7 @@ class _Making:
 
     def __init__(self, place: Place, permit: Permit, consent: str | None, *, first: bool) -> None:
         self._place, self._permit, self._consent = place, permit, consent
-        self._first, self._may = first, first and consent is not None
+        self._may = first and consent is not None
 
     async def begin(self, volumes: Sequence[DiskVolume]) -> None:
         """The first start uses the consent up, whatever is blank."""
