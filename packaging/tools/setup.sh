@@ -64,6 +64,7 @@ missing_packages() {
   if [ "$wish" = bench ]; then
     have fio || printf 'fio '
   fi
+  case $wish in long | data | bench) have mkfs.ext4 || printf 'e2fsprogs ' ;; esac
   [ "$wish" = long ] || return 0
   for pair in systemd-nspawn:systemd-container dbus-daemon:dbus; do
     have "${pair%%:*}" || printf '%s ' "${pair##*:}"

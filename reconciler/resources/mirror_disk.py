@@ -19,6 +19,9 @@ from specs.resource import Mirror, Use
 from specs.scalars import Name, impact
 
 LOOK_EVERY_S = 2.0
+ANEW_S = 60.0
+"""After so long a side whose disk failed is tried once more."""
+
 STATE_DIRECTORY = "/var/lib/clusterctl/mirrors"
 _KERNEL_NAME = re.compile(r"^/dev/(sd|vd|xvd|hd|nvme|loop|dm-|md\d)")
 
@@ -157,11 +160,20 @@ class MirrorDisk(MirroredDisk):
     # -- on every server of the group --------------------------------------------------------------
 
     async def follow(self, place: Place) -> None:
-        told = ""
+        told, failed_at = "", None
         while True:
             try:
                 plan = self._plan(place)
                 await place.host.mirrors.ensure(plan)
+                if reason := await self._failure(place):
+                    now = place.clock.now()
+                    failed_at = now if failed_at is None else failed_at
+                    if now - failed_at >= ANEW_S:
+                        # What it never acknowledged is copied to it if its disk is well again.
+                        failed_at = None
+                        await place.host.mirrors.quit(place.name)
+                    raise HostError(reason)
+                failed_at = None
                 if plan.engine == "own":
                     await grow_following(place, plan.name, plan.size)
                 told = ""
@@ -170,6 +182,11 @@ class MirrorDisk(MirroredDisk):
                     told = str(error)
                     place.events.emit("mirror_not_following", resource=place.name, reason=told)
             await place.clock.sleep(LOOK_EVERY_S)
+
+    async def _failure(self, place: Place) -> str:
+        """Of the disk of a side that follows: its engine refuses everything from then on."""
+        view = await place.host.mirrors.view(place.name)
+        return view.over if view is not None and not view.serves else ""
 
     async def unfollow(self, place: Place) -> None:
         await place.host.mirrors.quit(place.name)
