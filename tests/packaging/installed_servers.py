@@ -217,9 +217,6 @@ class InstalledServers:
         """Press a button of a server, see board.sh."""
         self.outside("/bin/sh", str(ROOM / "board.sh"), str(ROOM / "servers" / name), *words)
 
-    def power_bit(self, name: str) -> str:
-        return (ROOM / "servers" / name / "power.bit").read_text().strip()
-
     def init(self, name: str) -> int:
         """Pid of a server's systemd as this machine numbers it; 0 when it is not running."""
         scope = self.cgroup / name / "payload/init.scope/cgroup.procs"

@@ -148,13 +148,6 @@ class MemoryRunners:
         self.views[name] = replace(self.views[name], state=RunnerState.EXITED, exit_code=code)
         self.changes.tell()
 
-    def lose(self, name: str, left: int | None) -> None:
-        """The runner dies; `left` processes remain."""
-        self.views[name] = replace(
-            self.views[name], state=RunnerState.LOST, left=left, is_held=False
-        )
-        self.changes.tell()
-
     async def stop(self, name: str, epoch: int, plan: StopPlan) -> None:
         await asyncio.sleep(3600 if self.hangs else 0)
         view = self.views.get(name)
