@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from reconciler.binding import clear
-from reconciler.ports.disks import DiskView
-from reconciler.ports.driver import ResourceError, ResourceState
+from reconciler.ports.disks import Claim, DiskView
+from reconciler.ports.driver import PermitExpired, ResourceError, ResourceState
 from reconciler.ports.host import HostError
 from specs.resource import Resource
 from tests.resources.memory_host import MemoryHost
-from tests.resources.places import driver_of, permit, resource_from
+from tests.resources.places import driver_of, permit, permit_for, resource_from
 
 DEVICE = "/dev/disk/by-id/wwn-0x6001405a3f1e22bd"
 TEXT = f"""\
@@ -37,6 +37,41 @@ async def test_what_is_not_known_is_not_given_up_where_nothing_else_keeps_others
     assert "data" in host.disks.noted
     host.disks.gone = True
     await driver.deactivate(4)
+    assert host.disks.noted == {}
+
+
+async def test_a_start_of_an_older_epoch_leaves_the_newer_one_alone() -> None:
+    host = MemoryHost()
+    driver = driver_of(disk(), host)
+    await driver.activate(permit(9))
+    with pytest.raises(ResourceError, match="held at the newer epoch 9") as refused:
+        await driver.activate(permit(3))
+    assert not refused.value.retry
+    assert host.volumes.mounts == {"/srv/data": DEVICE}
+    assert host.disks.noted["data"].epoch == 9
+
+
+@pytest.mark.parametrize("valid", [0, 1], ids=["claim", "loop device"])
+async def test_without_a_permit_nothing_is_begun(valid: int) -> None:
+    """Of a file: neither a claim, nor a loop device, which would lock it."""
+    host, begun = MemoryHost(), []
+    file = disk(device=None, file="/srv/x.img", reservation="none")
+    driver = driver_of(file, host)
+    claim, attach = host.disks.claim, host.volumes.attach
+
+    def claimed(resource: str, found: Claim) -> None:
+        begun.append("claim")
+        claim(resource, found)
+
+    async def attached(*words: Any, **more: Any) -> str:
+        begun.append("loop device")
+        return await attach(*words, **more)
+
+    host.disks.claim = claimed  # type: ignore[method-assign]
+    host.volumes.attach = attached  # type: ignore[method-assign,assignment]
+    with pytest.raises(PermitExpired):
+        await driver.spec.activate(driver.place, permit_for(valid, 3))
+    assert begun == ["claim"][:valid]
     assert host.disks.noted == {}
 
 
