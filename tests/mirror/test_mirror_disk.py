@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from reconciler.binding import BoundDriver
 from reconciler.mirror.decide.promotion import Change, Current
 from reconciler.mirror.header import Header
-from reconciler.ports.driver import ResourceError, ResourceState
+from reconciler.ports.driver import PermitExpired, ResourceError, ResourceState
 from reconciler.ports.mirrors import RecordUnavailable
 from reconciler.resources import _mirrored
 from specs.errors import SpecErrors
 from tests.resources.memory_host import MemoryHost
-from tests.resources.places import driver_of, permit, resource_from
+from tests.resources.places import driver_of, permit, permit_for, resource_from
 
 TEXT = """
 apiVersion: clusterctl/v1
@@ -84,11 +85,37 @@ async def test_nothing_is_served_when_the_ownership_is_lost_at_the_commit(
     assert host.traces() == ()
 
 
+@pytest.mark.parametrize("steps", [(), ("prepare",), ("prepare", "commit"), None])
+async def test_a_permit_that_ends_stops_before_the_next_step(
+    driver: BoundDriver, host: MemoryHost, steps: tuple[str, ...] | None
+) -> None:
+    taken: list[str] = []
+
+    def noting(where: object, name: str) -> None:
+        plain = getattr(where, name)
+
+        async def call(*words: Any) -> Any:
+            taken.append(name)
+            return await plain(*words)
+
+        setattr(where, name, call)
+
+    for where, name in ((host.mirrors, "prepare"), (host.records, "commit")):
+        noting(where, name)
+    noting(host.mirrors, "promote")
+    checks = 3 if steps is None else len(steps)
+    with pytest.raises(PermitExpired):
+        await driver.spec.activate(driver.place, permit_for(checks, 5))
+    assert taken == list(("prepare", "commit", "promote") if steps is None else steps)
+    assert host.traces() == ()
+
+
 async def test_a_promotion_whose_answer_was_lost_goes_on(
     driver: BoundDriver, host: MemoryHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The record names this side alone by now: nobody else could serve."""
-    plain, lost = host.records.commit, []
+    plain = host.records.commit
+    lost: list[Current] = []
 
     async def commit(resource: str, group: str, epoch: int, change: Change) -> Current:
         found = await plain(resource, group, epoch, change)

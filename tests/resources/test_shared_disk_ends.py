@@ -67,8 +67,8 @@ async def test_without_a_permit_nothing_is_begun(valid: int) -> None:
         begun.append("loop device")
         return await attach(*words, **more)
 
-    host.disks.claim = claimed  # type: ignore[method-assign]
-    host.volumes.attach = attached  # type: ignore[method-assign,assignment]
+    host.disks.claim = claimed  # type: ignore[method-assign,assignment]
+    host.volumes.attach = attached  # type: ignore[method-assign]
     with pytest.raises(PermitExpired):
         await driver.spec.activate(driver.place, permit_for(valid, 3))
     assert begun == ["claim"][:valid]
