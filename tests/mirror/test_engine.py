@@ -135,7 +135,7 @@ def test_a_dead_standby_is_left_behind_and_gets_the_difference_only(
         data.write(b"rot")
     assert _compared(a) == [9 << 20]
     a.call(do="resync")
-    a.wait(stage="both")
+    a.wait(stage="both", suspended=False)
     assert _compared(a) == []
 
 

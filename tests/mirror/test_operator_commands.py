@@ -55,7 +55,7 @@ def test_a_resync_by_checksums_copies_what_differs_only(sides: tuple[Side, Side]
         data.write(b"rot")
     assert a.call(do="resync", how="checksum", id="one")["ok"]
     _checked(a, "one")
-    status = a.wait(stage="both")
+    status = a.wait(stage="both", suspended=False)
     assert 0 < status["copied"] < 8 << 20
     os.sync()
     assert a.content() == b.content()
@@ -129,7 +129,7 @@ def test_an_isolated_side_stands_still_until_it_rejoins(sides: tuple[Side, Side]
     assert "isolated" in str(b.why_not())
     assert b.call(do="rejoin")["ok"]
     assert a.call(do="resync", how="difference")["ok"]
-    assert a.wait(stage="both")["copied"] < 16 << 20
+    assert a.wait(stage="both", suspended=False)["copied"] < 16 << 20
     assert b.call(do="isolate", seconds=0.2)["ok"]
     b.wait(connected=False)
     b.wait(connected=True)  # the time is over: it rejoins by itself
