@@ -113,7 +113,7 @@ class Place:
 
     def together(self) -> None:
         self.owner.call(do="resync", how="difference")  # no pause before the next attempt
-        self.owner.wait(stage="both")
+        self.owner.wait(stage="both", suspended=False)
 
     def finish(self) -> None:
         """In sync and unmounted; both sides are looked at."""
