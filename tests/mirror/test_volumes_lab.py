@@ -61,35 +61,29 @@ while True:
     os.pwrite(1, b"%020d" % number, 0)
 """
 READ = "import sys; print(*(int.from_bytes(open(p, 'rb').read(8), 'little') for p in sys.argv[1:]))"
+MORE = SPECS.replace(
+    "  formatConsent: first-build",
+    "    - {name: more, size: 16MiB, mountPoint: /srv/more}\n  formatConsent: one-more",
+)
 ROUNDS = (("n1", "n2"), ("n2", "n1"), ("n1", "n2"))
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabUnderTest]:
-    directory = tmp_path / "lab"
-    monkeypatch.setenv("CLUSTERCTL_CONTEXT", str(directory / "context.yaml"))
-    monkeypatch.setenv("CLUSTERCTL_LAB", str(directory))
-    found = LabUnderTest(directory)
-    try:
-        clusterctl("lab", "up", "--dir", str(directory), "--detach", "--servers", "3")
+def lab(tmp_path: Path) -> Iterator[LabUnderTest]:
+    shown = (("mirror", "status", "data"), ("events",))
+    with LabUnderTest.running(tmp_path / "lab", "--servers", "3", shown=shown) as found:
         yield found
-    finally:
-        for command in (("mirror", "status", "data"), ("events",)):
-            print(clusterctl(*command, check=False).stdout)  # shown when the test fails
-        found.down()
 
 
 def mounts(lab: LabUnderTest, node: str) -> dict[str, str]:
-    """Devices by directory, of our two."""
+    """Devices by directory, of our volumes."""
     _, table, _ = lab.run(node, "cat", "/proc/mounts")
     lines = [line.split()[:2] for line in table.splitlines()]
-    return {at: device for device, at in lines if at.startswith("/srv/data")}
+    return {at: device for device, at in lines if at.startswith("/srv/")}
 
 
 def stored(lab: LabUnderTest, node: str) -> tuple[int, int]:
-    code, text, errors = lab.run(node, "python3", "-S", "-c", READ, FIRST, SECOND)
-    assert code == 0, errors
-    first, second = text.split()
+    first, second = lab.output(node, "python3", "-S", "-c", READ, FIRST, SECOND).split()
     return int(first), int(second)
 
 
@@ -147,3 +141,14 @@ def test_after_each_power_loss_both_volumes_are_of_the_same_moment(
     first, second = stored(lab, other)
     assert first >= told(tmp_path / "told")
     assert second <= first <= second + 1
+
+    specs.write_text(MORE)
+    clusterctl("apply", "-f", str(specs))
+    eventually(lambda: "/srv/more" in mounts(lab, other), "the new volume is mounted", WAIT_S)
+    assert stored(lab, other) == (first, second)
+    lab.output(other, "sh", "-c", "echo new > /srv/more/file && sync")
+    is_in("in-sync")
+    clusterctl("move", "group/db", "--to", owner)
+    online(owner)
+    assert lab.output(owner, "cat", "/srv/more/file") == "new\n"
+    assert stored(lab, owner) == (first, second)
