@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -13,11 +15,13 @@ from clusterctl.connection import CliContext
 from clusterctl.demo import data as data_story
 from clusterctl.demo.live import live_table
 from clusterctl.demo.story import (
+    ENDS,
     Client,
     Lab,
     Outage,
     events_since,
     example_files,
+    hear_no_more,
 )
 from clusterctl.exit_codes import ExitCode
 from clusterctl.failure import Failure
@@ -50,6 +54,8 @@ def command(cli: CliContext, data: bool, keep: bool, directory: Path | None) -> 
         )
     folder = directory or Path(tempfile.mkdtemp(prefix="clusterctl-demo-"))
     lab = Lab(folder)
+    for number in ENDS[1:]:  # being told to end is a reason to clean up, as Ctrl-C is
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         if data:
             data_story.require_postgres()
@@ -58,8 +64,10 @@ def command(cli: CliContext, data: bool, keep: bool, directory: Path | None) -> 
         else:
             _build(lab)
             asyncio.run(_tell(_shown(cli, lab), lab))
-    except BaseException:  # Ctrl-C as well: no lab may stay
+    except BaseException as error:  # Ctrl-C as well: no lab may stay
         _take_down(lab)
+        if directory is None and isinstance(error, KeyboardInterrupt):
+            shutil.rmtree(folder, ignore_errors=True)  # nobody will read its logs
         raise
     if not keep:
         _take_down(lab)
@@ -150,6 +158,7 @@ def _report(lab: Lab, crash: tuple[Outage, float, str], move: Outage) -> None:
 
 
 def _take_down(lab: Lab) -> None:
+    hear_no_more()
     if (lab.directory / "lab.json").exists():
         lab.lab("down")
     click.echo("\nThe lab is gone.")

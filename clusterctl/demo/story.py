@@ -5,6 +5,7 @@ Called by `commands/demo.py` and by the benchmarks, which use `Lab` and `Client`
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -75,9 +76,14 @@ class Lab:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            for line in process.stderr or ():
-                lines.append(line.rstrip())
-                say(lines[-1])
+            try:
+                for line in process.stderr or ():
+                    lines.append(line.rstrip())
+                    say(lines[-1])
+            except BaseException:
+                hear_no_more()
+                process.wait(STEP_S)  # it was told to end as well, and cleans up
+                raise
         if process.returncode:
             said = "\n".join(lines[-3:]) or "no output"
             raise Failure(f"clusterctl lab up: {said}", ExitCode.FAILED)
@@ -122,6 +128,15 @@ class Client(Telling):
 
         await self.until(lambda: bool(found()), "the client was not answered again", timeout_s)
         return found()[0]
+
+
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def hear_no_more() -> None:
+    """A second order to end must not leave half of what the first one cleans up."""
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def example_files() -> Sequence[str]:
