@@ -1,5 +1,7 @@
 """What is read from a shared disk that no engine has, and that nothing of it changes."""
 
+# ruff: noqa: ASYNC240 - nothing else runs in these loops
+
 import json
 from contextlib import redirect_stdout
 from dataclasses import replace
