@@ -71,7 +71,7 @@ def end_of(side: Side) -> bytes:
 
 
 def equal(one: Side, other: Side) -> None:
-    one.wait(stage="both")
+    one.wait(stage="both", suspended=False)
     assert one.call(do="verify")["ok"]
     eventually(lambda: bool(one.status()["verify"]["ended"]), "both are compared")
     found = one.status()["verify"]
@@ -90,7 +90,7 @@ def test_it_grows_under_a_writer_and_what_is_behind_the_old_end_survives_the_own
     assert "the other side has 67108864 bytes, it must grow first" in refused["error"]
     assert "cannot shrink" in a.call(do="grow", size=OLD // 2)["error"]
     grow_both(a, b)
-    a.wait(stage="both")
+    a.wait(stage="both", suspended=False)
     counter.wait(40)
     write_at_the_end(a, b"late")
     a.kill()
@@ -115,7 +115,7 @@ def test_a_standby_that_has_grown_alone_takes_over_and_the_old_owner_grows_as_it
     b.attach()
     write_at_the_end(b, b"new")
     a.start()
-    b.wait(stage="both")
+    b.wait(stage="both", suspended=False)
     assert a.status()["size"] == NEW
     equal(b, a)
     b.kill()
@@ -169,7 +169,7 @@ def test_a_standby_that_was_away_grows_before_it_follows(sides: tuple[Side, Side
     grow(a)
     write_at_the_end(a, b"alone")
     b.start()
-    a.wait(stage="both")
+    a.wait(stage="both", suspended=False)
     assert b.status()["size"] == NEW
     equal(a, b)
     a.kill()
@@ -212,7 +212,7 @@ def test_what_devices_had_behind_the_old_end_is_equal_afterwards(tmp_path: Path,
         pair(tmp_path, size=OLD, devices=(one, two)) as (a, b),
     ):
         a.promote()
-        a.wait(stage="both")
+        a.wait(stage="both", suspended=False)
         assert a.status()["room"] == NEW
         a.call(do="limit", bytes=8 << 20)  # so that it dies in the middle
         grow_both(a, b)
@@ -237,7 +237,7 @@ def test_a_device_that_is_too_small_is_not_followed_on_and_says_so(tmp_path: Pat
         pair(tmp_path, size=OLD, devices=(one, two)) as (a, b),
     ):
         a.promote()
-        a.wait(stage="both")
+        a.wait(stage="both", suspended=False)
         assert "67108864 bytes, 100663296 are needed" in b.call(do="grow", size=NEW)["error"]
         assert b.status()["size"] == OLD
         b.kill()
@@ -267,7 +267,7 @@ def test_either_side_is_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     with pair(tmp_path, size=OLD, timeout_s=1.0) as (a, b):
         a.promote()
-        a.wait(stage="both")
+        a.wait(stage="both", suspended=False)
         a.attach(make=True)
         counter = Counter(a)
         counter.wait(20)
@@ -287,11 +287,11 @@ def test_either_side_is_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
             assert _stored(owner) >= acknowledged
         else:
             b.start()
-        owner.wait(stage="both")
+        owner.wait(stage="both", suspended=False)
         grow(standby)
         eventually(lambda: owner.status()["peer_size"] == NEW, "it is told")
         grow(owner)
-        owner.wait(stage="both")
+        owner.wait(stage="both", suspended=False)
         write_at_the_end(owner, b"end")
         equal(owner, standby)
         if victim is b:
