@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from clusterctl.lab import loops, plan, power
+from clusterctl.lab import fuse, loops, plan, power
 from clusterctl.lab.root import ROOT_CGROUP
 
 KILL_TIMEOUT_S = 15.0
@@ -24,7 +24,8 @@ def take_down(lab: plan.Plan, index_directory: Path, *, keep_files: bool = False
 
     Idempotent; raises `LabError` if something can not be removed.
     """
-    own = set().union(*(power.own_file_systems(lab, node) for node in lab.nodes))
+    own = loops.attached_on(set().union(*(power.own_file_systems(lab, node) for node in lab.nodes)))
+    fuse.abort(set().union(*(power.own_connections(lab, node) for node in lab.nodes)))
     if lab.cgroup.is_dir():
         for part in sorted(lab.cgroup.iterdir()):
             if part.is_dir() and part.name != ROOT_CGROUP:

@@ -15,7 +15,7 @@ import fcntl
 import os
 import struct
 import time
-from collections.abc import Collection, Set
+from collections.abc import Collection, Mapping, Set
 from pathlib import Path
 
 _LOOP_CLR_FD = 0x4C01
@@ -75,15 +75,27 @@ def gone(loops: dict[str, str], timeout_s: float) -> bool:
     return True
 
 
-def detach(directory: Path, own_file_systems: Collection[int] = ()) -> int:
-    """Detach every loop device whose file lies below `directory`, or on one of the file systems
-    that are nobody else's (device numbers); returns how many. The files must still be there."""
-    backings = _attached()
+def attached_on(file_systems: Collection[int]) -> dict[str, str]:
+    """Loop devices whose files lie on one of these file systems (device numbers), each with the
+    number of its attachment. To be asked before a server ends: the kernel gives the device numbers
+    to somebody else then."""
+    found = _attached() if file_systems else {}
+    return {
+        device: _attachment(device)
+        for device, backing in found.items()
+        if backing[0] in file_systems
+    }
+
+
+def detach(directory: Path, own: Mapping[str, str] | None = None) -> int:
+    """Detach every loop device whose file lies below `directory`, and those of `attached_on` that
+    are still what they were; returns how many. The files must still be there."""
+    backings, own = _attached(), own or {}
     below = _files_below(directory, set(backings.values())) if backings else set()
     return sum(
         _detached(device, backing)
         for device, backing in backings.items()
-        if backing in below or backing[0] in own_file_systems
+        if backing in below or (own.get(device) and own[device] == _attachment(device))
     )
 
 

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clusterctl.lab import kernel, loops, plan
+from clusterctl.lab import fuse, kernel, loops, plan
 
 KILL_TIMEOUT_S = 10.0
 BOOT_TIMEOUT_S = 20.0
@@ -127,6 +127,12 @@ def _outermost(lab: plan.Plan) -> int:
     return pid if kernel.process_start(pid) == state["start"] else 0
 
 
+def own_connections(lab: plan.Plan, node: plan.Node) -> set[int]:
+    """FUSE connections that only this server has."""
+    power = read(lab.node_directory(node.name))
+    return fuse.connections(power.init, _outermost(lab)) if power.running else set()
+
+
 def own_file_systems(lab: plan.Plan, node: plan.Node) -> set[int]:
     """Device numbers of the file systems that only this server has: its memory and its overlays.
     Empty when it does not run, or when that can not be told any more."""
@@ -158,7 +164,11 @@ def stop(lab: plan.Plan, node: plan.Node, file_systems: Collection[int] = ()) ->
     root = _outermost(lab)
     for device in loops.mounted(root) if root else ():
         mounted.pop(device, None)  # this machine's: servers see them, and they stay
-    own = own_file_systems(lab, node) | set(file_systems)
+    own = loops.attached_on(own_file_systems(lab, node) | set(file_systems))
+    served = own_connections(lab, node)
+    if power.init:
+        kernel.kill_and_wait(power.init, power.start, 0.0)
+        fuse.abort(served)
     if power.init and not kernel.kill_and_wait(power.init, power.start, KILL_TIMEOUT_S):
         raise plan.LabError(f"{node.name}: its init (pid {power.init}) does not die")
     _empty_cgroup(lab.cgroup / node.name)
