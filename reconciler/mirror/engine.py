@@ -28,6 +28,7 @@ from reconciler.mirror.side import grow, prepare
 
 TICK_S = 0.1
 SHORT_TICK_S = 0.02
+ACTIVE_S = 30e-6
 LISTEN_EVERY_S = 1.0
 BACKLOG_LIMIT = 16 << 20
 STOP_LIMIT_S = 5.0
@@ -81,8 +82,11 @@ class Engine:
         self.listening.open()
         now = next_tick = time.monotonic()
         next_listen = now + LISTEN_EVERY_S
+        ready: list[tuple[int, int]] = []
         while not self.quit:
-            self.poll.dispatch(self.poll.wait(max(0.0, next_tick - now)))
+            active = self._active_s() if ready else 0.0
+            ready = self.poll.wait(max(0.0, next_tick - now), active)
+            self.poll.dispatch(ready)
             self._push()
             now = time.monotonic()
             if now < next_tick:
@@ -96,6 +100,13 @@ class Engine:
                 next_listen = now + LISTEN_EVERY_S
                 self.listening.open()
         self._close()
+
+    def _active_s(self) -> float:
+        """Somebody who writes one block after the other waits for every wake-up on the way; those
+        who write many at once do not."""
+        applied, self.listening.applied = self.listening.applied, 0
+        few = applied == 1 if self.primary is None else len(self.primary.unanswered) <= 1
+        return ACTIVE_S if few else 0.0
 
     def _serve(self, _: int) -> None:
         front = self.front

@@ -159,6 +159,7 @@ class Listening:
         self.visitors: dict[int, Visitor] = {}
         self.current: Visitor | None = None
         self._ack: tuple[Channel, int] | None = None
+        self.applied = 0  # since the engine looked last
         self.sockets: dict[int, socket.socket] = {}
         self.failure = ""
 
@@ -240,6 +241,7 @@ class Listening:
 
     def acknowledge(self, channel: Channel, seq: int) -> None:
         """Sent once a turn: the highest number stands for all before it."""
+        self.applied += 1
         self._ack = (channel, seq)
 
     def push(self) -> None:

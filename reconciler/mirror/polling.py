@@ -1,6 +1,7 @@
 """The poll of the engine: every descriptor has the function that is called when it is ready."""
 
 import select
+import time
 from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
@@ -25,8 +26,15 @@ class Poll:
         self._handlers.pop(fd, None)
         self._epoll.unregister(fd)
 
-    def wait(self, timeout_s: float) -> list[tuple[int, int]]:
-        """(descriptor, events) of what is ready, for `dispatch`."""
+    def wait(self, timeout_s: float, active_s: float = 0.0) -> list[tuple[int, int]]:
+        """(descriptor, events) of what is ready, for `dispatch`. `active_s`: it sleeps only after
+        so many seconds, for waking up takes longer than a short answer does."""
+        if active_s:
+            end = time.monotonic() + active_s
+            while time.monotonic() < end:
+                ready = self._epoll.poll(0)
+                if ready:
+                    return ready
         return self._epoll.poll(timeout_s)
 
     def dispatch(self, ready: list[tuple[int, int]]) -> None:

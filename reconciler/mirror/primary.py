@@ -54,7 +54,7 @@ class Primary:
         self._periods = Periods()
         self._metadata.unflushed = lambda: self._periods
         self._seq = self._end_seq = self._last_flush = self.acked_seq = 0
-        self._unanswered = Unanswered(front.reply)
+        self.unanswered = Unanswered(front.reply)
         self._stopping, self._question = 0, epoch << 16  # an answer to an earlier service fits none
         self.handed_over = False
 
@@ -83,7 +83,7 @@ class Primary:
         if self.over:
             self._front.reply(token, errno.EIO)
         elif self.suspended:
-            self._unanswered.hold(token, offset, bytes(data))
+            self.unanswered.hold(token, offset, bytes(data))
         else:
             self._write(token, offset, data)
 
@@ -105,7 +105,7 @@ class Primary:
             self._front.reply(token)
             return
         if self._waits():
-            self._unanswered.wait(self._seq, token)
+            self.unanswered.wait(self._seq, token)
         else:
             self._front.reply(token)
         if self.asynchronous and link.backlog > self.queue_limit:
@@ -129,11 +129,11 @@ class Primary:
             self._front.reply(token, errno.EIO)
             return
         if self.suspended:
-            self._unanswered.hold(token, 0, None)
+            self.unanswered.hold(token, 0, None)
             return
         waits = self._waits() and self.link is not None
         if self._flush_both() and waits:
-            self._unanswered.wait(self._seq, token)
+            self.unanswered.wait(self._seq, token)
         else:
             self._front.reply(token, errno.EIO if self.over else 0)
 
@@ -237,7 +237,7 @@ class Primary:
     def acked(self, seq: int) -> None:
         """The peer applied everything up to `seq`."""
         self.acked_seq = seq
-        for waits in (self._unanswered.acked, self._periods.flushed, self.copying.acked):
+        for waits in (self.unanswered.acked, self._periods.flushed, self.copying.acked):
             waits(seq)
         if self._end_seq and seq >= self._end_seq:
             self._end_seq = 0
@@ -330,8 +330,8 @@ class Primary:
         self.stage, self.suspended = Stage.ALONE, False
         self._world.tell("mirror_alone", generation=self._metadata.header.current)
         # All of them are on the local disk, and in the bitmap.
-        self._unanswered.answer_waiting(0)
-        for token, offset, data in self._unanswered.take_held():
+        self.unanswered.answer_waiting(0)
+        for token, offset, data in self.unanswered.take_held():
             if data is None:
                 self.flush(token)
             else:
@@ -357,7 +357,7 @@ class Primary:
     def abort(self, reason: str) -> None:
         """Every request fails from now on, so that a hanging unmount ends."""
         self.over, self.suspended = self.over or reason, False
-        self._unanswered.answer_all(errno.EIO)
+        self.unanswered.answer_all(errno.EIO)
         if self.link is not None:
             self.link.close()
             self.lost(reason)
@@ -382,7 +382,7 @@ class Primary:
         if self.over or not self._stopping:
             return
         link, self.link = self.link, None
-        self._unanswered.answer_all(errno.EIO)
+        self.unanswered.answer_all(errno.EIO)
         self._metadata.dirty.add(self._periods)
         self._periods.clear()
         try:

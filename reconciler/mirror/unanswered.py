@@ -13,6 +13,10 @@ class Unanswered:
         self._waiting: deque[tuple[int, int]] = deque()
         self._held: deque[tuple[int, int, bytes | None]] = deque()
 
+    def __len__(self) -> int:
+        """Those that wait for the peer."""
+        return len(self._waiting)
+
     def wait(self, seq: int, token: int) -> None:
         self._waiting.append((seq, token))
 

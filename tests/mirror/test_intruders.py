@@ -349,7 +349,7 @@ def test_an_engine_that_is_always_late_still_looks_after_its_connections(
     engine = _engine(tmp_path)
     clock = iter(range(0, 10_000, 5))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    monkeypatch.setattr(engine.poll, "wait", lambda _: [])
+    monkeypatch.setattr(engine.poll, "wait", lambda *_: [])
     ticks: list[float] = []
 
     def tick(now: float) -> None:

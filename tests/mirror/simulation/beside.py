@@ -3,17 +3,28 @@
 and `opening`."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
-from reconciler.mirror import checking
+from reconciler.mirror import checking, copying
 from reconciler.mirror.checking import Checking
 from reconciler.mirror.side import Stage
 from tests.mirror.simulation.node import Node
 from tests.mirror.simulation.oracle import Violation
 
-checking.CHUNK = 6 << 10
 Action = tuple[Callable[[], None], float]
+
+
+@contextmanager
+def small_parts() -> Iterator[None]:
+    """A disk of some KiB is copied and compared in several parts, too."""
+    before = copying.CHUNK_BLOCKS, copying.WINDOW, copying.SMALL, checking.CHUNK
+    copying.CHUNK_BLOCKS, copying.WINDOW, copying.SMALL, checking.CHUNK = 2, 6 << 10, 3, 6 << 10
+    try:
+        yield
+    finally:
+        copying.CHUNK_BLOCKS, copying.WINDOW, copying.SMALL, checking.CHUNK = before
 
 
 class Cluster(Protocol):

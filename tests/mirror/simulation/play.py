@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from reconciler.mirror import copying
 from reconciler.mirror.decide import promotion
 from reconciler.mirror.primary import Primary
 from reconciler.mirror.side import prepare
@@ -32,7 +31,6 @@ class Play:
     trace: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        copying.CHUNK_BLOCKS, copying.WINDOW, copying.SMALL = 2, 6 << 10, 3
         self.rng = random.Random(self.seed)
         if self.asynchronous is None:
             self.asynchronous = self.rng.random() < 0.35
@@ -60,9 +58,10 @@ class Play:
 
     def run(self) -> str:
         try:
-            for _ in range(STEPS):
-                self._step(self.rng.choices(*zip(*self._actions(), strict=True))[0])
-            self._heal()
+            with beside.small_parts():
+                for _ in range(STEPS):
+                    self._step(self.rng.choices(*zip(*self._actions(), strict=True))[0])
+                self._heal()
         except Violation as violation:
             return str(violation)
         return ""
