@@ -80,7 +80,7 @@ class Lab:
                 for line in process.stderr or ():
                     lines.append(line.rstrip())
                     say(lines[-1])
-            except BaseException:
+            except BaseException:  # Ctrl-C as well: it goes on after the clean-up
                 hear_no_more()
                 process.wait(STEP_S)  # it was told to end as well, and cleans up
                 raise

@@ -118,7 +118,7 @@ def test_the_page_is_walked(servers: InstalledServers, package: Path) -> None:
         grow_older(walk)
         one_leaves(walk)
         uninstall(walk)
-    except BaseException:
+    except BaseException:  # also an interrupted run: what went wrong is told, and goes on
         servers.tell_journals()
         raise
     assert walk.open == []
